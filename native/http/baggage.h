@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace weft::http {
+
+/// The workload facts that HBONE peers tell each other in the `baggage` header (W3C Baggage; keys as
+/// in Istio: k8s.cluster.name, k8s.namespace.name, k8s.deployment.name, service.name,
+/// service.version). For labels only: never for identity or policy.
+struct Baggage {
+  std::string cluster;
+  std::string namespaceName;
+  std::string workloadName;
+  std::string workloadType;  ///< "deployment", "cronjob", "pod" or "job"
+  std::string serviceName;
+  std::string serviceVersion;
+};
+
+/// Empty values are left out; values are percent-encoded where W3C Baggage demands it.
+std::string encodeBaggage(const Baggage& baggage);
+/// Untrusted input: unknown keys are skipped, over-long (8 KiB) or malformed members ignored.
+Baggage parseBaggage(std::string_view text);
+/// RFC 7239: for="10.0.0.1:43210" with the address quoted.
+std::string encodeForwarded(std::string_view address);
+
+}  // namespace weft::http

@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: Apache-2.0
+// The typed face of the native engine, and the only file that loads the addon.
+import { createRequire } from 'node:module';
+import { create, fromBinary, type MessageInitShape, toBinary } from '@bufbuild/protobuf';
+import { MeshError } from '../src/lib/error.ts';
+import { type EventBatch, EventBatchSchema } from './gen/events_pb.js';
+import { TablesDeltaSchema } from './gen/tables_pb.js';
+
+export type { ConnectionEvent, EventBatch } from './gen/events_pb.js';
+export { Direction, Kind, Reason } from './gen/events_pb.js';
+export type { TablesDelta } from './gen/tables_pb.js';
+export { PolicyAction, PolicyScope, Protocol, TablesDeltaSchema } from './gen/tables_pb.js';
+
+/** Settings of one engine. All have defaults; sizes are bytes, times milliseconds. */
+export interface EngineOptions {
+  /** Worker threads, each with its own loop and sockets. Default: half of the cores, at least 1. */
+  readonly workers?: number;
+  /** Set on every socket the proxy opens in a pod, so that capture leaves it alone. */
+  readonly mark?: number;
+  /** Congestion control for sockets towards applications; empty leaves the system's default. */
+  readonly appCongestion?: string;
+  readonly connectTimeoutMs?: number;
+  readonly handshakeTimeoutMs?: number;
+  /** How long captured connections wait for the pod's certificate before they are refused. */
+  readonly identityTimeoutMs?: number;
+  /** Idle pooled tunnels are closed after this. */
+  readonly tunnelIdleMs?: number;
+}
+
+/** One X.509-SVID with key and bundle, as DER. */
+export interface IdentityMaterial {
+  readonly spiffeId: string;
+  /** Leaf first, then intermediates, no root. */
+  readonly chain: readonly Uint8Array[];
+  /** PKCS#8. Wiped by the call that takes it. */
+  readonly key: Uint8Array;
+  /** Trust bundle of the identity's trust domain. */
+  readonly roots: readonly Uint8Array[];
+}
+
+/** A pod whose traffic this engine carries. */
+export interface PodSpec {
+  readonly uid: string;
+  /** Workload uid in the tables (WDS), by which policy and metadata are found. */
+  readonly workloadUid: string;
+  /** The SPIFFE ID its connections carry. Its material may come later, by setIdentity. */
+  readonly spiffeId: string;
+  /** An open descriptor of the pod's network namespace. The engine duplicates it. */
+  readonly netns: number;
+}
+
+interface NativeEngine {
+  apply(delta: Uint8Array): void;
+  setIdentity(material: IdentityMaterial): void;
+  removeIdentity(spiffeId: string): void;
+  addPod(pod: PodSpec, done: (error: string) => void): void;
+  removePod(uid: string, done: () => void): void;
+  counters(): ArrayBuffer;
+  drain(deadlineMs: number, done: () => void): void;
+  stop(): void;
+}
+
+interface NativeSeqpacket {
+  send(data: Uint8Array, fd: number): void;
+  close(): void;
+  readonly pid: number;
+  readonly uid: number;
+}
+
+interface Addon {
+  versions(): Record<string, string>;
+  counterNames(): string[];
+  Engine: new (options: EngineOptions, onEvents: (batch: Uint8Array) => void) => NativeEngine;
+  seqpacketListen(
+    path: string,
+    onConnection: (socket: NativeSeqpacket) => void,
+    onMessage: (socket: NativeSeqpacket, data: Uint8Array, fds: number[]) => void,
+    onClose: (socket: NativeSeqpacket, reason: string) => void,
+  ): { close(): void };
+  seqpacketConnect(
+    path: string,
+    onMessage: (data: Uint8Array, fds: number[]) => void,
+    onClose: (reason: string) => void,
+  ): NativeSeqpacket;
+  openPath(path: string): number;
+  closeFd(fd: number): void;
+}
+
+// Node-API 10 crashes an older Node at load instead of raising an error.
+if (Number(process.versions.napi) < 10) {
+  throw new MeshError('unsupported', `Weft needs Node 26 or later, this is ${process.version}`);
+}
+
+const addon: Addon = createRequire(import.meta.url)('../build/Release/weft.node') as Addon;
+
+function call<T>(work: () => T): T {
+  try {
+    return work();
+  } catch (error) {
+    throw MeshError.from(error);
+  }
+}
+
+/** Versions of what is linked in, and the file each was resolved from. */
+export function nativeVersions(): Record<string, string> {
+  return addon.versions();
+}
+
+/** The data plane of one process. Every method may be called from the main thread only. */
+export class Engine {
+  readonly #native: NativeEngine;
+  readonly #counters: BigUint64Array;
+  readonly #names: readonly string[];
+
+  /** Starts the worker threads. `onEvents` gets coalesced batches, in order, on the main thread. */
+  constructor(options: EngineOptions, onEvents: (batch: EventBatch) => void) {
+    this.#native = call(
+      () => new addon.Engine(options, (bytes) => onEvents(fromBinary(EventBatchSchema, bytes))),
+    );
+    this.#counters = new BigUint64Array(this.#native.counters());
+    this.#names = addon.counterNames();
+  }
+
+  /** Applies a change whole or throws MeshError `invalid` and changes nothing. */
+  apply(delta: MessageInitShape<typeof TablesDeltaSchema>): void {
+    const bytes = toBinary(TablesDeltaSchema, create(TablesDeltaSchema, delta));
+    call(() => this.#native.apply(bytes));
+  }
+
+  /** Adds or renews an identity. New connections use it at once; its key bytes are wiped. */
+  setIdentity(material: IdentityMaterial): void {
+    call(() => this.#native.setIdentity(material));
+  }
+
+  removeIdentity(spiffeId: string): void {
+    this.#native.removeIdentity(spiffeId);
+  }
+
+  /** Opens the pod's listeners in its namespace; resolves when all accept. */
+  addPod(pod: PodSpec): Promise<void> {
+    return new Promise((resolve, reject) => {
+      call(() =>
+        this.#native.addPod(pod, (error) =>
+          error === '' ? resolve() : reject(new MeshError('unavailable', error)),
+        ),
+      );
+    });
+  }
+
+  /** Closes the pod's listeners and connections at once. An unknown uid is no error. */
+  removePod(uid: string): Promise<void> {
+    return new Promise((resolve) => {
+      this.#native.removePod(uid, resolve);
+    });
+  }
+
+  /** All counters, summed over the workers. Reads shared memory; no thread is asked. */
+  counters(): Record<string, bigint> {
+    const sums: Record<string, bigint> = {};
+    const width = this.#names.length;
+    for (const [index, name] of this.#names.entries()) {
+      let sum = 0n;
+      for (let at = index; at < this.#counters.length; at += width) {
+        sum += Atomics.load(this.#counters, at);
+      }
+      sums[name] = sum;
+    }
+    return sums;
+  }
+
+  /** Stops accepting, tells peers (GOAWAY), waits for streams to end, then cuts what is left. */
+  drain(deadlineMs: number): Promise<void> {
+    return new Promise((resolve) => {
+      this.#native.drain(deadlineMs, resolve);
+    });
+  }
+
+  /** Ends the threads. The engine is spent. */
+  stop(): void {
+    this.#native.stop();
+  }
+}
+
+/** One SOCK_SEQPACKET connection. A packet is a message; descriptors ride along. */
+export interface Packets {
+  /** Sends one packet, with one descriptor when `fd` is given (it stays the caller's). */
+  send(data: Uint8Array, fd?: number): void;
+  close(): void;
+  /** The peer's process and user, by SO_PEERCRED. */
+  readonly pid: number;
+  readonly uid: number;
+}
+
+export interface PacketHandlers {
+  /** `fds` are the receiver's to close. */
+  onMessage(data: Uint8Array, fds: number[]): void;
+  onClose(reason: string): void;
+}
+
+function packetsOf(socket: NativeSeqpacket): Packets {
+  return {
+    send: (data, fd = -1) => call(() => socket.send(data, fd)),
+    close: () => socket.close(),
+    pid: socket.pid,
+    uid: socket.uid,
+  };
+}
+
+/** Connects to a SEQPACKET listener; throws MeshError `unavailable` when nobody listens. */
+export function connectPackets(path: string, handlers: PacketHandlers): Packets {
+  return packetsOf(
+    call(() =>
+      addon.seqpacketConnect(
+        path,
+        (data, fds) => handlers.onMessage(data, fds),
+        (reason) => handlers.onClose(reason),
+      ),
+    ),
+  );
+}
+
+/**
+ * Listens at `path` (mode 0600; a stale socket file is replaced). Peers of another user than root
+ * and our own are dropped before `onConnection`. The handlers it returns serve that connection.
+ */
+export function listenPackets(
+  path: string,
+  onConnection: (socket: Packets) => PacketHandlers,
+): { close(): void } {
+  const open = new Map<NativeSeqpacket, PacketHandlers>();
+  return call(() =>
+    addon.seqpacketListen(
+      path,
+      (socket) => open.set(socket, onConnection(packetsOf(socket))),
+      (socket, data, fds) => open.get(socket)?.onMessage(data, fds),
+      (socket, reason) => {
+        open.get(socket)?.onClose(reason);
+        open.delete(socket);
+      },
+    ),
+  );
+}
+
+/** Opens a file read-only and close-on-exec and returns its descriptor (for namespace files). */
+export function openPath(path: string): number {
+  return call(() => addon.openPath(path));
+}
+
+export function closeFd(fd: number): void {
+  addon.closeFd(fd);
+}

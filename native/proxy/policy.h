@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "base/ip.h"
+#include "base/status.h"
+
+namespace weft::proxy {
+
+/// What is known of a connection when it is authorized.
+struct PolicySubject {
+  std::string_view spiffeId;  ///< Proved by the client's certificate; empty in plaintext.
+  Ip sourceIp;
+  Ip destinationIp;
+  uint16_t destinationPort = 0;  ///< The application's own, never 15008.
+};
+
+/// The answer, and what decided it.
+struct Verdict {
+  bool allowed = false;  // fail-closed by default
+  std::string policy;    ///< "namespace/name" of the deciding policy; empty when none decided.
+  std::string reason;    ///< A sentence for a person.
+};
+
+struct StringMatch {
+  enum class Kind { kExact, kPrefix, kSuffix, kPresence };
+  Kind kind = Kind::kExact;
+  std::string text;
+};
+
+struct Cidr {
+  Ip ip;
+  uint8_t length = 0;  ///< In the address's own family: 0..32 or 0..128.
+};
+
+struct ServiceAccountMatch {
+  std::string namespaceName;
+  std::string name;
+};
+
+/// AND of the fields that are set; a match with none set never matches.
+struct PolicyMatch {
+  std::vector<StringMatch> namespaces, notNamespaces;
+  std::vector<StringMatch> principals, notPrincipals;
+  std::vector<Cidr> sourceIps, notSourceIps;
+  std::vector<Cidr> destinationIps, notDestinationIps;
+  std::vector<uint16_t> destinationPorts, notDestinationPorts;
+  std::vector<ServiceAccountMatch> serviceAccounts, notServiceAccounts;
+};
+
+struct PolicyClause {
+  std::vector<PolicyMatch> matches;  ///< OR; none: the clause holds.
+};
+
+struct PolicyRule {
+  std::vector<PolicyClause> clauses;  ///< AND; none: the rule matches everything.
+};
+
+enum class PolicyScope { kGlobal, kNamespace, kWorkload };
+enum class PolicyAction { kAllow, kDeny };
+
+struct Policy {
+  std::string key;
+  std::string namespaceName;
+  PolicyScope scope = PolicyScope::kNamespace;
+  PolicyAction action = PolicyAction::kAllow;
+  std::vector<PolicyRule> rules;  ///< OR; none: the policy never matches.
+  bool dryRun = false;
+};
+
+/// Whether any rule of `policy` matches. Pure. A dry-run policy still matches: the caller skips it.
+bool matches(const Policy& policy, const PolicySubject& subject);
+
+}  // namespace weft::proxy

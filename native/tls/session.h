@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/buffer.h"
+#include "base/status.h"
+#include "tls/identity.h"
+#include "tls/verify.h"
+
+namespace weft::tls {
+
+/// Most plaintext in one record, and what a record adds to it (RFC 8446 section 5).
+inline constexpr size_t kRecordPlainMax = 16384;
+inline constexpr size_t kRecordOverhead = 22;
+
+/// Takes what a session decrypts.
+class PlainSink {
+ public:
+  virtual ~PlainSink() = default;
+  /// The handshake is done and the peer verified. Called once, before any onPlain().
+  virtual Status onHandshakeDone() = 0;
+  /// Decrypted bytes, in order. They stay valid, and in place, until the receive() call that
+  /// delivers them returns, so that a sink may gather spans and write them out once. A status that
+  /// is not ok ends receive() with that status.
+  virtual Status onPlain(std::span<uint8_t> plain) = 0;
+};
+
+/// Memory lent to receive() by the worker: one for all its sessions, so that an idle session holds
+/// none. At least as large as the ciphertext given, and kRecordPlainMax more.
+using PlainScratch = std::span<uint8_t>;
+
+/// One end of one TLS 1.3 connection over SPIFFE identities. Sans-I/O: ciphertext and time come in
+/// by argument, ciphertext goes out through outgoing(). Not thread safe: one worker owns it.
+///
+/// TLS 1.3 only; AES-128-GCM and AES-256-GCM; X25519 first; ALPN "h2" (a server refuses a client
+/// that offers ALPN without it, and takes one that offers none); the peer's certificate is
+/// mandatory. An errored session is spent: only outgoing() (the alert) may still be used.
+class Session {
+ public:
+  virtual ~Session() = default;
+
+  /// Starts a client's handshake, or lets a server wait for one. Call once.
+  virtual Status start(int64_t nowSeconds) = 0;
+
+  /// Takes all of `cipher` (it may be overwritten), continues the handshake, and hands the plaintext
+  /// to `sink`. kClosed when the peer sent close_notify; kDenied when it was refused by verifyPeer
+  /// or by the expected identities; kInvalid for anything else that TLS forbids.
+  virtual Status receive(std::span<uint8_t> cipher, PlainScratch scratch, int64_t nowSeconds,
+                         PlainSink& sink) = 0;
+
+  /// Room for plaintext: at least `min` (<= 4096) contiguous bytes. commit() makes the first `n` of
+  /// them part of the stream. The library row copies at seal(); an in-place row hands out the very
+  /// place in the record.
+  virtual std::span<uint8_t> reserve(size_t min) = 0;
+  virtual void commit(size_t n) = 0;
+  /// Appends a copy of `plain`: for small control frames.
+  void write(std::span<const uint8_t> plain);
+
+  /// Turns all committed plaintext into ciphertext. Before the handshake is done it waits.
+  virtual Status seal() = 0;
+  /// Seals and appends close_notify. No plaintext may be committed after it.
+  virtual void closeNotify() = 0;
+
+  /// Ciphertext to send, oldest first; sent() drops the first `n` bytes.
+  virtual std::span<const uint8_t> outgoing() const = 0;
+  virtual void sent(size_t n) = 0;
+  /// Bytes committed or sealed and not yet sent: what back-pressure looks at.
+  virtual size_t unsent() const = 0;
+
+  virtual bool handshakeDone() const = 0;
+  /// The verified peer; only after the handshake.
+  virtual const PeerIdentity& peer() const = 0;
+  virtual bool resumed() const = 0;
+  virtual uint16_t cipherSuite() const = 0;  ///< IANA number, for example 0x1301.
+};
+
+/// What a client expects of its server: the peer's SPIFFE ID must be one of these.
+using ExpectedIdentities = std::vector<SpiffeId>;
+
+/// The library row: SSL_read and SSL_write of AWS-LC over memory. `own` and `leaves` outlive the
+/// session; `leaves` belongs to the calling worker. `expected` must not be empty: a client without
+/// an expectation is a caller's bug.
+std::unique_ptr<Session> newClientSession(std::shared_ptr<const Identity> own,
+                                          ExpectedIdentities expected, VerifiedLeaves& leaves);
+std::unique_ptr<Session> newServerSession(std::shared_ptr<const Identity> own,
+                                          VerifiedLeaves& leaves);
+
+}  // namespace weft::tls

@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/** The ports of the mesh, as in Istio's ambient mode. */
+export const ports = {
+  outbound: 15001,
+  inboundPlaintext: 15006,
+  hbone: 15008,
+  control: 15012,
+  metrics: 15020,
+  readiness: 15021,
+} as const;
