@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+// What both ends of the delta xDS stream share: type URLs, the method, and the encodings.
+import {
+  create,
+  type DescMessage,
+  fromBinary,
+  type MessageInitShape,
+  type MessageShape,
+  toBinary,
+} from '@bufbuild/protobuf';
+import type { MethodDefinition } from '@grpc/grpc-js';
+import { MeshError, type Result } from '../lib/error.ts';
+import { type Authorization, AuthorizationSchema } from './gen/authorization_pb.js';
+import {
+  type DeltaDiscoveryRequest,
+  DeltaDiscoveryRequestSchema,
+  type DeltaDiscoveryResponse,
+  DeltaDiscoveryResponseSchema,
+} from './gen/discovery_pb.js';
+import { type Address, AddressSchema } from './gen/workload_pb.js';
+
+export type {
+  Address as CidrAddress,
+  Authorization,
+  Clause,
+  Match,
+  Rule,
+  StringMatch,
+} from './gen/authorization_pb.js';
+export {
+  Action as AuthorizationAction,
+  AuthorizationSchema,
+  Scope as AuthorizationScope,
+} from './gen/authorization_pb.js';
+export type {
+  DeltaDiscoveryRequest,
+  DeltaDiscoveryResponse,
+  Node,
+  Resource,
+} from './gen/discovery_pb.js';
+export {
+  DeltaDiscoveryRequestSchema,
+  DeltaDiscoveryResponseSchema,
+  ResourceSchema,
+} from './gen/discovery_pb.js';
+export type { Address, Port, PortList, Service, Workload } from './gen/workload_pb.js';
+export {
+  AddressSchema,
+  AppProtocol,
+  IPFamilies,
+  NetworkMode,
+  ServiceSchema,
+  TunnelProtocol,
+  Visibility,
+  WorkloadSchema,
+  WorkloadStatus,
+  WorkloadType,
+} from './gen/workload_pb.js';
+
+/** The two resource types Weft serves, by the names Istio gave them. */
+export const typeUrls = {
+  address: 'type.googleapis.com/istio.workload.Address',
+  authorization: 'type.googleapis.com/istio.security.Authorization',
+} as const;
+
+/** A resource type on the stream. */
+export type TypeUrl = (typeof typeUrls)[keyof typeof typeUrls];
+
+/**
+ * The order in which the types of one snapshot are requested and sent: policies first, so that no
+ * proxy learns of a workload before the rule that protects it.
+ */
+export const typeOrder: readonly TypeUrl[] = [typeUrls.authorization, typeUrls.address];
+
+/** Largest gRPC message either end takes. A reconnect names every resource held, about 100 B each. */
+export const messageBytesMax: number = 16 * 1024 * 1024;
+
+/** The name of the service, as the first half of the method's path. */
+export const adsServiceName = 'envoy.service.discovery.v3.AggregatedDiscoveryService';
+
+function encode<T extends DescMessage>(schema: T): (value: MessageShape<T>) => Buffer {
+  return (value) => Buffer.from(toBinary(schema, value));
+}
+
+function decode<T extends DescMessage>(schema: T): (bytes: Buffer) => MessageShape<T> {
+  return (bytes) => fromBinary(schema, bytes);
+}
+
+/**
+ * The one method: a bidirectional stream of DeltaDiscoveryRequest and DeltaDiscoveryResponse. For
+ * a client, `client.makeBidiStreamRequest(path, requestSerialize, responseDeserialize, metadata)`.
+ */
+export const deltaMethod: MethodDefinition<DeltaDiscoveryRequest, DeltaDiscoveryResponse> = {
+  path: `/${adsServiceName}/DeltaAggregatedResources`,
+  requestStream: true,
+  responseStream: true,
+  requestSerialize: encode(DeltaDiscoveryRequestSchema),
+  requestDeserialize: decode(DeltaDiscoveryRequestSchema),
+  responseSerialize: encode(DeltaDiscoveryResponseSchema),
+  responseDeserialize: decode(DeltaDiscoveryResponseSchema),
+};
+
+/** A request from its parts; what is left out is empty. */
+export function deltaRequest(
+  init: MessageInitShape<typeof DeltaDiscoveryRequestSchema>,
+): DeltaDiscoveryRequest {
+  return create(DeltaDiscoveryRequestSchema, init);
+}
+
+function parse<T extends DescMessage>(schema: T, bytes: Uint8Array): Result<MessageShape<T>> {
+  try {
+    return { ok: true, value: fromBinary(schema, bytes) };
+  } catch (cause) {
+    const error = new MeshError('invalid', `bytes are not a ${schema.typeName}`, { cause });
+    return { ok: false, error };
+  }
+}
+
+/** Decodes the body of an Address resource. Only the encoding is checked, not the meaning. */
+export function parseAddress(bytes: Uint8Array): Result<Address> {
+  return parse(AddressSchema, bytes);
+}
+
+/** Decodes the body of an Authorization resource. Only the encoding is checked, not the meaning. */
+export function parseAuthorization(bytes: Uint8Array): Result<Authorization> {
+  return parse(AuthorizationSchema, bytes);
+}
