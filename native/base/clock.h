@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+
+namespace weft {
+
+/// CLOCK_MONOTONIC. For time-outs and durations.
+uint64_t monotonicMicros();
+inline uint64_t monotonicMillis() { return monotonicMicros() / 1000; }
+
+/// CLOCK_REALTIME in seconds. For certificate validity only.
+int64_t unixSeconds();
+
+}  // namespace weft

@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "io/loop.h"
+
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <utility>
+
+#include "base/check.h"
+#include "base/clock.h"
+
+namespace weft::io {
+namespace {
+// A turn's end may make other objects dirty; past this many rounds the rest waits for the next turn.
+constexpr int kTurnEndRounds = 4;
+}  // namespace
+
+void Timer::start(Loop& loop, uint64_t delayMs, std::function<void()> action) {
+  cancel();
+  loop_ = &loop;
+  action_ = std::move(action);
+  at_ = loop.timers_.emplace(monotonicMillis() + delayMs, this);
+}
+
+void Timer::cancel() {
+  if (loop_ != nullptr) {
+    loop_->timers_.erase(at_);
+    loop_ = nullptr;
+  }
+}
+
+Loop::Loop()
+    : epoll_(::epoll_create1(EPOLL_CLOEXEC)),
+      wake_(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)),
+      nowMs_(monotonicMillis()) {
+  CHECK(epoll_.get() >= 0 && wake_.get() >= 0);
+  epoll_event event{};
+  event.events = EPOLLIN;
+  event.data.ptr = nullptr;  // null stands for the wake-up
+  CHECK(::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, wake_.get(), &event) == 0);
+}
+
+Loop::~Loop() {
+  while (!grave_.empty()) {
+    grave_.pop_back();
+  }
+}
+
+void Loop::stop() {
+  post([this] { stopping_ = true; });
+}
+
+void Loop::post(std::function<void()> work) {
+  bool first = false;
+  {
+    const std::lock_guard lock(mutex_);
+    first = posted_.empty();
+    posted_.push_back(std::move(work));
+  }
+  if (first) {
+    const uint64_t one = 1;
+    CHECK(::write(wake_.get(), &one, sizeof one) == sizeof one);
+  }
+}
+
+void Loop::watch(int fd, Pollable* pollable) {
+  epoll_event event{};
+  event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
+  event.data.ptr = pollable;
+  CHECK(::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) == 0);
+}
+
+void Loop::rewatch(int fd, Pollable* pollable) {
+  epoll_event event{};
+  event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
+  event.data.ptr = pollable;
+  CHECK(::epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, fd, &event) == 0);
+}
+
+void Loop::again(Task* task) {
+  if (!std::exchange(task->again_, true)) {
+    again_.push_back(task);
+  }
+}
+
+void Loop::atTurnEnd(Task* task) {
+  if (!std::exchange(task->dirty_, true)) {
+    dirty_.push_back(task);
+  }
+}
+
+void Loop::bury(std::unique_ptr<Object> object) { grave_.push_back(std::move(object)); }
+
+void Loop::run() {
+  epoll_event events[kEventsPerTurn];
+  while (!stopping_) {
+    const int n = ::epoll_wait(epoll_.get(), events, kEventsPerTurn, waitMs());
+    CHECK(n >= 0 || errno == EINTR);
+    nowMs_ = monotonicMillis();
+    turns_++;
+    for (int i = 0; i < n; i++) {
+      if (events[i].data.ptr == nullptr) {
+        runPosted();
+      } else {
+        static_cast<Pollable*>(events[i].data.ptr)->onReady(events[i].events);
+      }
+    }
+    runTimers();
+    runAgain();
+    runTurnEnd();
+    emptyGrave();
+  }
+}
+
+int Loop::waitMs() const {
+  if (!again_.empty() || !dirty_.empty()) {
+    return 0;
+  }
+  if (timers_.empty()) {
+    return -1;
+  }
+  const uint64_t at = timers_.begin()->first;
+  const uint64_t now = monotonicMillis();
+  return at <= now ? 0 : static_cast<int>(std::min<uint64_t>(at - now, 60000));
+}
+
+void Loop::runPosted() {
+  uint64_t count = 0;
+  // Nothing to read is no error: the eventfd only says that somebody posted.
+  [[maybe_unused]] const ssize_t n = ::read(wake_.get(), &count, sizeof count);
+  std::vector<std::function<void()>> work;
+  {
+    const std::lock_guard lock(mutex_);
+    work.swap(posted_);
+  }
+  for (auto& one : work) {
+    one();
+  }
+}
+
+void Loop::runTimers() {
+  while (!timers_.empty() && timers_.begin()->first <= nowMs_) {
+    Timer* timer = timers_.begin()->second;
+    timer->cancel();
+    const std::function<void()> action = std::move(timer->action_);
+    action();  // may destroy the timer
+  }
+}
+
+void Loop::runAgain() {
+  std::vector<Task*> tasks;
+  tasks.swap(again_);
+  for (Task* task : tasks) {
+    task->again_ = false;
+    task->onAgain();
+  }
+}
+
+void Loop::runTurnEnd() {
+  for (int round = 0; round < kTurnEndRounds && !dirty_.empty(); round++) {
+    std::vector<Task*> tasks;
+    tasks.swap(dirty_);
+    for (Task* task : tasks) {
+      task->dirty_ = false;
+      task->onTurnEnd();
+    }
+  }
+}
+
+void Loop::emptyGrave() {
+  if (grave_.empty()) {
+    return;
+  }
+  std::vector<std::unique_ptr<Object>> dying;
+  dying.swap(grave_);
+  for (auto& object : dying) {
+    if (object->again_ || object->dirty_) {
+      grave_.push_back(std::move(object));  // a list still names it; it goes after that list ran
+    }
+  }
+}
+
+}  // namespace weft::io

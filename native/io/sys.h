@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+// The only file, with netns and seqpacket, that makes socket calls: whatever stands above it can run
+// over a stand-in.
+#pragma once
+
+#include <sys/uio.h>
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+
+#include "base/ip.h"
+#include "base/status.h"
+#include "base/unique_fd.h"
+
+namespace weft::io {
+
+/// How a TCP socket of ours is set up. Accepted sockets inherit it from their listener.
+struct TcpOptions {
+  uint32_t mark = 0;       ///< SO_MARK; 0 leaves it alone. Needs CAP_NET_ADMIN.
+  std::string congestion;  ///< TCP_CONGESTION; empty, or unknown to the kernel: the system's default.
+  bool keepalive = false;  ///< Probes an idle peer after 180 s.
+};
+
+/// Listens on `port` at every address of the namespace, IPv6 and IPv4; IPv4 alone where the kernel
+/// has no IPv6. SO_REUSEPORT, so that each worker has a listener of its own.
+Result<UniqueFd> listenTcp(int netns, uint16_t port, const TcpOptions& options);
+
+/// The next connection, or a descriptor below zero: -EAGAIN when there is none, else -errno.
+int acceptTcp(int listener, Endpoint& peer);
+
+/// Starts a connect. When `source` is set the socket is bound to it with IP_TRANSPARENT, so that the
+/// destination sees that address. The result may still be connecting: see connectResult().
+Result<UniqueFd> connectTcp(int netns, const Endpoint& to, const std::optional<Ip>& source,
+                            const TcpOptions& options);
+/// Once the socket is writable: ok, or why the connect failed.
+Status connectResult(int fd);
+
+/// Where a redirected connection was going (SO_ORIGINAL_DST of netfilter). Nothing when the kernel
+/// does not know: the caller refuses, it never guesses.
+std::optional<Endpoint> netfilterOriginalDst(int fd);
+std::optional<Endpoint> localEndpoint(int fd);
+
+/// recv and send as the kernel gives them: bytes, 0 at end of stream, or -errno (-EAGAIN: later).
+ssize_t receiveSome(int fd, std::span<uint8_t> into);
+ssize_t sendSome(int fd, std::span<const uint8_t> bytes);
+ssize_t sendPieces(int fd, std::span<const iovec> pieces);
+
+/// Sends FIN; the other direction stays open.
+void shutdownWrite(int fd);
+/// Makes the coming close() send RST instead of FIN.
+void resetOnClose(int fd);
+
+}  // namespace weft::io

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <functional>
+#include <string>
+#include <thread>
+
+#include "io/loop.h"
+
+namespace weft::io {
+
+/// A thread that runs a loop. Signals are blocked in it: they belong to the main thread.
+class Worker {
+ public:
+  /// Starts the thread; `name` (at most 15 characters) is what ps and perf show.
+  explicit Worker(std::string name);
+  /// Stops the loop and joins.
+  ~Worker();
+
+  Loop& loop() { return loop_; }
+  void post(std::function<void()> work) { loop_.post(std::move(work)); }
+
+ private:
+  Loop loop_;
+  std::thread thread_;
+};
+
+}  // namespace weft::io
