@@ -1,0 +1,297 @@
+// SPDX-License-Identifier: Apache-2.0
+// The client end of delta xDS over ADS: one stream for all types, kept up for ever.
+import type { MessageInitShape } from '@bufbuild/protobuf';
+import {
+  type ChannelCredentials,
+  Client,
+  type ClientDuplexStream,
+  type ServiceError,
+  status,
+} from '@grpc/grpc-js';
+import { Backoff } from '../lib/backoff.ts';
+import { MeshError } from '../lib/error.ts';
+import type { Logger } from '../lib/log.ts';
+import {
+  type Address,
+  type Authorization,
+  type DeltaDiscoveryRequest,
+  type DeltaDiscoveryRequestSchema,
+  type DeltaDiscoveryResponse,
+  deltaMethod,
+  deltaRequest,
+  messageBytesMax,
+  parseAddress,
+  parseAuthorization,
+  type Resource,
+  type TypeUrl,
+  typeOrder,
+  typeUrls,
+} from './wire.ts';
+
+/** What one response changed, of one type, decoded. Names are resource names. */
+export type Update =
+  | {
+      readonly type: typeof typeUrls.address;
+      readonly changed: ReadonlyMap<string, Address>;
+      readonly removed: readonly string[];
+    }
+  | {
+      readonly type: typeof typeUrls.authorization;
+      readonly changed: ReadonlyMap<string, Authorization>;
+      readonly removed: readonly string[];
+    };
+
+/**
+ * Takes one update and returns the resources it could not take, with a sentence each. They are
+ * named to the server (NACK); the rest of the update is in force.
+ */
+export type UpdateHandler = (update: Update) => ReadonlyMap<string, string>;
+
+/** Settings of one client. */
+export interface XdsClientOptions {
+  /** "host:port" of the control plane. */
+  readonly address: string;
+  /** Node.id of the first request of each type. */
+  readonly nodeId: string;
+  readonly nodeMetadata: Readonly<Record<string, string>>;
+  /** Asked at each connection, so that a renewed certificate is used from the next one on. */
+  readonly credentials: () => ChannelCredentials;
+  readonly onUpdate: UpdateHandler;
+  /** Called once, after the first response of every type was answered. */
+  readonly onSynced: () => void;
+  readonly log: Logger;
+}
+
+/** Longest `error_detail` that is sent, in characters. */
+export const errorDetailCharactersMax = 4096;
+
+const channelOptions = {
+  'grpc.max_receive_message_length': messageBytesMax,
+  'grpc.max_send_message_length': messageBytesMax,
+  'grpc.keepalive_time_ms': 30_000,
+  'grpc.keepalive_timeout_ms': 10_000,
+  // Each attempt brings its own certificate, so no connection is ever shared.
+  'grpc.use_local_subchannel_pool': 1,
+  'grpc.enable_retries': 0,
+  'grpc.enable_http_proxy': 0,
+};
+
+type Stream = ClientDuplexStream<DeltaDiscoveryRequest, DeltaDiscoveryResponse>;
+
+interface Decoded<T> {
+  readonly changed: Map<string, T>;
+  readonly rejected: Map<string, string>;
+}
+
+function decode<T>(
+  resources: readonly Resource[],
+  type: TypeUrl,
+  parse: (bytes: Uint8Array) => { ok: true; value: T } | { ok: false; error: MeshError },
+): Decoded<T> {
+  const changed = new Map<string, T>();
+  const rejected = new Map<string, string>();
+  for (const { name, resource } of resources) {
+    if (resource?.typeUrl !== type) {
+      rejected.set(name, `is a ${resource?.typeUrl ?? 'nothing'}`);
+      continue;
+    }
+    const parsed = parse(resource.value);
+    if (parsed.ok) {
+      changed.set(name, parsed.value);
+    } else {
+      rejected.set(name, parsed.error.message);
+    }
+  }
+  return { changed, rejected };
+}
+
+function sentenceOf(rejected: ReadonlyMap<string, string>): string {
+  const all = Array.from(rejected, ([name, reason]) => `${name}: ${reason}`).join('; ');
+  return all.length <= errorDetailCharactersMax
+    ? all
+    : `${all.slice(0, errorDetailCharactersMax - 3)}...`;
+}
+
+/**
+ * Keeps one delta ADS stream to the control plane, reconnecting for ever with backoff (10 ms to
+ * 15 s). After a reconnect it names the versions it holds, so that only changes come. What was
+ * delivered stays in force while the server is away.
+ */
+export class XdsClient {
+  readonly #options: XdsClientOptions;
+  readonly #versions: ReadonlyMap<TypeUrl, Map<string, string>>;
+  readonly #backoff = new Backoff({ firstMs: 10, maxMs: 15_000, jitter: 0.2 });
+  readonly #answered = new Set<TypeUrl>();
+  #syncReported = false;
+  #client: Client | undefined;
+  #stream: Stream | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  #closed = false;
+
+  constructor(options: XdsClientOptions) {
+    this.#options = options;
+    this.#versions = new Map(typeOrder.map((type) => [type, new Map()]));
+  }
+
+  /** True once every type was answered. Sticky. */
+  get synced(): boolean {
+    return this.#answered.size === typeOrder.length;
+  }
+
+  /** Connects, and from then on reconnects by itself. */
+  start(): void {
+    this.#connect();
+  }
+
+  /** Drops the connection and makes a new one at once, with fresh credentials. */
+  reconnect(): void {
+    if (this.#closed) {
+      return;
+    }
+    this.#disconnect();
+    this.#backoff.reset();
+    this.#connect();
+  }
+
+  /** Ends the stream for good. No callback comes after it. */
+  close(): void {
+    this.#closed = true;
+    this.#disconnect();
+  }
+
+  #disconnect(): void {
+    clearTimeout(this.#timer);
+    const stream = this.#stream;
+    this.#stream = undefined;
+    stream?.cancel();
+    this.#client?.close();
+    this.#client = undefined;
+  }
+
+  #connect(): void {
+    const { address, credentials } = this.#options;
+    try {
+      this.#client = new Client(address, credentials(), channelOptions);
+    } catch (error) {
+      this.#retry(MeshError.from(error).message);
+      return;
+    }
+    this.#open(this.#client);
+  }
+
+  #open(client: Client): void {
+    const stream = client.makeBidiStreamRequest(
+      deltaMethod.path,
+      deltaMethod.requestSerialize,
+      deltaMethod.responseDeserialize,
+    );
+    this.#stream = stream;
+    stream.on('data', (response: DeltaDiscoveryResponse) => {
+      if (stream === this.#stream) {
+        this.#receive(response);
+      }
+    });
+    const ended = (reason: string): void => {
+      if (stream === this.#stream) {
+        this.#retry(reason);
+      }
+    };
+    stream.on('error', (error: ServiceError) => ended(`${status[error.code]}: ${error.details}`));
+    stream.on('end', () => ended('the server ended the stream'));
+    // Policies first: the server answers in this order, so that no workload is known before the
+    // rules that protect it.
+    for (const type of typeOrder) {
+      this.#request(type);
+    }
+  }
+
+  #request(type: TypeUrl): void {
+    const { nodeId, nodeMetadata } = this.#options;
+    this.#send({
+      node: { id: nodeId, metadata: { ...nodeMetadata } },
+      typeUrl: type,
+      initialResourceVersions: Object.fromEntries(this.#versions.get(type) ?? []),
+    });
+  }
+
+  #send(init: MessageInitShape<typeof DeltaDiscoveryRequestSchema>): void {
+    this.#stream?.write(deltaRequest(init));
+  }
+
+  #retry(reason: string): void {
+    this.#disconnect();
+    const waitMs = Math.round(this.#backoff.next());
+    this.#options.log.warn({ waitMs, reason }, 'xds stream is down');
+    this.#timer = setTimeout(() => this.#connect(), waitMs);
+  }
+
+  #receive(response: DeltaDiscoveryResponse): void {
+    this.#backoff.reset();
+    const type = typeOrder.find((candidate) => candidate === response.typeUrl);
+    if (type === undefined) {
+      this.#send({
+        typeUrl: response.typeUrl,
+        responseNonce: response.nonce,
+        errorDetail: { code: status.INVALID_ARGUMENT, message: 'this type was not asked for' },
+      });
+      return;
+    }
+    const rejected = this.#deliver(type, response);
+    this.#remember(type, response, rejected);
+    this.#answer(response, rejected);
+    this.#answered.add(type);
+    this.#reportSynced();
+  }
+
+  #deliver(type: TypeUrl, response: DeltaDiscoveryResponse): ReadonlyMap<string, string> {
+    const removed = response.removedResources;
+    const { onUpdate } = this.#options;
+    if (type === typeUrls.address) {
+      const { changed, rejected } = decode(response.resources, type, parseAddress);
+      return new Map([...rejected, ...onUpdate({ type, changed, removed })]);
+    }
+    const { changed, rejected } = decode(response.resources, type, parseAuthorization);
+    return new Map([...rejected, ...onUpdate({ type, changed, removed })]);
+  }
+
+  // A rejected resource keeps the version that is in force, so that a reconnect brings it again.
+  #remember(
+    type: TypeUrl,
+    response: DeltaDiscoveryResponse,
+    rejected: ReadonlyMap<string, string>,
+  ): void {
+    const versions = this.#versions.get(type);
+    for (const { name, version } of response.resources) {
+      if (!rejected.has(name)) {
+        versions?.set(name, version);
+      }
+    }
+    for (const name of response.removedResources) {
+      if (!rejected.has(name)) {
+        versions?.delete(name);
+      }
+    }
+  }
+
+  #answer(response: DeltaDiscoveryResponse, rejected: ReadonlyMap<string, string>): void {
+    const { typeUrl, nonce } = response;
+    if (rejected.size === 0) {
+      this.#send({ typeUrl, responseNonce: nonce });
+      return;
+    }
+    const message = sentenceOf(rejected);
+    this.#options.log.warn({ type: typeUrl, rejected: rejected.size, message }, 'xds nack');
+    this.#send({
+      typeUrl,
+      responseNonce: nonce,
+      errorDetail: { code: status.INVALID_ARGUMENT, message },
+    });
+  }
+
+  #reportSynced(): void {
+    if (this.synced && !this.#syncReported) {
+      this.#syncReported = true;
+      this.#options.onSynced();
+    }
+  }
+}
