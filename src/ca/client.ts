@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: Apache-2.0
+// The client end of the certificate service. It makes the key, asks, and believes no answer that
+// is not for that key and that identity.
+import 'reflect-metadata';
+import { createPrivateKey, createPublicKey, X509Certificate } from 'node:crypto';
+import {
+  type ChannelCredentials,
+  Client,
+  Metadata,
+  type ServiceError,
+  status,
+} from '@grpc/grpc-js';
+import { Pkcs10CertificateRequestGenerator, SubjectAlternativeNameExtension } from '@peculiar/x509';
+import { MeshError, type MeshErrorCode } from '../lib/error.ts';
+import {
+  authorizationKey,
+  certificateMessageBytesMax,
+  certificateRequest,
+  createCertificateMethod,
+  type IstioCertificateResponse,
+} from './wire.ts';
+
+/** An X.509-SVID with its key and its trust bundle, all DER. */
+export interface IssuedCertificate {
+  readonly spiffeId: string;
+  /** Leaf first, then intermediates, no root. */
+  readonly chain: readonly Uint8Array[];
+  /** PKCS#8. The holder wipes it (fill(0)) once it was handed over. */
+  readonly key: Uint8Array;
+  readonly roots: readonly Uint8Array[];
+  readonly notBefore: Date;
+  readonly notAfter: Date;
+}
+
+/** One ask. */
+export interface CertificateOrder {
+  readonly spiffeId: string;
+  readonly validitySeconds: number;
+  /** True when a node asks for one of its workloads, false when it asks for itself. */
+  readonly impersonate: boolean;
+  /** A join token, for a node that has no certificate yet. */
+  readonly token?: string;
+}
+
+/** Most certificates in one answer, roots included. */
+export const chainCertificatesMax = 16;
+
+const callTimeoutMs = 10_000;
+const pemBlock = /-----BEGIN CERTIFICATE-----[\s\S]+?-----END CERTIFICATE-----/g;
+
+const codes: Readonly<Partial<Record<status, MeshErrorCode>>> = {
+  [status.INVALID_ARGUMENT]: 'invalid',
+  [status.RESOURCE_EXHAUSTED]: 'limit',
+  [status.PERMISSION_DENIED]: 'denied',
+  [status.UNAUTHENTICATED]: 'denied',
+  [status.UNAVAILABLE]: 'unavailable',
+  [status.DEADLINE_EXCEEDED]: 'timeout',
+  [status.CANCELLED]: 'unavailable',
+};
+
+interface Csr {
+  readonly pem: string;
+  readonly key: Uint8Array;
+}
+
+// The key is made exportable because it goes to the engine as PKCS#8.
+async function makeCsr(spiffeId: string): Promise<Csr> {
+  const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' };
+  const keys = await crypto.subtle.generateKey(algorithm, true, ['sign', 'verify']);
+  const request = await Pkcs10CertificateRequestGenerator.create({
+    keys,
+    signingAlgorithm: algorithm,
+    // Critical, because the subject is empty (RFC 5280 section 4.2.1.6).
+    extensions: [new SubjectAlternativeNameExtension([{ type: 'url', value: spiffeId }], true)],
+  });
+  const key = new Uint8Array(await crypto.subtle.exportKey('pkcs8', keys.privateKey));
+  return { pem: request.toString('pem'), key };
+}
+
+function isRoot(certificate: X509Certificate): boolean {
+  return certificate.ca && certificate.checkIssued(certificate);
+}
+
+function certificatesOf(response: IstioCertificateResponse): X509Certificate[] {
+  const blocks = response.certChain.flatMap((pem) => pem.match(pemBlock) ?? []);
+  if (blocks.length > chainCertificatesMax) {
+    throw new MeshError('limit', `the answer has over ${chainCertificatesMax} certificates`);
+  }
+  return blocks.map((pem) => new X509Certificate(pem));
+}
+
+function checkChain(chain: readonly X509Certificate[], roots: readonly X509Certificate[]): void {
+  for (const [index, certificate] of chain.entries()) {
+    const next = chain[index + 1];
+    const issuers = next === undefined ? roots : [next];
+    const signed = issuers.some(
+      (issuer) => certificate.checkIssued(issuer) && certificate.verify(issuer.publicKey),
+    );
+    if (!signed) {
+      throw new MeshError('invalid', 'the answer is not a chain up to a root of its own');
+    }
+  }
+}
+
+function checkLeaf(leaf: X509Certificate, spiffeId: string, key: Uint8Array): void {
+  if (leaf.subjectAltName !== `URI:${spiffeId}`) {
+    throw new MeshError('invalid', `the answer is for ${leaf.subjectAltName}, not ${spiffeId}`);
+  }
+  const own = createPrivateKey({ key: Buffer.from(key.buffer), format: 'der', type: 'pkcs8' });
+  if (!createPublicKey(own).equals(leaf.publicKey)) {
+    throw new MeshError('invalid', 'the answer is for another key');
+  }
+}
+
+function issuedOf(
+  spiffeId: string,
+  key: Uint8Array,
+  response: IstioCertificateResponse,
+): IssuedCertificate {
+  const all = certificatesOf(response);
+  const [leaf] = all;
+  const roots = all.slice(1).filter(isRoot);
+  if (leaf === undefined || roots.length === 0) {
+    throw new MeshError('invalid', 'the answer lacks a leaf or a root');
+  }
+  const chain = [leaf, ...all.slice(1).filter((certificate) => !isRoot(certificate))];
+  checkLeaf(leaf, spiffeId, key);
+  checkChain(chain, roots);
+  return {
+    spiffeId,
+    chain: chain.map((certificate) => new Uint8Array(certificate.raw)),
+    key,
+    roots: roots.map((certificate) => new Uint8Array(certificate.raw)),
+    notBefore: leaf.validFromDate,
+    notAfter: leaf.validToDate,
+  };
+}
+
+/** Asks one certificate authority for certificates, over one connection. */
+export class CaClient {
+  readonly #client: Client;
+
+  /**
+   * @param address "host:port".
+   * @param credentials the root that is trusted and, once joined, the node's own certificate.
+   */
+  constructor(address: string, credentials: ChannelCredentials) {
+    this.#client = new Client(address, credentials, {
+      'grpc.max_receive_message_length': certificateMessageBytesMax,
+      'grpc.max_send_message_length': certificateMessageBytesMax,
+      'grpc.use_local_subchannel_pool': 1,
+      'grpc.enable_http_proxy': 0,
+    });
+  }
+
+  /**
+   * Makes a P-256 key and has it certified. Rejects with MeshError: `denied` when the CA refuses,
+   * `unavailable` or `timeout` when it cannot be asked, `invalid` when its answer is not what was
+   * ordered. The key is then wiped.
+   */
+  async issue(order: CertificateOrder): Promise<IssuedCertificate> {
+    const csr = await makeCsr(order.spiffeId);
+    try {
+      const response = await this.#call(csr.pem, order);
+      return issuedOf(order.spiffeId, csr.key, response);
+    } catch (error) {
+      csr.key.fill(0);
+      throw MeshError.from(error);
+    }
+  }
+
+  /** Closes the connection; asks under way fail. */
+  close(): void {
+    this.#client.close();
+  }
+
+  #call(csrPem: string, order: CertificateOrder): Promise<IstioCertificateResponse> {
+    const { path, requestSerialize, responseDeserialize } = createCertificateMethod;
+    const metadata = new Metadata();
+    if (order.token !== undefined) {
+      metadata.set(authorizationKey, `Bearer ${order.token}`);
+    }
+    const request = certificateRequest({
+      csrPem,
+      validitySeconds: order.validitySeconds,
+      ...(order.impersonate ? { impersonatedIdentity: order.spiffeId } : {}),
+    });
+    return new Promise((resolve, reject) => {
+      this.#client.makeUnaryRequest(
+        path,
+        requestSerialize,
+        responseDeserialize,
+        request,
+        metadata,
+        { deadline: Date.now() + callTimeoutMs },
+        (error: ServiceError | null, response?: IstioCertificateResponse) => {
+          if (error === null && response !== undefined) {
+            resolve(response);
+            return;
+          }
+          const code = codes[error?.code ?? status.INTERNAL] ?? 'internal';
+          reject(new MeshError(code, error?.details ?? 'no answer', { cause: error }));
+        },
+      );
+    });
+  }
+}
