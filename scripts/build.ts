@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+// Builds of native/: the addon by cmake-js, test programs by CMake alone.
+import { existsSync, readFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import { join } from 'node:path';
+import { launcherArgs } from './deps.ts';
+import { root, run } from './steps.ts';
+
+/** True when the build folder was configured with the same third-party libraries. */
+export function configuredWith(buildFolder: string, prefix: string): boolean {
+  const cache = join(buildFolder, 'CMakeCache.txt');
+  return (
+    existsSync(cache) && readFileSync(cache, 'utf8').includes(`\nDEPS_PREFIX:PATH=${prefix}\n`)
+  );
+}
+
+async function cmakeJs(command: string, prefix: string, extra: readonly string[]): Promise<void> {
+  await run(
+    join(root, 'node_modules/.bin/cmake-js'),
+    [
+      ...[command, '--directory', root, '--out', join(root, 'build')],
+      ...['--generator', 'Ninja', `--CDDEPS_PREFIX:PATH=${prefix}`],
+      ...launcherArgs().map((arg) => arg.replace(/^-D/, '--CD')),
+      ...extra,
+    ],
+    { env: { PATH: `${join(root, 'node_modules/.bin')}:${process.env['PATH'] ?? ''}` } },
+  );
+}
+
+/** Builds `target` of the addon's build folder; "weft" is build/Release/weft.node. */
+export async function buildAddon(prefix: string, target = 'weft'): Promise<void> {
+  // "cmake-js build" configures an empty folder only, not one with another prefix.
+  if (!configuredWith(join(root, 'build'), prefix)) {
+    await cmakeJs('configure', prefix, []);
+  }
+  await cmakeJs('build', prefix, ['--target', target, '-p', String(availableParallelism())]);
+}
+
+/** One way to build the test programs. */
+export interface Lane {
+  /** Names the folder build/<name>. */
+  readonly name: string;
+  /** Value of -fsanitize, or empty. */
+  readonly sanitize: string;
+  /** Suffix-free compiler pair, such as clang-14 and clang++-14; the system's when absent. */
+  readonly compilers?: readonly [string, string];
+}
+
+/** Configures (when needed) and builds `targets` of the lane; returns the lane's folder. */
+export async function buildLane(
+  lane: Lane,
+  prefix: string,
+  targets: readonly string[],
+): Promise<string> {
+  const folder = join(root, 'build', lane.name);
+  if (!configuredWith(folder, prefix)) {
+    const [cc, cxx] = lane.compilers ?? [];
+    await run('cmake', [
+      ...['-S', join(root, 'native'), '-B', folder, '-G', 'Ninja'],
+      ...['-DCMAKE_BUILD_TYPE=RelWithDebInfo', `-DDEPS_PREFIX:PATH=${prefix}`],
+      `-DSANITIZE=${lane.sanitize}`,
+      ...(cc === undefined ? [] : [`-DCMAKE_C_COMPILER=${cc}`, `-DCMAKE_CXX_COMPILER=${cxx}`]),
+      ...launcherArgs(),
+    ]);
+  }
+  await run('ninja', ['-C', folder, ...targets]);
+  return folder;
+}

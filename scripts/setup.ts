@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+// The part of the set-up that comes after system and npm packages; started by the launcher.
+import { MeshError } from '../src/lib/error.ts';
+import { buildAddon } from './build.ts';
+import { dependencyPrefix } from './deps.ts';
+import { generate } from './gen.ts';
+import { step } from './steps.ts';
+
+try {
+  const prefix = await dependencyPrefix();
+  await step('protobuf code', generate);
+  await step('native engine', () => buildAddon(prefix));
+} catch (error) {
+  process.stderr.write(`weft: ${MeshError.from(error).message}\n`);
+  process.exitCode = 1;
+}
