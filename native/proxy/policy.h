@@ -30,20 +30,29 @@ struct Verdict {
 struct StringMatch {
   enum class Kind { kExact, kPrefix, kSuffix, kPresence };
   Kind kind = Kind::kExact;
-  std::string text;
+  std::string text;  ///< Empty with kPresence, which takes any text but the empty one.
+
+  bool operator==(const StringMatch&) const = default;
 };
 
 struct Cidr {
   Ip ip;
   uint8_t length = 0;  ///< In the address's own family: 0..32 or 0..128.
+
+  bool operator==(const Cidr&) const = default;
 };
 
+/// Both are compared whole; a client without identity has no service account and is never matched.
 struct ServiceAccountMatch {
   std::string namespaceName;
   std::string name;
+
+  bool operator==(const ServiceAccountMatch&) const = default;
 };
 
-/// AND of the fields that are set; a match with none set never matches.
+/// AND of the fields that are set; a match with none set never matches. A positive list takes any
+/// of its entries, a not-list none. Principals are compared without their "spiffe://"; a namespace
+/// is the one of the client's SPIFFE ID. Both are the empty string for a client without identity.
 struct PolicyMatch {
   std::vector<StringMatch> namespaces, notNamespaces;
   std::vector<StringMatch> principals, notPrincipals;
@@ -51,14 +60,20 @@ struct PolicyMatch {
   std::vector<Cidr> destinationIps, notDestinationIps;
   std::vector<uint16_t> destinationPorts, notDestinationPorts;
   std::vector<ServiceAccountMatch> serviceAccounts, notServiceAccounts;
+
+  bool operator==(const PolicyMatch&) const = default;
 };
 
 struct PolicyClause {
   std::vector<PolicyMatch> matches;  ///< OR; none: the clause holds.
+
+  bool operator==(const PolicyClause&) const = default;
 };
 
 struct PolicyRule {
   std::vector<PolicyClause> clauses;  ///< AND; none: the rule matches everything.
+
+  bool operator==(const PolicyRule&) const = default;
 };
 
 enum class PolicyScope { kGlobal, kNamespace, kWorkload };
@@ -70,7 +85,9 @@ struct Policy {
   PolicyScope scope = PolicyScope::kNamespace;
   PolicyAction action = PolicyAction::kAllow;
   std::vector<PolicyRule> rules;  ///< OR; none: the policy never matches.
-  bool dryRun = false;
+  bool dryRun = false;            ///< Never counts towards a verdict.
+
+  bool operator==(const Policy&) const = default;
 };
 
 /// Whether any rule of `policy` matches. Pure. A dry-run policy still matches: the caller skips it.

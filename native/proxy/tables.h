@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -15,9 +15,24 @@
 
 namespace weft::proxy {
 
+// Limits of one delta, and of the table it makes. Past any of them the delta is refused: kLimit.
+inline constexpr size_t kDeltaBytesMax = size_t{64} << 20;
+inline constexpr size_t kWorkloadsMax = 200'000;
+inline constexpr size_t kServicesMax = 50'000;
+inline constexpr size_t kPoliciesMax = 50'000;
+inline constexpr size_t kKeyBytesMax = 1024;   ///< A uid, a key, or a reference to one.
+inline constexpr size_t kTextBytesMax = 2048;  ///< Any other text.
+inline constexpr size_t kAddressesMax = 64;    ///< Of a workload or a service.
+inline constexpr size_t kPortsMax = 1024;      ///< Of a service or a binding.
+inline constexpr size_t kBindingsMax = 1024;   ///< Services of a workload.
+inline constexpr size_t kNamedPoliciesMax = 1024;
+inline constexpr size_t kSubjectAltNamesMax = 4096;
+inline constexpr size_t kPolicyPartsMax = 65'536;  ///< Rules, clauses, matches and entries of one.
+inline constexpr size_t kClaimsMax = 1024;         ///< Workloads or services with one address.
+
 struct PortMap {
   uint16_t servicePort = 0;
-  uint16_t targetPort = 0;
+  uint16_t targetPort = 0;  ///< 0 only in a Service: each endpoint's own binding names the port.
 };
 
 struct ServiceBinding {
@@ -65,40 +80,60 @@ struct ServiceEndpoint {
   const ServiceBinding* binding = nullptr;  ///< Points into `workload`.
 };
 
+struct TablesState;
+
 /// Everything the data plane knows of the mesh, as one immutable value. Built off the byte path;
 /// workers hold a shared_ptr and look up without locks. A new table shares all that did not change
 /// with the one it was built from.
 class Tables {
  public:
+  /// Knows nothing, and refuses every connection: no policies were received.
   static std::shared_ptr<const Tables> empty();
 
-  /// `base` with the encoded weft.tables.TablesDelta applied. `delta` is checked in full before
-  /// anything is built: kInvalid names the first thing wrong, and `base` stays as it is.
+  /// `base` with the encoded weft.tables.TablesDelta applied, whole or not at all: kInvalid or
+  /// kLimit names the first thing wrong, and `base` stays as it is. Unknown fields, unknown enum
+  /// values and a key that occurs twice are refused, not skipped: half a policy is a hole. Removing
+  /// what is not there is no error. Any thread; the cost follows the delta, not the table.
   static Result<std::shared_ptr<const Tables>> apply(const std::shared_ptr<const Tables>& base,
                                                      std::span<const uint8_t> delta);
 
   std::shared_ptr<const Workload> workloadByUid(std::string_view uid) const;
-  /// Host-network workloads are not found by address: theirs is the node's.
+  /// Host-network workloads are not found by address: theirs is the node's. When several claim one
+  /// address, the one that claimed it last has it, and an older one gets it back when that goes. A
+  /// workload that is replaced and keeps an address keeps its place in that order.
   std::shared_ptr<const Workload> workloadByIp(const Ip& ip) const;
+  /// Claims to one address are settled as for workloads.
   std::shared_ptr<const Service> serviceByVip(const Ip& ip) const;
   std::shared_ptr<const Service> serviceByKey(std::string_view key) const;
-  /// The endpoints of a service, healthy or not. Valid as long as this table.
+  /// The workloads that name this service, healthy or not, whether or not the service itself is
+  /// known yet. Valid as long as this table.
   std::span<const ServiceEndpoint> endpointsOf(std::string_view serviceKey) const;
 
-  /// Decides one connection to `destination`. See policy.h; fails closed.
+  /// Decides one connection to `destination`, by the global policies, those of its namespace and
+  /// those it names. A DENY that matches refuses; then a named policy that is not known, or no
+  /// policies received at all, refuses (fail-closed); without an ALLOW policy the connection is
+  /// allowed; with some, one of them has to match. Dry-run policies never count.
   Verdict authorize(const Workload& destination, const PolicySubject& subject) const;
 
   bool policiesReceived() const;
   size_t workloadCount() const;
   size_t serviceCount() const;
   size_t policyCount() const;
-  /// Rises by one with each table in which any policy, or a workload's list of policies, changed.
+  /// Rises by one with each table that can decide otherwise than the one before: a policy changed,
+  /// came or went, so did a workload's list of policies (none for a workload that is not there) or
+  /// its namespace, or the first policies were received.
   uint64_t policyEpoch() const;
 
+  /// How many of this table's parts there are, and how many are the same memory in `other`.
+  struct Sharing {
+    size_t parts = 0;
+    size_t shared = 0;
+  };
+  Sharing sharingWith(const Tables& other) const;
+
  private:
-  struct State;
-  explicit Tables(std::shared_ptr<const State> state);
-  std::shared_ptr<const State> state_;
+  explicit Tables(std::shared_ptr<const TablesState> state);
+  std::shared_ptr<const TablesState> state_;
 };
 
 }  // namespace weft::proxy

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/ip.h"
+#include "base/status.h"
+#include "proxy/policy.h"
+#include "proxy/tables.h"
+#include "proxy/tables_decode.h"
+#include "proxy/tables_shards.h"
+
+namespace weft::proxy {
+
+/// All who claim one address, the newest last: that one has it. Never empty.
+template <typename T>
+using Claims = std::vector<std::shared_ptr<const T>>;
+
+/// The endpoints of one service. Never empty.
+struct EndpointList {
+  std::string service;
+  std::vector<ServiceEndpoint> endpoints;
+};
+
+/// The policies that hold for a whole namespace (or everywhere), without dry-run ones, by key.
+struct PolicyGroup {
+  std::string namespaceName;
+  std::vector<std::shared_ptr<const Policy>> policies;
+};
+
+/// What a table holds. Views that are keys point into the value they belong to.
+struct TablesState {
+  ShardedMap<std::string_view, std::shared_ptr<const Workload>> workloads;
+  ShardedMap<Ip, Claims<Workload>, IpHash> workloadIps;
+  ShardedMap<std::string_view, std::shared_ptr<const Service>> services;
+  ShardedMap<Ip, Claims<Service>, IpHash> vips;
+  ShardedMap<std::string_view, std::shared_ptr<const EndpointList>> endpoints;
+  ShardedMap<std::string_view, std::shared_ptr<const Policy>> policies;
+  ShardedMap<std::string_view, std::shared_ptr<const PolicyGroup>> namespacePolicies;
+  std::shared_ptr<const PolicyGroup> globalPolicies;  ///< Null when there are none.
+  bool policiesReceived = false;
+  uint64_t policyEpoch = 0;
+};
+
+/// `base` with `delta` applied. kLimit when the outcome would be over a limit; `base` never
+/// changes.
+Result<std::shared_ptr<const TablesState>> buildTablesState(const TablesState& base,
+                                                            TablesDelta delta);
+
+}  // namespace weft::proxy
