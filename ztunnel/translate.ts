@@ -51,6 +51,12 @@ const workloadTypes: ReadonlyMap<number, string> = new Map([
   [WorkloadType.JOB, 'job'],
 ]);
 
+/** The SPIFFE ID of a workload. */
+export function spiffeIdOf(workload: TableWorkload): string {
+  const { trustDomain, namespace, serviceAccount } = workload;
+  return `spiffe://${trustDomain}/ns/${namespace}/sa/${serviceAccount}`;
+}
+
 // A target of 0 says that this endpoint does not serve the port; it must then not be picked.
 function portsOf(ports: readonly Port[]): MessageInitShape<typeof PortMapSchema>[] {
   const served = ports.filter((port) => port.targetPort !== 0);

@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: Apache-2.0
+// The pods of this node whose traffic the engine carries, as the CNI agent hands them over.
+import { fstatSync } from 'node:fs';
+import type { PodSpec } from '../native/index.ts';
+import { MeshError } from '../src/lib/error.ts';
+import type { Logger } from '../src/lib/log.ts';
+import type { PodClaim } from './apply.ts';
+import { spiffeIdOf, type TableWorkload } from './translate.ts';
+import type { ZdsHandler, ZdsRequest } from './zds.ts';
+
+/** What carries the traffic: the engine. */
+export interface PodEngine {
+  addPod(pod: PodSpec): Promise<void>;
+  removePod(uid: string): Promise<void>;
+}
+
+/** What says which workloads belong on this node: the applied control plane state. */
+export interface Placement {
+  waitPlaced(claim: PodClaim, timeoutMs: number): Promise<TableWorkload | undefined>;
+}
+
+/** What keeps the certificates of the pods' identities. */
+export interface IdentityHolder {
+  hold(spiffeId: string, podUid: string): void;
+  release(spiffeId: string, podUid: string): void;
+}
+
+/** What pods are made of. `closeFd` closes a descriptor that came with a message. */
+export interface PodsParts {
+  readonly engine: PodEngine;
+  readonly placement: Placement;
+  readonly identities: IdentityHolder;
+  readonly closeFd: (fd: number) => void;
+  readonly log: Logger;
+}
+
+/** Most pods of one node. */
+export const podsMax = 1024;
+/** How long an add waits for the control plane to place the pod; the agent gives up after 5 s. */
+export const placementWaitMs = 4_000;
+/** How long until a pod that could not be started is tried again. */
+export const retryMs = 5_000;
+
+interface Running {
+  readonly claim: PodClaim;
+  readonly inode: number;
+  readonly spiffeId: string;
+}
+
+/** A pod that was handed over but does not run. It keeps the namespace's descriptor. */
+interface Pending {
+  readonly uid: string;
+  readonly claim: PodClaim;
+  readonly netns: number;
+  readonly inode: number;
+  timer: NodeJS.Timeout | undefined;
+}
+
+function sameClaim(a: PodClaim, b: PodClaim): boolean {
+  return a.name === b.name && a.namespace === b.namespace && a.serviceAccount === b.serviceAccount;
+}
+
+/**
+ * Starts, restarts and ends pods on the agent's word, checked against the control plane's: an add
+ * that it does not confirm is refused (fail-closed). One request at a time, on the main thread.
+ */
+export class Pods implements ZdsHandler {
+  readonly #parts: PodsParts;
+  readonly #running = new Map<string, Running>();
+  readonly #pending = new Map<string, Pending>();
+  #listed = new Set<string>();
+  #snapshotHandled = false;
+  #tail: Promise<void> = Promise.resolve();
+
+  constructor(parts: PodsParts) {
+    this.#parts = parts;
+  }
+
+  /** True when the connected agent's snapshot was carried out and no pod waits to be started. */
+  get ready(): boolean {
+    return this.#snapshotHandled && this.#pending.size === 0;
+  }
+
+  /** How many pods are carried. */
+  get count(): number {
+    return this.#running.size;
+  }
+
+  onConnect(): void {
+    this.#listed = new Set();
+    this.#snapshotHandled = false;
+  }
+
+  /** Pods go on while the agent is away. */
+  onDisconnect(): void {
+    this.#snapshotHandled = false;
+  }
+
+  onRequest(request: ZdsRequest, netns: number): Promise<void> {
+    return this.#inTurn(() => this.#carryOut(request, netns));
+  }
+
+  /** Stops retrying and closes what waits. Running pods are the engine's to end. */
+  close(): void {
+    for (const pending of [...this.#pending.values()]) {
+      this.#forget(pending);
+    }
+  }
+
+  // Requests and retries share one queue, so that no two of them change a pod at once. It holds
+  // at most what the connection lets wait, and one retry for each pending pod.
+  #inTurn(work: () => Promise<void>): Promise<void> {
+    const done = this.#tail.then(work);
+    this.#tail = done.catch(() => undefined);
+    return done;
+  }
+
+  async #carryOut(request: ZdsRequest, netns: number): Promise<void> {
+    switch (request.kind) {
+      case 'add':
+        this.#listed.add(request.uid);
+        await this.#add(request.uid, request.claim, netns);
+        return;
+      case 'keep':
+        this.#listed.add(request.uid);
+        if (!this.#running.has(request.uid)) {
+          throw new MeshError('invalid', `pod ${request.uid} cannot be kept: it does not run`);
+        }
+        return;
+      case 'del':
+        this.#listed.delete(request.uid);
+        await this.#remove(request.uid);
+        return;
+      default:
+        await this.#finishSnapshot();
+    }
+  }
+
+  async #add(uid: string, claim: PodClaim, netns: number): Promise<void> {
+    const { closeFd } = this.#parts;
+    const running = this.#running.get(uid);
+    const inode = fstatSync(netns).ino;
+    if (running?.inode === inode && sameClaim(running.claim, claim)) {
+      closeFd(netns);
+      return;
+    }
+    await this.#remove(uid);
+    if (this.#running.size + this.#pending.size >= podsMax) {
+      closeFd(netns);
+      throw new MeshError('limit', `over ${podsMax} pods on this node`);
+    }
+    const pending: Pending = { uid, claim, netns, inode, timer: undefined };
+    this.#pending.set(uid, pending);
+    await this.#start(pending, placementWaitMs);
+  }
+
+  // A pod that fails to start stays pending: after a restart of ours its rules are in place
+  // already and nobody would send it again.
+  async #start(pending: Pending, waitMs: number): Promise<void> {
+    const { uid, claim, inode } = pending;
+    try {
+      const workload = await this.#confirmed(claim, waitMs);
+      const spiffeId = spiffeIdOf(workload);
+      await this.#carry(pending, workload.uid, spiffeId);
+      this.#running.set(uid, { claim, inode, spiffeId });
+      this.#forget(pending);
+      this.#parts.log.info({ pod: uid, workload: workload.uid, identity: spiffeId }, 'pod added');
+    } catch (error) {
+      pending.timer = setTimeout(() => this.#retry(pending), retryMs);
+      throw error;
+    }
+  }
+
+  async #confirmed(claim: PodClaim, waitMs: number): Promise<TableWorkload> {
+    const workload = await this.#parts.placement.waitPlaced(claim, waitMs);
+    if (workload === undefined) {
+      const { namespace, name, serviceAccount } = claim;
+      throw new MeshError(
+        'denied',
+        `no pod ${namespace}/${name} with service account ${serviceAccount} is placed on this node`,
+      );
+    }
+    return workload;
+  }
+
+  async #carry(pending: Pending, workloadUid: string, spiffeId: string): Promise<void> {
+    const { engine, identities } = this.#parts;
+    const { uid, netns } = pending;
+    identities.hold(spiffeId, uid);
+    try {
+      await engine.addPod({ uid, workloadUid, spiffeId, netns });
+    } catch (error) {
+      identities.release(spiffeId, uid);
+      throw error;
+    }
+  }
+
+  #retry(pending: Pending): void {
+    this.#inTurn(async () => {
+      if (this.#pending.get(pending.uid) === pending) {
+        await this.#start(pending, 0);
+      }
+    }).catch((error: unknown) => {
+      const { message } = MeshError.from(error);
+      this.#parts.log.warn({ pod: pending.uid, reason: message }, 'pod is still not carried');
+    });
+  }
+
+  #forget(pending: Pending): void {
+    clearTimeout(pending.timer);
+    this.#pending.delete(pending.uid);
+    this.#parts.closeFd(pending.netns);
+  }
+
+  async #remove(uid: string): Promise<void> {
+    const pending = this.#pending.get(uid);
+    if (pending !== undefined) {
+      this.#forget(pending);
+    }
+    const running = this.#running.get(uid);
+    if (running === undefined) {
+      return;
+    }
+    this.#running.delete(uid);
+    await this.#parts.engine.removePod(uid);
+    this.#parts.identities.release(running.spiffeId, uid);
+    this.#parts.log.info({ pod: uid }, 'pod removed');
+  }
+
+  async #finishSnapshot(): Promise<void> {
+    for (const uid of [...this.#running.keys(), ...this.#pending.keys()]) {
+      if (!this.#listed.has(uid)) {
+        await this.#remove(uid);
+      }
+    }
+    this.#snapshotHandled = true;
+  }
+}
