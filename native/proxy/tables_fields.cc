@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "proxy/tables_fields.h"
+
+#include <utility>
+
+namespace weft::proxy {
+
+bool FieldReader::fail(Status status) {
+  status_ = std::move(status);
+  return false;
+}
+
+bool FieldReader::unknownField(const protozero::pbf_reader& in, const char* message) {
+  return invalid(std::string(message) + ": field " + std::to_string(in.tag()) + " of wire type " +
+                 std::to_string(static_cast<uint32_t>(in.wire_type())) + " is not known");
+}
+
+bool FieldReader::room(size_t count, size_t max, const char* what) {
+  return count < max ||
+         fail({Code::kLimit, std::string(what) + ": more than " + std::to_string(max)});
+}
+
+bool FieldReader::readText(protozero::pbf_reader& in, std::string& out, const char* what,
+                           size_t max) {
+  const auto view = in.get_view();
+  if (view.size() > max) {
+    return fail({Code::kLimit, std::string(what) + ": longer than " + std::to_string(max)});
+  }
+  out.assign(view.data(), view.size());
+  return true;
+}
+
+bool FieldReader::readKey(protozero::pbf_reader& in, std::string& out, const char* what) {
+  return readText(in, out, what, kKeyBytesMax) &&
+         (!out.empty() || invalid(std::string(what) + ": empty"));
+}
+
+/// get_bool(), get_uint32() and get_enum() of the library look past the end or cut off high bits.
+bool FieldReader::readNumber(protozero::pbf_reader& in, uint64_t max, uint64_t& out,
+                             const char* what) {
+  out = in.get_uint64();
+  return out <= max || invalid(std::string(what) + ": " + std::to_string(out) + " is not known");
+}
+
+bool FieldReader::readFlag(protozero::pbf_reader& in, bool& out, const char* what) {
+  uint64_t value = 0;
+  if (!readNumber(in, 1, value, what)) {
+    return false;
+  }
+  out = value == 1;
+  return true;
+}
+
+bool FieldReader::readPort(uint64_t value, uint16_t& out, const char* what, bool zeroAllowed) {
+  if (value > UINT16_MAX || (value == 0 && !zeroAllowed)) {
+    return invalid(std::string(what) + ": no port has the number " + std::to_string(value));
+  }
+  out = static_cast<uint16_t>(value);
+  return true;
+}
+
+std::optional<Ip> FieldReader::ipOf(const protozero::data_view& view) {
+  return Ip::fromBytes({reinterpret_cast<const uint8_t*>(view.data()), view.size()});
+}
+
+}  // namespace weft::proxy
