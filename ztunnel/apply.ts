@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The one road from the control plane's resources to the engine's tables.
 import type { MessageInitShape } from '@bufbuild/protobuf';
-import type { TablesDeltaSchema } from '../native/gen/tables_pb.js';
+import { Protocol, type TablesDeltaSchema } from '../native/gen/tables_pb.js';
 import { MeshError } from '../src/lib/error.ts';
 import type { Update } from '../src/xds/client.ts';
 import { typeUrls } from '../src/xds/wire.ts';
@@ -84,9 +84,12 @@ export class Applier {
     return this.#services.get(key);
   }
 
-  /** The SPIFFE IDs of the workloads that the control plane places on this node. */
+  /** The SPIFFE IDs of the enrolled workloads that the control plane places on this node. */
   localIdentities(): ReadonlySet<string> {
-    return new Set(Array.from(this.#local.values(), spiffeIdOf));
+    const enrolled = [...this.#local.values()].filter(
+      ({ protocol, hostNetwork }) => protocol === Protocol.HBONE && hostNetwork !== true,
+    );
+    return new Set(enrolled.map(spiffeIdOf));
   }
 
   /**

@@ -31,6 +31,8 @@ export interface PodsParts {
   readonly placement: Placement;
   readonly identities: IdentityHolder;
   readonly closeFd: (fd: number) => void;
+  /** Called after each request and each retry. */
+  readonly onChange: () => void;
   readonly log: Logger;
 }
 
@@ -58,6 +60,14 @@ interface Pending {
 
 function sameClaim(a: PodClaim, b: PodClaim): boolean {
   return a.name === b.name && a.namespace === b.namespace && a.serviceAccount === b.serviceAccount;
+}
+
+function inodeOf(fd: number): number | undefined {
+  try {
+    return fstatSync(fd).ino;
+  } catch {
+    return undefined;
+  }
 }
 
 /**
@@ -110,7 +120,7 @@ export class Pods implements ZdsHandler {
   // Requests and retries share one queue, so that no two of them change a pod at once. It holds
   // at most what the connection lets wait, and one retry for each pending pod.
   #inTurn(work: () => Promise<void>): Promise<void> {
-    const done = this.#tail.then(work);
+    const done = this.#tail.then(work).finally(this.#parts.onChange);
     this.#tail = done.catch(() => undefined);
     return done;
   }
@@ -138,8 +148,12 @@ export class Pods implements ZdsHandler {
 
   async #add(uid: string, claim: PodClaim, netns: number): Promise<void> {
     const { closeFd } = this.#parts;
+    const inode = inodeOf(netns);
+    if (inode === undefined) {
+      closeFd(netns);
+      throw new MeshError('invalid', 'the descriptor of the namespace cannot be read');
+    }
     const running = this.#running.get(uid);
-    const inode = fstatSync(netns).ino;
     if (running?.inode === inode && sameClaim(running.claim, claim)) {
       closeFd(netns);
       return;
@@ -166,7 +180,9 @@ export class Pods implements ZdsHandler {
       this.#forget(pending);
       this.#parts.log.info({ pod: uid, workload: workload.uid, identity: spiffeId }, 'pod added');
     } catch (error) {
-      pending.timer = setTimeout(() => this.#retry(pending), retryMs);
+      if (this.#pending.get(uid) === pending) {
+        pending.timer = setTimeout(() => this.#retry(pending), retryMs);
+      }
       throw error;
     }
   }

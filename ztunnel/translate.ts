@@ -8,6 +8,7 @@ import type {
 } from '../native/gen/tables_pb.js';
 import { Protocol } from '../native/gen/tables_pb.js';
 import { MeshError, type Result } from '../src/lib/error.ts';
+import { formatSpiffeId, parseSpiffeId, workloadSpiffeId } from '../src/spiffe/id.ts';
 import {
   type Address,
   NetworkMode,
@@ -53,8 +54,7 @@ const workloadTypes: ReadonlyMap<number, string> = new Map([
 
 /** The SPIFFE ID of a workload. */
 export function spiffeIdOf(workload: TableWorkload): string {
-  const { trustDomain, namespace, serviceAccount } = workload;
-  return `spiffe://${trustDomain}/ns/${namespace}/sa/${serviceAccount}`;
+  return formatSpiffeId(workloadSpiffeId(workload.trustDomain, workload));
 }
 
 // A target of 0 says that this endpoint does not serve the port; it must then not be picked.
@@ -81,13 +81,18 @@ function checkWorkload(wire: Workload): void {
   );
 }
 
+function checkIdentity(workload: TableWorkload): void {
+  const id = parseSpiffeId(spiffeIdOf(workload));
+  check(id.ok, 'trust domain, namespace and service account make no SPIFFE ID');
+}
+
 function workloadOf(wire: Workload): TableWorkload {
   checkWorkload(wire);
   const protocol = protocols.get(wire.tunnelProtocol);
   if (protocol === undefined) {
     throw new MeshError('invalid', `tunnel protocol ${wire.tunnelProtocol} is not supported`);
   }
-  return {
+  const workload: TableWorkload = {
     uid: wire.uid,
     name: wire.name,
     namespace: wire.namespace,
@@ -109,6 +114,8 @@ function workloadOf(wire: Workload): TableWorkload {
     cluster: wire.clusterId || 'Kubernetes',
     hostNetwork: wire.networkMode === NetworkMode.HOST_NETWORK,
   };
+  checkIdentity(workload);
+  return workload;
 }
 
 function serviceOf(wire: Service): TableService {

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+// The node proxy's settings, from its flags.
+import { cpus } from 'node:os';
+import { Command, CommanderError } from 'commander';
+import { z } from 'zod';
+import { MeshError, type Result } from '../src/lib/error.ts';
+import { type LogLevel, logLevels } from '../src/lib/log.ts';
+import { ports } from '../src/lib/ports.ts';
+import { splitAddress } from './join.ts';
+import type { ListenAddress } from './status-server.ts';
+
+/** The settings of one node proxy. */
+export interface Config {
+  readonly node: string;
+  /** "host:port" of the control plane. */
+  readonly control: string;
+  readonly joinTokenFile: string | undefined;
+  readonly stateDir: string;
+  /** The CNI agent's socket. */
+  readonly zdsPath: string;
+  readonly metrics: ListenAddress;
+  readonly readiness: ListenAddress;
+  readonly workers: number;
+  readonly logLevel: LogLevel;
+}
+
+/** Most worker threads. */
+export const workersMax = 256;
+
+// A node name is a DNS subdomain (RFC 1123): it becomes part of a SPIFFE ID's path.
+const nodeName = z.string().regex(/^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$/, 'is not a node name');
+
+const address = z.string().superRefine((text, context) => {
+  try {
+    splitAddress(text);
+  } catch (error) {
+    context.addIssue({ code: 'custom', message: MeshError.from(error).message });
+  }
+});
+
+// Unlike an address to connect to, it may have port 0.
+const listenAddress = z
+  .string()
+  .regex(/^(\[[^\]]+\]|[^:]+):\d{1,5}$/, 'is not ADDR:PORT')
+  .transform((text): ListenAddress => {
+    const colon = text.lastIndexOf(':');
+    return {
+      host: text.slice(0, colon).replace(/^\[|\]$/g, ''),
+      port: Number(text.slice(colon + 1)),
+    };
+  })
+  .refine(({ port }) => port <= 65535, 'port is over 65535');
+
+const schema = z.object({
+  node: nodeName,
+  control: address,
+  joinToken: z.string().min(1).optional(),
+  state: z.string().min(1),
+  zds: z.string().min(1).max(107, 'is too long for a socket path'),
+  metrics: listenAddress,
+  readiness: listenAddress,
+  workers: z.coerce.number().int().min(1).max(workersMax),
+  logLevel: z.enum(logLevels),
+});
+
+/** The flags, as `--help` shows them. */
+export function ztunnelCommand(): Command {
+  const workers = Math.max(1, Math.floor(cpus().length / 2));
+  return new Command('weft ztunnel')
+    .description('carry the traffic of the pods of one node')
+    .requiredOption('--node <name>', 'the name of this node')
+    .requiredOption('--control <host:port>', 'where the control plane listens')
+    .option('--join-token <file>', 'join token, needed until the node has a certificate')
+    .requiredOption('--state <folder>', "where the node's key and certificate are kept")
+    .requiredOption('--zds <path>', "the CNI agent's socket")
+    .option('--metrics <addr:port>', 'where metrics are served', `[::]:${ports.metrics}`)
+    .option('--readiness <addr:port>', 'where readiness is served', `[::]:${ports.readiness}`)
+    .option('--workers <n>', 'worker threads', String(workers))
+    .option('--log-level <level>', logLevels.join(', '), 'info');
+}
+
+/**
+ * Reads the flags. The error's message is for the user; an empty one says that help was asked for
+ * and printed.
+ */
+export function parseConfig(argv: readonly string[]): Result<Config> {
+  // The caller prints the one sentence.
+  const command = ztunnelCommand()
+    .exitOverride()
+    .configureOutput({ writeErr: () => undefined });
+  try {
+    command.parse([...argv], { from: 'user' });
+    const { joinToken, state, zds, ...rest } = schema.parse(command.opts());
+    return {
+      ok: true,
+      value: { ...rest, joinTokenFile: joinToken, stateDir: state, zdsPath: zds },
+    };
+  } catch (error) {
+    return { ok: false, error: new MeshError('invalid', sentenceOf(error), { cause: error }) };
+  }
+}
+
+function sentenceOf(error: unknown): string {
+  if (error instanceof z.ZodError) {
+    return error.issues.map(({ path, message }) => `--${flagOf(path)} ${message}`).join('; ');
+  }
+  if (error instanceof CommanderError) {
+    return error.exitCode === 0 ? '' : error.message.replace(/^error: /, '');
+  }
+  return MeshError.from(error).message;
+}
+
+function flagOf(path: readonly PropertyKey[]): string {
+  return String(path[0]).replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+}

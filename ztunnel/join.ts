@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+// How a node becomes a member: a join token names the root to trust, and is exchanged for the
+// node's own certificate.
+import { createHash, createPrivateKey, timingSafeEqual, X509Certificate } from 'node:crypto';
+import { isIP } from 'node:net';
+import { connect, type DetailedPeerCertificate, type TLSSocket } from 'node:tls';
+import { ChannelCredentials } from '@grpc/grpc-js';
+import { decodeJwt } from 'jose';
+import { z } from 'zod';
+import { CaClient, chainCertificatesMax, type IssuedCertificate } from '../src/ca/client.ts';
+import { MeshError, type Result } from '../src/lib/error.ts';
+import { formatSpiffeId, nodeSpiffeId } from '../src/spiffe/id.ts';
+
+/** Validity a node asks for itself, in seconds: a day. */
+export const nodeValiditySeconds = 86_400;
+
+const learnTimeoutMs = 10_000;
+
+/** What a join token says. Its signature is the control plane's to check, not the node's. */
+export interface JoinToken {
+  readonly text: string;
+  readonly node: string;
+  readonly trustDomain: string;
+  /** SHA-256 of the root certificate's DER. */
+  readonly rootSha256: Uint8Array;
+}
+
+const claims = z.object({
+  sub: z.string().min(1),
+  aud: z.string().startsWith('weft:').min(6),
+  rootSha256: z.hex().length(64),
+});
+
+/** Parses a join token, as `weft token create` prints it. */
+export function parseJoinToken(text: string): Result<JoinToken> {
+  const trimmed = text.trim();
+  try {
+    const { sub, aud, rootSha256 } = claims.parse(decodeJwt(trimmed));
+    const value = {
+      text: trimmed,
+      node: sub,
+      trustDomain: aud.slice('weft:'.length),
+      rootSha256: new Uint8Array(Buffer.from(rootSha256, 'hex')),
+    };
+    return { ok: true, value };
+  } catch (cause) {
+    return { ok: false, error: new MeshError('invalid', 'this is not a join token', { cause }) };
+  }
+}
+
+/** Splits "host:port" or "[v6]:port". Throws MeshError `invalid`. */
+export function splitAddress(address: string): { readonly host: string; readonly port: number } {
+  const found = /^(?:\[([^\]]+)\]|([^:]+)):(\d{1,5})$/.exec(address);
+  const host = found?.[1] ?? found?.[2];
+  const port = Number(found?.[3]);
+  if (host === undefined || port < 1 || port > 65535) {
+    throw new MeshError('invalid', `${address} is not HOST:PORT`);
+  }
+  return { host, port };
+}
+
+// The last certificate of the chain that the server presents.
+function lastOf(leaf: DetailedPeerCertificate): Uint8Array {
+  let certificate = leaf;
+  for (let steps = 0; steps < chainCertificatesMax; steps += 1) {
+    const issuer = certificate.issuerCertificate;
+    if (issuer === undefined || issuer === certificate) {
+      break;
+    }
+    certificate = issuer;
+  }
+  return new Uint8Array(certificate.raw);
+}
+
+function presentedRoot(socket: TLSSocket): Uint8Array {
+  const leaf = socket.getPeerCertificate(true);
+  if (leaf.raw === undefined) {
+    throw new MeshError('invalid', 'the control plane presents no certificate');
+  }
+  return lastOf(leaf);
+}
+
+/**
+ * Asks the control plane for its root and returns it only if its hash is the pinned one. Nothing
+ * is sent on this connection, so whoever answers learns nothing. Rejects with `denied` when the
+ * root is another (fail-closed), `unavailable` or `timeout` when nobody answers.
+ */
+export function learnRoot(address: string, rootSha256: Uint8Array): Promise<Uint8Array> {
+  const { host, port } = splitAddress(address);
+  return new Promise((resolve, reject) => {
+    const socket = connect({
+      host,
+      port,
+      ALPNProtocols: ['h2'],
+      minVersion: 'TLSv1.3',
+      // The pinned hash takes the place of a chain to a root that is not known yet.
+      rejectUnauthorized: false,
+      ...(isIP(host) === 0 ? { servername: host } : {}),
+    });
+    socket.setTimeout(learnTimeoutMs, () =>
+      socket.destroy(new MeshError('timeout', `no answer from ${address}`)),
+    );
+    socket.once('error', (cause) =>
+      reject(
+        cause instanceof MeshError
+          ? cause
+          : new MeshError('unavailable', `${address}: ${cause.message}`, { cause }),
+      ),
+    );
+    socket.once('close', () => reject(new MeshError('unavailable', `${address} hung up`)));
+    socket.once('secureConnect', () => {
+      try {
+        const root = presentedRoot(socket);
+        if (!timingSafeEqual(createHash('sha256').update(root).digest(), rootSha256)) {
+          throw new MeshError('denied', 'the control plane has another root than the join token');
+        }
+        resolve(root);
+      } catch (error) {
+        reject(MeshError.from(error));
+      } finally {
+        socket.destroy();
+      }
+    });
+  });
+}
+
+function pemOf(certificates: readonly Uint8Array[]): Buffer {
+  return Buffer.from(certificates.map((der) => new X509Certificate(der).toString()).join(''));
+}
+
+/** TLS credentials that trust `roots`, and show `own` when it is given. Hostnames are checked. */
+export function tlsCredentials(
+  roots: readonly Uint8Array[],
+  own?: IssuedCertificate,
+): ChannelCredentials {
+  if (own === undefined) {
+    return ChannelCredentials.createSsl(pemOf(roots));
+  }
+  const key = createPrivateKey({ key: Buffer.from(own.key), format: 'der', type: 'pkcs8' });
+  const keyPem = Buffer.from(key.export({ format: 'pem', type: 'pkcs8' }));
+  return ChannelCredentials.createSsl(pemOf(roots), keyPem, pemOf(own.chain));
+}
+
+/**
+ * Exchanges the token for the node's certificate. Rejects with `denied` when the control plane has
+ * another root or refuses the token, `unavailable` or `timeout` when it cannot be reached now.
+ */
+export async function join(address: string, token: JoinToken): Promise<IssuedCertificate> {
+  const root = await learnRoot(address, token.rootSha256);
+  const ca = new CaClient(address, tlsCredentials([root]));
+  try {
+    return await ca.issue({
+      spiffeId: formatSpiffeId(nodeSpiffeId(token.trustDomain, token.node)),
+      validitySeconds: nodeValiditySeconds,
+      impersonate: false,
+      token: token.text,
+    });
+  } finally {
+    ca.close();
+  }
+}

@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+// The node's own identity: joined once, kept on disk, renewed at half life, and shown on every
+// connection to the control plane.
+import { readFileSync } from 'node:fs';
+import { setTimeout as wait } from 'node:timers/promises';
+import type { ChannelCredentials } from '@grpc/grpc-js';
+import { CaClient, type CertificateOrder, type IssuedCertificate } from '../src/ca/client.ts';
+import { Backoff, renewalDelayMs } from '../src/lib/backoff.ts';
+import { MeshError } from '../src/lib/error.ts';
+import type { Logger } from '../src/lib/log.ts';
+import { nodeOf, parseSpiffeId } from '../src/spiffe/id.ts';
+import { loadCredential, prepareStateDir, saveCredential } from './credential-file.ts';
+import { join, nodeValiditySeconds, parseJoinToken, tlsCredentials } from './join.ts';
+
+/** Where the credential comes from. */
+export interface NodeCredentialOptions {
+  /** The node's name: the join token has to be for it. */
+  readonly node: string;
+  /** "host:port" of the control plane. */
+  readonly control: string;
+  readonly stateDir: string;
+  /** Read only when there is no usable credential on disk. */
+  readonly joinTokenFile: string | undefined;
+  readonly log: Logger;
+}
+
+const timerMsMax = 2 ** 31 - 1;
+
+function retryBackoff(): Backoff {
+  return new Backoff({ firstMs: 500, maxMs: 150_000, jitter: 0.2 });
+}
+
+function usable(credential: IssuedCertificate, node: string): boolean {
+  const id = parseSpiffeId(credential.spiffeId);
+  return id.ok && nodeOf(id.value) === node && credential.notAfter.getTime() > Date.now();
+}
+
+function readToken(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch (cause) {
+    throw new MeshError('denied', `the join token ${path} cannot be read`, { cause });
+  }
+}
+
+async function joinWithFile(options: NodeCredentialOptions): Promise<IssuedCertificate> {
+  const { node, control, joinTokenFile } = options;
+  if (joinTokenFile === undefined) {
+    throw new MeshError('denied', 'this node has no credential: it needs a join token');
+  }
+  const token = parseJoinToken(readToken(joinTokenFile));
+  if (!token.ok) {
+    throw token.error;
+  }
+  if (token.value.node !== node) {
+    throw new MeshError('invalid', `the join token is for node ${token.value.node}, not ${node}`);
+  }
+  return await join(control, token.value);
+}
+
+function passes(error: MeshError): boolean {
+  return error.code === 'unavailable' || error.code === 'timeout';
+}
+
+/** The node's credential while the process runs. It issues for workloads in the node's name. */
+export class NodeCredential {
+  readonly #options: NodeCredentialOptions;
+  readonly #backoff = retryBackoff();
+  readonly #listeners = new Set<() => void>();
+  #current: IssuedCertificate;
+  #ca: CaClient;
+  #timer: NodeJS.Timeout | undefined;
+  #closed = false;
+
+  private constructor(options: NodeCredentialOptions, current: IssuedCertificate) {
+    this.#options = options;
+    this.#current = current;
+    this.#ca = new CaClient(options.control, this.channelCredentials());
+    this.#schedule(renewalDelayMs(current, Date.now()));
+  }
+
+  /**
+   * Takes the credential from disk, or joins. Waits for a control plane that is away, until
+   * `signal`; rejects when the token is no good, or a saved credential is open to others.
+   */
+  static async open(options: NodeCredentialOptions, signal: AbortSignal): Promise<NodeCredential> {
+    const { stateDir, node, log } = options;
+    prepareStateDir(stateDir);
+    const saved = loadCredential(stateDir);
+    if (saved !== undefined && usable(saved, node)) {
+      return new NodeCredential(options, saved);
+    }
+    const backoff = new Backoff({ firstMs: 100, maxMs: 15_000, jitter: 0.2 });
+    for (;;) {
+      try {
+        const joined = await joinWithFile(options);
+        signal.throwIfAborted();
+        saveCredential(stateDir, joined);
+        log.info({ identity: joined.spiffeId, notAfter: joined.notAfter }, 'node joined');
+        return new NodeCredential(options, joined);
+      } catch (thrown) {
+        const error = MeshError.from(thrown);
+        if (!passes(error)) {
+          throw error;
+        }
+        const waitMs = Math.round(backoff.next());
+        log.warn({ waitMs, reason: error.message }, 'cannot join yet');
+        await wait(waitMs, undefined, { signal });
+      }
+    }
+  }
+
+  /** The node's SPIFFE ID. */
+  get spiffeId(): string {
+    return this.#current.spiffeId;
+  }
+
+  /** Mutual TLS credentials with the certificate of this moment. */
+  channelCredentials(): ChannelCredentials {
+    return tlsCredentials(this.#current.roots, this.#current);
+  }
+
+  /** Asks the CA in the node's name. Rejects as CaClient.issue does. */
+  issue(order: CertificateOrder): Promise<IssuedCertificate> {
+    return this.#ca.issue(order);
+  }
+
+  /** Calls `listener` after each renewal: connections should be made anew. */
+  onRenewed(listener: () => void): void {
+    this.#listeners.add(listener);
+  }
+
+  /** Stops renewing and wipes the key in memory. The file stays, for the next start. */
+  close(): void {
+    this.#closed = true;
+    clearTimeout(this.#timer);
+    this.#ca.close();
+    this.#current.key.fill(0);
+  }
+
+  #schedule(waitMs: number): void {
+    this.#timer = setTimeout(
+      () => {
+        this.#renew().catch((error: unknown) => this.#failed(MeshError.from(error)));
+      },
+      Math.min(waitMs, timerMsMax),
+    );
+  }
+
+  async #renew(): Promise<void> {
+    const renewed = await this.#ca.issue({
+      spiffeId: this.spiffeId,
+      validitySeconds: nodeValiditySeconds,
+      impersonate: false,
+    });
+    if (this.#closed) {
+      renewed.key.fill(0);
+      return;
+    }
+    saveCredential(this.#options.stateDir, renewed);
+    const old = this.#current;
+    this.#current = renewed;
+    old.key.fill(0);
+    this.#ca.close();
+    this.#ca = new CaClient(this.#options.control, this.channelCredentials());
+    this.#backoff.reset();
+    this.#schedule(renewalDelayMs(renewed, Date.now()));
+    this.#options.log.info({ notAfter: renewed.notAfter }, 'node certificate renewed');
+    for (const listener of this.#listeners) {
+      listener();
+    }
+  }
+
+  // The certificate of before stays in use while it lasts.
+  #failed(error: MeshError): void {
+    if (this.#closed) {
+      return;
+    }
+    const waitMs = Math.round(this.#backoff.next());
+    this.#options.log.warn({ waitMs, reason: error.message }, 'node certificate not renewed');
+    this.#schedule(waitMs);
+  }
+}

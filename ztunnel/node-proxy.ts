@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+// The node proxy put together: what is built from what, and in which order it starts and ends.
+import type { Engine, EventBatch } from '../native/index.ts';
+import type { Logger } from '../src/lib/log.ts';
+import { XdsClient } from '../src/xds/client.ts';
+import { Applier } from './apply.ts';
+import { Certificates } from './certs.ts';
+import type { Config } from './config.ts';
+import { Metrics } from './metrics.ts';
+import { NodeCredential } from './node-credential.ts';
+import { Observer } from './observe.ts';
+import { Pods } from './pods.ts';
+import { type StatusServer, serveMetrics, serveReadiness } from './status-server.ts';
+import { ZdsClient, type ZdsTransport } from './zds.ts';
+
+/** What the proxy uses of the engine. */
+export type ProxyEngine = Pick<
+  Engine,
+  | 'apply'
+  | 'setIdentity'
+  | 'removeIdentity'
+  | 'addPod'
+  | 'removePod'
+  | 'counters'
+  | 'drain'
+  | 'stop'
+>;
+
+/** The native parts, as `native/index.ts` has them. */
+export interface NativeParts {
+  engine(onEvents: (batch: EventBatch) => void): ProxyEngine;
+  readonly transport: ZdsTransport;
+}
+
+/** How long streams may go on after a stop was asked for, in milliseconds. */
+export const drainDeadlineMs = 5_000;
+
+/** One node proxy, from start to stop. */
+export class NodeProxy {
+  readonly #config: Config;
+  readonly #log: Logger;
+  readonly #engine: ProxyEngine;
+  readonly #applier: Applier;
+  readonly #metrics: Metrics;
+  readonly #transport: ZdsTransport;
+  #servers: StatusServer[] = [];
+  #credential: NodeCredential | undefined;
+  #certificates: Certificates | undefined;
+  #pods: Pods | undefined;
+  #zds: ZdsClient | undefined;
+  #xds: XdsClient | undefined;
+  #stopping = false;
+  #wasReady = false;
+
+  constructor(config: Config, native: NativeParts, log: Logger) {
+    this.#config = config;
+    this.#log = log;
+    this.#transport = native.transport;
+    this.#engine = native.engine((batch) => observer.onEvents(batch));
+    this.#applier = new Applier(this.#engine, config.node);
+    this.#metrics = new Metrics(() => ({
+      ...this.#engine.counters(),
+      access_events_dropped: observer.dropped,
+      pods: this.#pods?.count ?? 0,
+    }));
+    const observer = new Observer(this.#applier, log, this.#metrics);
+  }
+
+  /**
+   * Starts everything; resolves when the node is a member and looks for the control plane's state
+   * and the agent's pods, which may both be away. Rejects when the node cannot join, a port is
+   * taken, or `signal` fires.
+   */
+  async start(signal: AbortSignal): Promise<void> {
+    const { node, control, stateDir, joinTokenFile } = this.#config;
+    const log = this.#log;
+    const metrics = await serveMetrics(this.#config.metrics, this.#metrics);
+    this.#servers.push(metrics);
+    const readiness = await serveReadiness(this.#config.readiness, () => this.pending());
+    this.#servers.push(readiness);
+    log.info({ metrics: metrics.port, readiness: readiness.port }, 'listening');
+    const options = { node, control, stateDir, joinTokenFile, log };
+    const credential = await NodeCredential.open(options, signal);
+    this.#credential = credential;
+    this.#certificates = new Certificates(credential, this.#engine, log);
+    this.#pods = new Pods({
+      engine: this.#engine,
+      placement: this.#applier,
+      identities: this.#certificates,
+      closeFd: (fd) => this.#transport.closeFd(fd),
+      onChange: () => this.#reportReady(),
+      log,
+    });
+    this.#zds = new ZdsClient(this.#config.zdsPath, this.#transport, this.#pods, log);
+    this.#applier.onChange(() => this.#certificates?.expect(this.#applier.localIdentities()));
+    this.#xds = this.#xdsClient(credential);
+    credential.onRenewed(() => this.#xds?.reconnect());
+    this.#xds.start();
+  }
+
+  /** What the proxy still waits for; nothing when it is ready. */
+  pending(): string[] {
+    const waits: [boolean, string][] = [
+      [this.#stopping, 'draining'],
+      [this.#credential === undefined, 'node credential'],
+      [this.#xds?.synced !== true, 'control plane state'],
+      [this.#pods?.ready !== true, 'pods'],
+    ];
+    return waits.filter(([holds]) => holds).map(([, name]) => name);
+  }
+
+  /** Stops taking work, lets streams end within the deadline, then ends everything. */
+  async stop(): Promise<void> {
+    this.#stopping = true;
+    this.#zds?.close();
+    this.#pods?.close();
+    this.#xds?.close();
+    this.#certificates?.close();
+    this.#credential?.close();
+    await this.#engine.drain(drainDeadlineMs);
+    this.#engine.stop();
+    await Promise.all(this.#servers.map((server) => server.close()));
+    this.#servers = [];
+  }
+
+  #xdsClient(credential: NodeCredential): XdsClient {
+    const { node, control } = this.#config;
+    return new XdsClient({
+      address: control,
+      // Istio's shape: kind~address~pod.namespace~domain.
+      nodeId: `ztunnel~0.0.0.0~${node}.weft-system~weft-system.svc.cluster.local`,
+      nodeMetadata: { NODE_NAME: node, NAME: node, NAMESPACE: 'weft-system' },
+      credentials: () => credential.channelCredentials(),
+      onUpdate: (update) => this.#applier.update(update),
+      // Pods are checked against the control plane's state, so that has to be there first.
+      onSynced: () => this.#zds?.start(),
+      log: this.#log,
+    });
+  }
+
+  #reportReady(): void {
+    if (!this.#wasReady && this.pending().length === 0) {
+      this.#wasReady = true;
+      this.#log.info({ pods: this.#pods?.count }, 'ready');
+    }
+  }
+}
