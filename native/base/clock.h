@@ -7,7 +7,9 @@ namespace weft {
 
 /// CLOCK_MONOTONIC. For time-outs and durations.
 uint64_t monotonicMicros();
-inline uint64_t monotonicMillis() { return monotonicMicros() / 1000; }
+inline uint64_t monotonicMillis() {
+  return monotonicMicros() / 1000;
+}
 
 /// CLOCK_REALTIME in seconds. For certificate validity only.
 int64_t unixSeconds();

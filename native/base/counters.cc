@@ -6,30 +6,14 @@
 namespace weft {
 
 const std::array<const char*, kCounterCount> kCounterNames = {
-    "outbound_accepted",
-    "inbound_accepted",
-    "plaintext_accepted",
-    "tunnels_opened",
-    "tunnels_accepted",
-    "tunnels_closed",
-    "tunnels_failed_tls",
-    "tunnels_failed_http2",
-    "tunnels_failed_identity",
-    "tunnels_failed_connect",
-    "tunnels_timed_out",
-    "streams_opened",
-    "streams_closed",
-    "streams_denied",
-    "streams_refused",
-    "streams_reset",
-    "passthrough_opened",
-    "passthrough_closed",
-    "bytes_from_apps",
-    "bytes_to_apps",
-    "leaf_cache_hits",
-    "limit_reached",
+    "outbound_accepted",      "inbound_accepted",     "plaintext_accepted",
+    "tunnels_opened",         "tunnels_accepted",     "tunnels_closed",
+    "tunnels_failed_tls",     "tunnels_failed_http2", "tunnels_failed_identity",
+    "tunnels_failed_connect", "tunnels_timed_out",    "streams_opened",
+    "streams_closed",         "streams_denied",       "streams_refused",
+    "streams_reset",          "passthrough_opened",   "passthrough_closed",
+    "bytes_from_apps",        "bytes_to_apps",        "limit_reached",
     "events_dropped",
-    "loop_turns",
 };
 
 CounterTable::CounterTable(size_t rows)
@@ -43,7 +27,8 @@ CounterRow CounterTable::row(size_t index) {
 uint64_t CounterTable::sum(Counter which) const {
   uint64_t total = 0;
   for (size_t row = 0; row < rows_; row++) {
-    total += cells_[row * kCounterCount + static_cast<size_t>(which)].load(std::memory_order_relaxed);
+    total +=
+        cells_[row * kCounterCount + static_cast<size_t>(which)].load(std::memory_order_relaxed);
   }
   return total;
 }

@@ -32,10 +32,8 @@ enum class Counter : size_t {
   kPassthroughClosed,
   kBytesFromApps,
   kBytesToApps,
-  kLeafCacheHits,
   kLimitReached,
   kEventsDropped,
-  kLoopTurns,
   kCount,
 };
 
@@ -44,8 +42,8 @@ inline constexpr size_t kCounterCount = static_cast<size_t>(Counter::kCount);
 /// Names in the order of Counter, in snake case, as metrics show them.
 extern const std::array<const char*, kCounterCount> kCounterNames;
 
-/// One worker's counters. Written by that worker alone, read by anyone at any time: a value is never
-/// torn, and two values need not be of one instant.
+/// One worker's counters. Written by that worker alone, read by anyone at any time: a value is
+/// never torn, and two values need not be of one instant.
 class CounterRow {
  public:
   explicit CounterRow(std::atomic<uint64_t>* cells) : cells_(cells) {}
@@ -69,7 +67,7 @@ class CounterTable {
   explicit CounterTable(size_t rows);
   CounterRow row(size_t index);
   size_t rows() const { return rows_; }
-  std::span<const std::atomic<uint64_t>> cells() const { return {cells_.get(), rows_ * kCounterCount}; }
+  std::span<std::atomic<uint64_t>> cells() { return {cells_.get(), rows_ * kCounterCount}; }
   /// The sum over all rows.
   uint64_t sum(Counter which) const;
 

@@ -14,7 +14,8 @@
 
 namespace weft::io {
 namespace {
-// A turn's end may make other objects dirty; past this many rounds the rest waits for the next turn.
+// A turn's end may make other objects dirty; past this many rounds the rest waits for the next
+// turn.
 constexpr int kTurnEndRounds = 4;
 }  // namespace
 
@@ -92,7 +93,9 @@ void Loop::atTurnEnd(Task* task) {
   }
 }
 
-void Loop::bury(std::unique_ptr<Object> object) { grave_.push_back(std::move(object)); }
+void Loop::bury(std::unique_ptr<Object> object) {
+  grave_.push_back(std::move(object));
+}
 
 void Loop::run() {
   epoll_event events[kEventsPerTurn];

@@ -70,8 +70,8 @@ class Timer {
 /// thread that calls run().
 class Loop {
  public:
-  /// Events taken in one turn. More would coalesce more, but make two nodes work in turns instead of
-  /// at once (measured: 16 gives 5 to 10 % more requests than 256).
+  /// Events taken in one turn. More would coalesce more, but make two nodes work in turns instead
+  /// of at once (measured: 16 gives 5 to 10 % more requests than 256).
   static constexpr int kEventsPerTurn = 16;
 
   Loop();
@@ -87,7 +87,8 @@ class Loop {
   void watch(int fd, Pollable* pollable);
   /// Hands an already watched descriptor to another object.
   void rewatch(int fd, Pollable* pollable);
-  /// Calls task->onAgain() in the next turn, which then does not wait. Once, however often it is asked.
+  /// Calls task->onAgain() in the next turn, which then does not wait. Once, however often it is
+  /// asked.
   void again(Task* task);
   /// Calls task->onTurnEnd() at the end of this turn, once.
   void atTurnEnd(Task* task);

@@ -6,10 +6,11 @@
 
 namespace weft::io {
 
-/// Creates a non-blocking, close-on-exec socket that belongs to the network namespace `netns`, or to
-/// the thread's own when `netns` is negative. The thread is in the other namespace for that one call
-/// only; when it cannot come back the process aborts, since every later socket would be misplaced.
-/// Must not be called on a thread that runs JavaScript or a library's work: workers only.
+/// Creates a non-blocking, close-on-exec socket that belongs to the network namespace `netns`, or
+/// to the thread's own when `netns` is negative. The thread is in the other namespace for that one
+/// call only; when it cannot come back the process aborts, since every later socket would be
+/// misplaced. Must not be called on a thread that runs JavaScript or a library's work: workers
+/// only.
 Result<UniqueFd> socketIn(int netns, int family, int type);
 
 /// kInvalid unless `fd` is a network namespace.

@@ -5,6 +5,8 @@
 
 namespace weft::io {
 
-std::optional<Endpoint> NetfilterOriginalDst::of(int fd) const { return netfilterOriginalDst(fd); }
+std::optional<Endpoint> NetfilterOriginalDst::of(int fd) const {
+  return netfilterOriginalDst(fd);
+}
 
 }  // namespace weft::io

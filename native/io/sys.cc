@@ -208,7 +208,9 @@ ssize_t sendPieces(int fd, std::span<const iovec> pieces) {
   return retried([&] { return ::sendmsg(fd, &message, MSG_NOSIGNAL); });
 }
 
-void shutdownWrite(int fd) { ::shutdown(fd, SHUT_WR); }
+void shutdownWrite(int fd) {
+  ::shutdown(fd, SHUT_WR);
+}
 
 void resetOnClose(int fd) {
   const linger now{1, 0};

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The only file, with netns and seqpacket, that makes socket calls: whatever stands above it can run
-// over a stand-in.
+// The only file, with netns and seqpacket, that makes socket calls: whatever stands above it can
+// run over a stand-in.
 #pragma once
 
 #include <sys/uio.h>
@@ -18,8 +18,9 @@ namespace weft::io {
 
 /// How a TCP socket of ours is set up. Accepted sockets inherit it from their listener.
 struct TcpOptions {
-  uint32_t mark = 0;       ///< SO_MARK; 0 leaves it alone. Needs CAP_NET_ADMIN.
-  std::string congestion;  ///< TCP_CONGESTION; empty, or unknown to the kernel: the system's default.
+  uint32_t mark = 0;  ///< SO_MARK; 0 leaves it alone. Needs CAP_NET_ADMIN.
+  std::string
+      congestion;  ///< TCP_CONGESTION; empty, or unknown to the kernel: the system's default.
   bool keepalive = false;  ///< Probes an idle peer after 180 s.
 };
 
@@ -30,8 +31,8 @@ Result<UniqueFd> listenTcp(int netns, uint16_t port, const TcpOptions& options);
 /// The next connection, or a descriptor below zero: -EAGAIN when there is none, else -errno.
 int acceptTcp(int listener, Endpoint& peer);
 
-/// Starts a connect. When `source` is set the socket is bound to it with IP_TRANSPARENT, so that the
-/// destination sees that address. The result may still be connecting: see connectResult().
+/// Starts a connect. When `source` is set the socket is bound to it with IP_TRANSPARENT, so that
+/// the destination sees that address. The result may still be connecting: see connectResult().
 Result<UniqueFd> connectTcp(int netns, const Endpoint& to, const std::optional<Ip>& source,
                             const TcpOptions& options);
 /// Once the socket is writable: ok, or why the connect failed.

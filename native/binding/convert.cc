@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "binding/convert.h"
+
+#include <openssl/mem.h>
+
+#include <algorithm>
+#include <thread>
+
+namespace weft::binding {
+namespace {
+
+constexpr size_t kWorkersMax = 64;
+
+Status wrong(const std::string& what) {
+  return {Code::kInvalid, what};
+}
+
+Status readString(const Napi::Object& from, const char* name, std::string& into) {
+  const Napi::Value value = from.Get(name);
+  if (!value.IsString()) {
+    return wrong(std::string(name) + " must be a string");
+  }
+  into = value.As<Napi::String>().Utf8Value();
+  return {};
+}
+
+/// Leaves `into` alone when the setting is absent.
+template <typename T>
+Status readNumber(const Napi::Object& from, const char* name, double max, T& into) {
+  const Napi::Value value = from.Get(name);
+  if (value.IsUndefined()) {
+    return {};
+  }
+  const double number = value.IsNumber() ? value.As<Napi::Number>().DoubleValue() : -1;
+  if (!(number >= 0 && number <= max)) {
+    return wrong(std::string(name) + " must be a number from 0 to " + std::to_string(max));
+  }
+  into = static_cast<T>(number);
+  return {};
+}
+
+Result<std::vector<std::vector<uint8_t>>> byteListOf(const Napi::Value& value) {
+  if (!value.IsArray()) {
+    return wrong("a list of byte arrays is expected");
+  }
+  const auto list = value.As<Napi::Array>();
+  std::vector<std::vector<uint8_t>> out;
+  for (uint32_t i = 0; i < list.Length(); i++) {
+    const Result<std::span<uint8_t>> bytes = bytesOf(list.Get(i));
+    if (!bytes.ok()) {
+      return bytes.status();
+    }
+    out.emplace_back(bytes.value().begin(), bytes.value().end());
+  }
+  return out;
+}
+
+}  // namespace
+
+Result<std::span<uint8_t>> bytesOf(const Napi::Value& value) {
+  if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != napi_uint8_array) {
+    return wrong("a Uint8Array is expected");
+  }
+  auto array = value.As<Napi::Uint8Array>();
+  return std::span<uint8_t>(array.Data(), array.ByteLength());
+}
+
+Result<proxy::Settings> settingsOf(const Napi::Value& value) {
+  if (!value.IsObject()) {
+    return wrong("the engine's options must be an object");
+  }
+  const auto from = value.As<Napi::Object>();
+  proxy::Settings out;
+  out.workers = std::max(1U, std::thread::hardware_concurrency() / 2);
+  constexpr double kDayMs = 86400000;
+  const Status read[] = {
+      readNumber(from, "workers", static_cast<double>(kWorkersMax), out.workers),
+      readNumber(from, "mark", UINT32_MAX, out.mark),
+      readNumber(from, "connectTimeoutMs", kDayMs, out.connectTimeoutMs),
+      readNumber(from, "handshakeTimeoutMs", kDayMs, out.handshakeTimeoutMs),
+      readNumber(from, "identityTimeoutMs", kDayMs, out.identityTimeoutMs),
+      readNumber(from, "tunnelIdleMs", kDayMs, out.tunnelIdleMs),
+  };
+  for (const Status& status : read) {
+    if (!status.ok()) {
+      return status;
+    }
+  }
+  if (out.workers == 0) {
+    return wrong("workers must be at least 1");
+  }
+  if (!from.Get("appCongestion").IsUndefined()) {
+    if (Status s = readString(from, "appCongestion", out.appCongestion); !s.ok()) {
+      return s;
+    }
+  }
+  return out;
+}
+
+Result<proxy::PodSpec> podSpecOf(const Napi::Value& value) {
+  if (!value.IsObject()) {
+    return wrong("a pod must be an object");
+  }
+  const auto from = value.As<Napi::Object>();
+  proxy::PodSpec out;
+  const Status read[] = {readString(from, "uid", out.uid),
+                         readString(from, "workloadUid", out.workloadUid),
+                         readString(from, "spiffeId", out.spiffeId)};
+  for (const Status& status : read) {
+    if (!status.ok()) {
+      return status;
+    }
+  }
+  return out;
+}
+
+Result<tls::IdentityMaterial> identityOf(const Napi::Value& value) {
+  if (!value.IsObject()) {
+    return wrong("an identity must be an object");
+  }
+  const auto from = value.As<Napi::Object>();
+  tls::IdentityMaterial out;
+  Result<std::span<uint8_t>> key = bytesOf(from.Get("key"));
+  if (!key.ok()) {
+    return key.status();
+  }
+  out.keyPkcs8.assign(key.value().begin(), key.value().end());
+  OPENSSL_cleanse(key.value().data(), key.value().size());
+  auto chain = byteListOf(from.Get("chain"));
+  auto roots = byteListOf(from.Get("roots"));
+  Status status = readString(from, "spiffeId", out.spiffeId);
+  if (!chain.ok() || !roots.ok() || !status.ok()) {
+    OPENSSL_cleanse(out.keyPkcs8.data(), out.keyPkcs8.size());
+    return !status.ok() ? status : chain.ok() ? roots.status() : chain.status();
+  }
+  out.chain = std::move(chain).value();
+  out.roots = std::move(roots).value();
+  return out;
+}
+
+void throwStatus(Napi::Env env, const Status& status) {
+  Napi::Error error = Napi::Error::New(env, status.message());
+  // kClosed is a state of a connection, not an error code that callers know.
+  error.Set("code", Napi::String::New(env, status.code() == Code::kClosed ? "unavailable"
+                                                                          : nameOf(status.code())));
+  error.ThrowAsJavaScriptException();
+}
+
+}  // namespace weft::binding

@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "binding/engine.h"
+
+#include <fcntl.h>
+
+#include <cerrno>
+#include <utility>
+
+#include "binding/convert.h"
+
+namespace weft::binding {
+namespace {
+
+/// A callback that worker threads may complete once: it runs on the main thread with the status's
+/// message ("" when ok).
+proxy::Engine::Done onceOnMainThread(Napi::Env env, const Napi::Function& callback) {
+  auto tsfn = Napi::ThreadSafeFunction::New(env, callback, "weft", 0, 1);
+  return [tsfn](const Status& status) {
+    auto* text = new std::string(status.message());
+    // Queue full cannot be (it has no bound); closing means that the process ends.
+    if (tsfn.NonBlockingCall(text, [](Napi::Env e, Napi::Function done, std::string* message) {
+          if (e != nullptr) {
+            done.Call({Napi::String::New(e, *message)});
+          }
+          delete message;
+        }) != napi_ok) {
+      delete text;
+    }
+    Napi::ThreadSafeFunction(tsfn).Release();
+  };
+}
+
+}  // namespace
+
+Napi::Function JsEngine::define(Napi::Env env) {
+  return DefineClass(
+      env, "Engine",
+      {InstanceMethod("apply", &JsEngine::apply),
+       InstanceMethod("setIdentity", &JsEngine::setIdentity),
+       InstanceMethod("removeIdentity", &JsEngine::removeIdentity),
+       InstanceMethod("addPod", &JsEngine::addPod),
+       InstanceMethod("removePod", &JsEngine::removePod),
+       InstanceMethod("counters", &JsEngine::counters), InstanceMethod("drain", &JsEngine::drain),
+       InstanceMethod("stop", &JsEngine::stop)});
+}
+
+JsEngine::JsEngine(const Napi::CallbackInfo& info) : ObjectWrap(info) {
+  Result<proxy::Settings> settings = settingsOf(info[0]);
+  if (!settings.ok() || !info[1].IsFunction()) {
+    throwStatus(info.Env(), settings.ok() ? Status{Code::kInvalid, "onEvents must be a function"}
+                                          : settings.status());
+    return;
+  }
+  // The object lives until the last queued call ran, so that such a call may use it.
+  Ref();
+  onEvents_ = Napi::ThreadSafeFunction::New(info.Env(), info[1].As<Napi::Function>(), "weft-events",
+                                            0, 1, [this](Napi::Env) { Unref(); });
+  engine_ = std::make_unique<proxy::Engine>(std::move(settings).value(), [this] {
+    onEvents_.NonBlockingCall([this](Napi::Env env, Napi::Function callback) {
+      if (env != nullptr && engine_ != nullptr) {
+        deliver(env, callback);
+      }
+    });
+  });
+}
+
+void JsEngine::deliver(Napi::Env env, Napi::Function callback) {
+  const std::string batch = engine_->takeEvents();
+  if (!batch.empty()) {
+    callback.Call({Napi::Buffer<uint8_t>::Copy(env, reinterpret_cast<const uint8_t*>(batch.data()),
+                                               batch.size())});
+  }
+}
+
+proxy::Engine* JsEngine::engineOrThrow(Napi::Env env) {
+  if (engine_ == nullptr) {
+    throwStatus(env, {Code::kInternal, "the engine was stopped"});
+  }
+  return engine_.get();
+}
+
+void JsEngine::apply(const Napi::CallbackInfo& info) {
+  proxy::Engine* engine = engineOrThrow(info.Env());
+  const Result<std::span<uint8_t>> delta = bytesOf(info[0]);
+  if (engine == nullptr) {
+    return;
+  }
+  const Status status = delta.ok() ? engine->apply(delta.value()) : delta.status();
+  if (!status.ok()) {
+    throwStatus(info.Env(), status);
+  }
+}
+
+void JsEngine::setIdentity(const Napi::CallbackInfo& info) {
+  proxy::Engine* engine = engineOrThrow(info.Env());
+  if (engine == nullptr) {
+    return;
+  }
+  Result<tls::IdentityMaterial> material = identityOf(info[0]);
+  if (!material.ok()) {
+    throwStatus(info.Env(), material.status());
+    return;
+  }
+  auto identity = tls::Identity::create(std::move(material).value());
+  if (!identity.ok()) {
+    throwStatus(info.Env(), identity.status());
+    return;
+  }
+  engine->setIdentity(std::move(identity).value());
+}
+
+void JsEngine::removeIdentity(const Napi::CallbackInfo& info) {
+  if (proxy::Engine* engine = engineOrThrow(info.Env())) {
+    engine->removeIdentity(info[0].ToString().Utf8Value());
+  }
+}
+
+void JsEngine::addPod(const Napi::CallbackInfo& info) {
+  proxy::Engine* engine = engineOrThrow(info.Env());
+  if (engine == nullptr) {
+    return;
+  }
+  Result<proxy::PodSpec> spec = podSpecOf(info[0]);
+  if (!spec.ok() || !info[1].IsFunction()) {
+    throwStatus(info.Env(),
+                spec.ok() ? Status{Code::kInvalid, "a callback is expected"} : spec.status());
+    return;
+  }
+  const int given = info[0].As<Napi::Object>().Get("netns").ToNumber().Int32Value();
+  const UniqueFd netns(::fcntl(given, F_DUPFD_CLOEXEC, 0));
+  if (!netns) {
+    throwStatus(info.Env(), {Code::kInvalid, "netns is no open descriptor"});
+    return;
+  }
+  engine->addPod(std::move(spec).value(), netns,
+                 onceOnMainThread(info.Env(), info[1].As<Napi::Function>()));
+}
+
+void JsEngine::removePod(const Napi::CallbackInfo& info) {
+  if (proxy::Engine* engine = engineOrThrow(info.Env())) {
+    engine->removePod(info[0].ToString().Utf8Value(),
+                      onceOnMainThread(info.Env(), info[1].As<Napi::Function>()));
+  }
+}
+
+Napi::Value JsEngine::counters(const Napi::CallbackInfo& info) {
+  proxy::Engine* engine = engineOrThrow(info.Env());
+  if (engine == nullptr) {
+    return info.Env().Undefined();
+  }
+  // JavaScript reads the workers' memory itself; the hint keeps it there for as long as that.
+  auto* keep = new std::shared_ptr<CounterTable>(engine->counters());
+  const auto cells = (*keep)->cells();
+  return Napi::ArrayBuffer::New(
+      info.Env(), cells.data(), cells.size_bytes(),
+      [](Napi::Env, void*, std::shared_ptr<CounterTable>* kept) { delete kept; }, keep);
+}
+
+void JsEngine::drain(const Napi::CallbackInfo& info) {
+  if (proxy::Engine* engine = engineOrThrow(info.Env())) {
+    const auto deadlineMs = static_cast<uint64_t>(info[0].ToNumber().Int64Value());
+    engine->drain(deadlineMs, onceOnMainThread(info.Env(), info[1].As<Napi::Function>()));
+  }
+}
+
+void JsEngine::stop(const Napi::CallbackInfo&) {
+  if (engine_ != nullptr) {
+    engine_.reset();
+    onEvents_.Release();
+  }
+}
+
+}  // namespace weft::binding

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "proxy/engine.h"
+
+#include <fcntl.h>
+
+#include <atomic>
+#include <cerrno>
+#include <mutex>
+#include <utility>
+
+#include "io/netns.h"
+#include "proxy/engine_worker.h"
+
+namespace weft::proxy {
+namespace {
+
+/// Calls `done` when every worker has answered, with the first error.
+class Gathering {
+ public:
+  Gathering(size_t expected, Engine::Done done) : left_(expected), done_(std::move(done)) {}
+
+  void arrive(const Status& status) {
+    bool last = false;
+    {
+      const std::lock_guard lock(mutex_);
+      if (first_.ok()) {
+        first_ = status;
+      }
+      last = --left_ == 0;
+    }
+    if (last) {
+      done_(first_);
+    }
+  }
+
+ private:
+  std::mutex mutex_;
+  size_t left_;
+  Status first_;
+  Engine::Done done_;
+};
+
+}  // namespace
+
+Engine::Engine(Settings settings, std::function<void()> onEvents)
+    : settings_(std::move(settings)),
+      events_(std::move(onEvents)),
+      counters_(std::make_shared<CounterTable>(settings_.workers)) {
+  for (size_t i = 0; i < settings_.workers; i++) {
+    workers_.push_back(
+        std::make_unique<EngineWorker>(i, settings_, counters_->row(i), events_, originalDst_));
+  }
+}
+
+Engine::~Engine() {
+  workers_.clear();
+}
+
+Status Engine::apply(std::span<const uint8_t> delta) {
+  Result<std::shared_ptr<const Tables>> next = Tables::apply(tables_, delta);
+  if (!next.ok()) {
+    return next.status();
+  }
+  tables_ = next.value();
+  for (auto& worker : workers_) {
+    worker->setTables(tables_);
+  }
+  return {};
+}
+
+void Engine::setIdentity(std::shared_ptr<const tls::Identity> identity) {
+  for (auto& worker : workers_) {
+    worker->setIdentity(identity);
+  }
+}
+
+void Engine::removeIdentity(const std::string& spiffeId) {
+  for (auto& worker : workers_) {
+    worker->removeIdentity(spiffeId);
+  }
+}
+
+void Engine::addPod(PodSpec spec, const UniqueFd& netns, Done done) {
+  if (Status status = io::checkNetns(netns.get()); !status.ok()) {
+    done(status);
+    return;
+  }
+  const std::string uid = spec.uid;
+  auto settle = [this, uid, done = std::move(done)](const Status& status) {
+    if (!status.ok()) {
+      for (auto& worker : workers_) {
+        worker->removePod(uid, [] {});  // never half open
+      }
+    }
+    done(status);
+  };
+  auto gathering = std::make_shared<Gathering>(workers_.size(), std::move(settle));
+  for (auto& worker : workers_) {
+    UniqueFd copy(::fcntl(netns.get(), F_DUPFD_CLOEXEC, 0));
+    if (!copy) {
+      gathering->arrive(Status::fromErrno("dup", errno));
+      continue;
+    }
+    worker->addPod(spec, std::move(copy),
+                   [gathering](const Status& status) { gathering->arrive(status); });
+  }
+}
+
+void Engine::removePod(const std::string& uid, Done done) {
+  auto gathering = std::make_shared<Gathering>(workers_.size(), std::move(done));
+  for (auto& worker : workers_) {
+    worker->removePod(uid, [gathering] { gathering->arrive({}); });
+  }
+}
+
+void Engine::drain(uint64_t deadlineMs, Done done) {
+  auto gathering = std::make_shared<Gathering>(workers_.size(), std::move(done));
+  for (auto& worker : workers_) {
+    worker->drain(deadlineMs, [gathering] { gathering->arrive({}); });
+  }
+}
+
+}  // namespace weft::proxy

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/counters.h"
+#include "base/unique_fd.h"
+#include "io/original_dst.h"
+#include "proxy/events.h"
+#include "proxy/pod.h"
+#include "proxy/settings.h"
+#include "proxy/tables.h"
+#include "tls/identity.h"
+
+namespace weft::proxy {
+
+class EngineWorker;
+
+/// The data plane of one process: worker threads, and the ways in and out of them. All methods are
+/// for one control thread. Callbacks come on a worker's thread and must not block.
+class Engine {
+ public:
+  using Done = std::function<void(Status)>;
+
+  /// `onEvents` says that takeEvents() has something.
+  Engine(Settings settings, std::function<void()> onEvents);
+  /// Ends all connections and joins the threads.
+  ~Engine();
+
+  /// Applies an encoded weft.tables.TablesDelta whole, or returns why not and changes nothing.
+  Status apply(std::span<const uint8_t> delta);
+  std::shared_ptr<const Tables> tables() const { return tables_; }
+
+  /// Adds or renews: pods of that identity use it from now on, and their older tunnels take no new
+  /// streams.
+  void setIdentity(std::shared_ptr<const tls::Identity> identity);
+  void removeIdentity(const std::string& spiffeId);
+
+  /// Opens the pod's listeners in every worker. `done` comes once: ok when all of them accept, else
+  /// the first error, with nothing left open. A pod of the same uid is closed first.
+  void addPod(PodSpec spec, const UniqueFd& netns, Done done);
+  /// Ends the pod's listeners and connections. An unknown uid is no error.
+  void removePod(const std::string& uid, Done done);
+
+  /// Stops listening, tells peers, and calls `done` when all connections have ended, at the latest
+  /// after `deadlineMs`, when the rest is cut.
+  void drain(uint64_t deadlineMs, Done done);
+
+  /// An encoded weft.events.EventBatch; empty when there is nothing.
+  std::string takeEvents() { return events_.take(); }
+  /// May outlive the engine.
+  std::shared_ptr<CounterTable> counters() const { return counters_; }
+
+ private:
+  Settings settings_;
+  io::NetfilterOriginalDst originalDst_;
+  EventQueue events_;
+  std::shared_ptr<CounterTable> counters_;
+  std::shared_ptr<const Tables> tables_ = Tables::empty();
+  std::vector<std::unique_ptr<EngineWorker>> workers_;
+};
+
+}  // namespace weft::proxy

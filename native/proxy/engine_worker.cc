@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "proxy/engine_worker.h"
+
+#include <future>
+#include <utility>
+
+#include "base/clock.h"
+
+namespace weft::proxy {
+namespace {
+constexpr uint64_t kDrainCheckMs = 10;
+}  // namespace
+
+EngineWorker::EngineWorker(size_t index, const Settings& settings, CounterRow counters,
+                           EventQueue& queue, const io::OriginalDst& originalDst)
+    : worker_(std::make_unique<io::Worker>("weft-" + std::to_string(index))),
+      state_(std::make_unique<WorkerState>(worker_->loop(), settings, counters, queue, originalDst,
+                                           monotonicMicros() ^ (index << 56))) {}
+
+EngineWorker::~EngineWorker() {
+  std::promise<void> closed;
+  worker_->post([&] {
+    drainTimer_.cancel();
+    while (!pods_.empty()) {
+      closePod(pods_.begin()->first, Reason::kDrained, "the proxy ends");
+    }
+    state_->events.onTurnEnd();
+    closed.set_value();
+  });
+  closed.get_future().wait();
+  worker_.reset();
+}
+
+void EngineWorker::setTables(std::shared_ptr<const Tables> tables) {
+  worker_->post([this, tables = std::move(tables)]() mutable {
+    const bool policyChanged = tables->policyEpoch() != state_->tables->policyEpoch();
+    state_->tables = std::move(tables);
+    if (policyChanged) {
+      for (auto& [uid, pod] : pods_) {
+        pod->reauthorize();
+      }
+    }
+  });
+}
+
+void EngineWorker::setIdentity(std::shared_ptr<const tls::Identity> identity) {
+  worker_->post([this, identity = std::move(identity)] {
+    identities_[identity->id().text] = identity;
+    for (auto& [uid, pod] : pods_) {
+      if (pod->spec().spiffeId == identity->id().text) {
+        pod->setIdentity(identity);
+      }
+    }
+  });
+}
+
+void EngineWorker::removeIdentity(std::string spiffeId) {
+  worker_->post([this, spiffeId = std::move(spiffeId)] { identities_.erase(spiffeId); });
+}
+
+void EngineWorker::addPod(PodSpec spec, UniqueFd netns, std::function<void(Status)> done) {
+  // std::function must be copyable, a descriptor is not: it travels shared.
+  auto shared = std::make_shared<UniqueFd>(std::move(netns));
+  worker_->post([this, spec = std::move(spec), shared, done = std::move(done)] {
+    closePod(spec.uid, Reason::kDrained, "the pod was replaced");
+    Result<std::unique_ptr<Pod>> pod = Pod::open(*state_, spec, std::move(*shared));
+    if (!pod.ok()) {
+      done(pod.status());
+      return;
+    }
+    const auto identity = identities_.find(spec.spiffeId);
+    if (identity != identities_.end()) {
+      pod.value()->setIdentity(identity->second);
+    }
+    pods_[spec.uid] = std::move(pod).value();
+    done({});
+  });
+}
+
+void EngineWorker::removePod(std::string uid, std::function<void()> done) {
+  worker_->post([this, uid = std::move(uid), done = std::move(done)] {
+    closePod(uid, Reason::kDrained, "the pod was removed");
+    done();
+  });
+}
+
+void EngineWorker::closePod(const std::string& uid, Reason reason, const std::string& detail) {
+  const auto found = pods_.find(uid);
+  if (found == pods_.end()) {
+    return;
+  }
+  found->second->close(reason, detail);
+  state_->loop.bury(std::move(found->second));
+  pods_.erase(found);
+}
+
+void EngineWorker::drain(uint64_t deadlineMs, std::function<void()> done) {
+  worker_->post([this, deadlineMs, done = std::move(done)]() mutable {
+    for (auto& [uid, pod] : pods_) {
+      pod->drain();
+    }
+    waitForDrain(monotonicMillis() + deadlineMs, std::move(done));
+  });
+}
+
+void EngineWorker::waitForDrain(uint64_t untilMs, std::function<void()> done) {
+  size_t open = 0;
+  for (auto& [uid, pod] : pods_) {
+    open += pod->connectionCount();
+  }
+  if (open > 0 && monotonicMillis() < untilMs) {
+    drainTimer_.start(state_->loop, kDrainCheckMs,
+                      [this, untilMs, done = std::move(done)] { waitForDrain(untilMs, done); });
+    return;
+  }
+  while (!pods_.empty()) {
+    closePod(pods_.begin()->first, Reason::kDrained, "the drain's deadline passed");
+  }
+  state_->events.onTurnEnd();
+  done();
+}
+
+}  // namespace weft::proxy

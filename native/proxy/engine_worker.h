@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "io/worker.h"
+#include "proxy/pod.h"
+
+namespace weft::proxy {
+
+/// One worker thread with its share of every pod. Methods may be called from any thread: each posts
+/// to the worker.
+class EngineWorker {
+ public:
+  EngineWorker(size_t index, const Settings& settings, CounterRow counters, EventQueue& queue,
+               const io::OriginalDst& originalDst);
+  /// Ends the connections on the worker's thread, then joins it.
+  ~EngineWorker();
+
+  void setTables(std::shared_ptr<const Tables> tables);
+  void setIdentity(std::shared_ptr<const tls::Identity> identity);
+  void removeIdentity(std::string spiffeId);
+  void addPod(PodSpec spec, UniqueFd netns, std::function<void(Status)> done);
+  void removePod(std::string uid, std::function<void()> done);
+  void drain(uint64_t deadlineMs, std::function<void()> done);
+
+ private:
+  void closePod(const std::string& uid, Reason reason, const std::string& detail);
+  void waitForDrain(uint64_t untilMs, std::function<void()> done);
+
+  // The worker's thread ends before anything that its loop refers to goes: members die in reverse.
+  std::unique_ptr<io::Worker> worker_;
+  std::unique_ptr<WorkerState> state_;
+  std::map<std::string, std::unique_ptr<Pod>> pods_;
+  std::map<std::string, std::shared_ptr<const tls::Identity>> identities_;
+  io::Timer drainTimer_;
+};
+
+}  // namespace weft::proxy

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+// Built with exceptions, as protozero needs: its writer throws nothing but out-of-memory.
+#include <protozero/pbf_builder.hpp>
+
+#include "proxy/events.h"
+
+namespace weft::proxy {
+namespace {
+
+// native/proto/events.proto
+enum class BatchField : protozero::pbf_tag_type { kConnections = 1, kDropped = 2 };
+enum class EventField : protozero::pbf_tag_type {
+  kKind = 1,
+  kDirection = 2,
+  kPodUid = 3,
+  kSourceAddress = 4,
+  kDestinationAddress = 5,
+  kTunnelAddress = 6,
+  kSourceIdentity = 7,
+  kDestinationIdentity = 8,
+  kSourceWorkload = 9,
+  kDestinationWorkload = 10,
+  kDestinationService = 11,
+  kBytesSent = 12,
+  kBytesReceived = 13,
+  kDurationUs = 14,
+  kReason = 15,
+  kDetail = 16,
+  kPolicy = 17,
+  kMutualTls = 18,
+};
+
+}  // namespace
+
+void encodeConnectionEvent(EventKind kind, const std::string& podUid, const ConnectionInfo& info,
+                           const Outcome& outcome, uint64_t nowMicros, std::string& batch) {
+  protozero::pbf_builder<BatchField> out(batch);
+  protozero::pbf_builder<EventField> event(out, BatchField::kConnections);
+  event.add_enum(EventField::kKind, static_cast<int32_t>(kind));
+  event.add_enum(EventField::kDirection, static_cast<int32_t>(info.direction));
+  event.add_string(EventField::kPodUid, podUid);
+  event.add_string(EventField::kSourceAddress, info.source.toString());
+  event.add_string(EventField::kDestinationAddress, info.destination.toString());
+  if (info.tunnel.port != 0) {
+    event.add_string(EventField::kTunnelAddress, info.tunnel.toString());
+  }
+  event.add_string(EventField::kSourceIdentity, info.sourceIdentity);
+  event.add_string(EventField::kDestinationIdentity, info.destinationIdentity);
+  if (info.sourceWorkload) {
+    event.add_string(EventField::kSourceWorkload, info.sourceWorkload->uid);
+  }
+  if (info.destinationWorkload) {
+    event.add_string(EventField::kDestinationWorkload, info.destinationWorkload->uid);
+  }
+  event.add_string(EventField::kDestinationService, info.destinationService);
+  event.add_uint64(EventField::kBytesSent, info.bytesSent);
+  event.add_uint64(EventField::kBytesReceived, info.bytesReceived);
+  event.add_uint64(EventField::kDurationUs, nowMicros - info.startedMicros);
+  event.add_enum(EventField::kReason, static_cast<int32_t>(outcome.reason));
+  event.add_string(EventField::kDetail, outcome.detail);
+  event.add_string(EventField::kPolicy, outcome.policy);
+  event.add_bool(EventField::kMutualTls, info.tunnel.port != 0);
+}
+
+void encodeDropped(uint64_t dropped, std::string& batch) {
+  protozero::pbf_builder<BatchField> out(batch);
+  out.add_uint64(BatchField::kDropped, dropped);
+}
+
+}  // namespace weft::proxy

@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "proxy/inbound.h"
+
+#include <utility>
+
+#include "base/clock.h"
+#include "http/authority.h"
+#include "proxy/passthrough.h"
+#include "proxy/pipe.h"
+
+namespace weft::proxy {
+namespace {
+
+constexpr int kBadRequest = 400;
+constexpr int kUnauthorized = 401;  // what HBONE peers answer where policy denies
+constexpr int kUnavailable = 503;
+
+bool isProxyPort(uint16_t port) {
+  return port == kOutboundPort || port == kPlaintextPort || port == kHbonePort;
+}
+
+}  // namespace
+
+void Inbound::onAccept(UniqueFd fd, const Endpoint& peer) {
+  WorkerState& worker = pod_.worker();
+  worker.counters.add(Counter::kInboundAccepted);
+  if (pod_.full()) {
+    return;
+  }
+  if (pod_.identity() != nullptr) {
+    serve(std::move(fd), peer);
+    return;
+  }
+  if (held_.size() >= kHeldConnectionsMax) {
+    worker.counters.add(Counter::kLimitReached);
+    return;
+  }
+  held_.push_back({std::move(fd), peer});
+  if (!heldTimer_.running()) {
+    heldTimer_.start(worker.loop, worker.settings.identityTimeoutMs, [this] {
+      pod_.worker().counters.add(Counter::kTunnelsFailedIdentity, held_.size());
+      held_.clear();
+    });
+  }
+}
+
+void Inbound::onIdentity() {
+  heldTimer_.cancel();
+  for (Held& held : std::exchange(held_, {})) {
+    serve(std::move(held.fd), held.peer);
+  }
+}
+
+void Inbound::serve(UniqueFd fd, const Endpoint& peer) {
+  const auto local = io::localEndpoint(fd.get());
+  if (!local.has_value()) {
+    return;  // the connection died in the queue
+  }
+  auto session = tls::newServerSession(pod_.identity(), pod_.worker().leaves);
+  pod_.adopt(std::make_unique<Tunnel>(pod_, *this, std::move(fd), std::move(session),
+                                      tls::Role::kServer, peer, *local));
+}
+
+void Inbound::onTunnelRequest(Tunnel& tunnel, http::StreamId id, std::string_view method,
+                              const http::ConnectRequest& request) {
+  WorkerState& worker = pod_.worker();
+  ConnectionInfo info;
+  info.direction = Direction::kInbound;
+  info.source = tunnel.peer();
+  info.tunnel = tunnel.local();
+  info.destination = tunnel.local();
+  info.startedMicros = monotonicMicros();
+  // Who the client is, only its certificate says: headers are never asked.
+  info.sourceIdentity = tunnel.peerIdentity().id.text;
+  info.destinationIdentity = pod_.spec().spiffeId;
+  info.sourceWorkload = worker.tables->workloadByIp(info.source.ip);
+  if (info.sourceWorkload != nullptr && info.sourceWorkload->spiffeId() != info.sourceIdentity) {
+    info.sourceWorkload = nullptr;
+  }
+  info.destinationWorkload = pod_.workload();
+
+  if (method != "CONNECT") {
+    refuse(tunnel, id, kBadRequest, info, {Reason::kBadRequest, "the method is not CONNECT", ""});
+    return;
+  }
+  const Result<Endpoint> authority = http::parseAuthority(request.authority);
+  if (!authority.ok()) {
+    refuse(tunnel, id, kBadRequest, info, {Reason::kBadRequest, authority.status().message(), ""});
+    return;
+  }
+  info.destination = authority.value();
+  if (authority.value().ip != tunnel.local().ip) {
+    refuse(tunnel, id, kBadRequest, info,
+           {Reason::kBadRequest, "the authority is not this pod's address", ""});
+    return;
+  }
+  if (isProxyPort(authority.value().port) || info.destinationWorkload == nullptr) {
+    refuse(tunnel, id, kUnavailable, info,
+           {Reason::kNoRoute, "the authority names no application of this pod", ""});
+    return;
+  }
+  const Verdict verdict = worker.tables->authorize(
+      *info.destinationWorkload,
+      {info.sourceIdentity, info.source.ip, info.destination.ip, info.destination.port});
+  if (!verdict.allowed) {
+    worker.counters.add(Counter::kStreamsDenied);
+    refuse(tunnel, id, kUnauthorized, info, {Reason::kDenied, verdict.reason, verdict.policy});
+    return;
+  }
+  if (pod_.full()) {
+    refuse(tunnel, id, kUnavailable, info, {Reason::kLimit, "too many connections", ""});
+    return;
+  }
+  Result<UniqueFd> app = connectToApp(info);
+  if (!app.ok()) {
+    refuse(tunnel, id, kUnavailable, info, {Reason::kConnect, app.status().message(), ""});
+    return;
+  }
+  Pipe* pipe =
+      pod_.adopt(std::make_unique<Pipe>(pod_, std::move(app).value(), false, std::move(info)));
+  pipe->serve(tunnel, id);
+}
+
+void Inbound::refuse(Tunnel& tunnel, http::StreamId id, int status, const ConnectionInfo& info,
+                     const Outcome& outcome) {
+  pod_.worker().counters.add(Counter::kStreamsRefused);
+  tunnel.h2().respond(id, status, {}, true);
+  // The client need not send its payload any more (RFC 9113 section 8.1).
+  tunnel.h2().reset(id, http::H2Error::kNoError);
+  tunnel.markDirty();
+  pod_.report(EventKind::kRefused, info, outcome);
+}
+
+/// Connects to the application with the client's own address as source, so that the application
+/// sees who called. The pod's policy routing brings the replies back.
+Result<UniqueFd> Inbound::connectToApp(const ConnectionInfo& info) {
+  const Settings& settings = pod_.worker().settings;
+  std::optional<Ip> source;
+  if (info.source.ip != info.destination.ip && !info.source.ip.isLoopback()) {
+    source = info.source.ip;
+  }
+  return io::connectTcp(pod_.netns(), info.destination, source,
+                        {settings.mark, settings.appCongestion, false});
+}
+
+void Inbound::onAcceptPlaintext(UniqueFd fd, const Endpoint& peer) {
+  WorkerState& worker = pod_.worker();
+  worker.counters.add(Counter::kPlaintextAccepted);
+  ConnectionInfo info;
+  info.direction = Direction::kInbound;
+  info.source = peer;
+  info.sourceWorkload = worker.tables->workloadByIp(peer.ip);
+  info.destinationWorkload = pod_.workload();
+  info.startedMicros = monotonicMicros();
+  Outcome refusal;
+  const auto destination = worker.originalDst.of(fd.get());
+  if (pod_.full()) {
+    refusal = {Reason::kLimit, "the pod has too many connections", ""};
+  } else if (!destination.has_value() || isProxyPort(destination->port) ||
+             info.destinationWorkload == nullptr) {
+    refusal = {Reason::kNoRoute, "no original destination in this pod", ""};
+  } else {
+    info.destination = *destination;
+    const Verdict verdict = worker.tables->authorize(
+        *info.destinationWorkload, {{}, peer.ip, destination->ip, destination->port});
+    if (!verdict.allowed) {
+      worker.counters.add(Counter::kStreamsDenied);
+      refusal = {Reason::kDenied, verdict.reason, verdict.policy};
+    }
+  }
+  if (refusal.reason == Reason::kNone) {
+    Result<UniqueFd> app = connectToApp(info);
+    if (app.ok()) {
+      pod_.adopt(std::make_unique<Passthrough>(pod_, std::move(fd), std::move(app).value(),
+                                               std::move(info)));
+      return;
+    }
+    refusal = {Reason::kConnect, app.status().message(), ""};
+  }
+  worker.counters.add(Counter::kStreamsRefused);
+  io::resetOnClose(fd.get());
+  pod_.report(EventKind::kRefused, info, refusal);
+}
+
+void Inbound::onTunnelGone(Tunnel& tunnel, const Outcome& outcome) {
+  if (tunnel.up()) {
+    return;  // its streams are reported one by one
+  }
+  ConnectionInfo info;
+  info.direction = Direction::kInbound;
+  info.source = tunnel.peer();
+  info.destination = tunnel.local();
+  info.tunnel = tunnel.local();
+  info.startedMicros = monotonicMicros();
+  info.destinationWorkload = pod_.workload();
+  info.destinationIdentity = pod_.spec().spiffeId;
+  pod_.report(EventKind::kRefused, info, outcome);
+}
+
+}  // namespace weft::proxy

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "proxy/listener.h"
+
+#include <cerrno>
+
+namespace weft::proxy {
+namespace {
+constexpr uint64_t kDescriptorsRetryMs = 50;
+}  // namespace
+
+Listener::Listener(Pod& pod, UniqueFd fd, Accept onAccept)
+    : Connection(pod), fd_(std::move(fd)), onAccept_(std::move(onAccept)) {
+  pod_.worker().loop.watch(fd_.get(), this);
+}
+
+void Listener::onReady(uint32_t) {
+  acceptSome();
+}
+
+void Listener::onAgain() {
+  acceptSome();
+}
+
+void Listener::acceptSome() {
+  for (size_t i = 0; i < kAcceptsPerTurn; i++) {
+    if (released()) {
+      return;
+    }
+    Endpoint peer;
+    const int fd = io::acceptTcp(fd_.get(), peer);
+    if (fd >= 0) {
+      onAccept_(UniqueFd(fd), peer);
+    } else if (fd == -EMFILE || fd == -ENFILE || fd == -ENOMEM || fd == -ENOBUFS) {
+      pod_.worker().counters.add(Counter::kLimitReached);
+      retry_.start(pod_.worker().loop, kDescriptorsRetryMs, [this] { acceptSome(); });
+      return;
+    } else if (fd == -EAGAIN) {
+      return;
+    }
+    // Any other error belongs to one connection that died in the queue.
+  }
+  pod_.worker().loop.again(this);
+}
+
+void Listener::abort(const Outcome&) {
+  if (!released()) {
+    retry_.cancel();
+    fd_.reset();
+    release();
+  }
+}
+
+void Listener::drain() {
+  abort({});
+}
+
+}  // namespace weft::proxy

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <functional>
+
+#include "base/unique_fd.h"
+#include "proxy/pod.h"
+
+namespace weft::proxy {
+
+/// One listening socket of a pod. Hands each accepted connection to `onAccept`, at most
+/// kAcceptsPerTurn a turn; out of descriptors it waits a moment instead of spinning.
+class Listener final : public Connection {
+ public:
+  using Accept = std::function<void(UniqueFd fd, const Endpoint& peer)>;
+  Listener(Pod& pod, UniqueFd fd, Accept onAccept);
+
+  void onReady(uint32_t events) override;
+  void onAgain() override;
+  void abort(const Outcome& outcome) override;
+  void drain() override;
+
+ private:
+  void acceptSome();
+
+  UniqueFd fd_;
+  Accept onAccept_;
+  io::Timer retry_;
+};
+
+}  // namespace weft::proxy

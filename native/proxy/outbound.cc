@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "proxy/outbound.h"
+
+#include <utility>
+
+#include "base/clock.h"
+#include "proxy/passthrough.h"
+#include "proxy/pipe.h"
+
+namespace weft::proxy {
+namespace {
+
+/// A connection to one of our own ports, or to loopback, was not meant for capture: carrying it on
+/// would connect the proxy to itself.
+bool wouldLoop(const Endpoint& to) {
+  return to.ip.isLoopback() || to.ip.isAny() || to.port == kOutboundPort ||
+         to.port == kPlaintextPort || to.port == kHbonePort;
+}
+
+}  // namespace
+
+void Outbound::onAccept(UniqueFd fd, const Endpoint& peer) {
+  WorkerState& worker = pod_.worker();
+  worker.counters.add(Counter::kOutboundAccepted);
+  ConnectionInfo info;
+  info.direction = Direction::kOutbound;
+  info.source = peer;
+  info.sourceWorkload = pod_.workload();
+  info.startedMicros = monotonicMicros();
+  if (pod_.full()) {
+    refuse(std::move(fd), info, {Reason::kLimit, "the pod has too many connections", ""});
+    return;
+  }
+  const auto destination = worker.originalDst.of(fd.get());
+  if (!destination.has_value() || wouldLoop(*destination)) {
+    refuse(std::move(fd), info, {Reason::kNoRoute, "no original destination", ""});
+    return;
+  }
+  info.destination = *destination;
+  if (info.sourceWorkload == nullptr) {
+    refuse(std::move(fd), info, {Reason::kNoRoute, "the source workload is unknown", ""});
+    return;
+  }
+  const Route route =
+      decideRoute(*worker.tables, *info.sourceWorkload, *destination, worker.random);
+  info.destinationWorkload = route.workload;
+  info.destinationService = route.service;
+  switch (route.kind) {
+    case Route::Kind::kTunnel:
+      tunnel(std::move(fd), std::move(info), route);
+      return;
+    case Route::Kind::kPassthrough:
+      info.destination = route.target;
+      passthrough(std::move(fd), std::move(info));
+      return;
+    case Route::Kind::kRefuse:
+      refuse(std::move(fd), info, {Reason::kNoRoute, route.detail, ""});
+      return;
+  }
+}
+
+void Outbound::tunnel(UniqueFd fd, ConnectionInfo info, const Route& route) {
+  info.destination = route.target;
+  info.tunnel = route.tunnel;
+  info.sourceIdentity = pod_.spec().spiffeId;
+  info.destinationIdentity = route.expected.front().text;
+  Pipe* pipe = pod_.adopt(std::make_unique<Pipe>(pod_, std::move(fd), true, std::move(info)));
+  if (pod_.identity() == nullptr) {
+    hold(*pipe, route);
+  } else {
+    pool_.submit(*pipe, route.tunnel, route.expected);
+  }
+}
+
+void Outbound::hold(Pipe& pipe, const Route& route) {
+  std::erase_if(held_, [](const auto& held) { return held->pipes.empty(); });
+  if (held_.size() >= kHeldConnectionsMax) {
+    pod_.worker().counters.add(Counter::kLimitReached);
+    pipe.abort({Reason::kLimit, "too many connections wait for the pod's certificate", ""});
+    return;
+  }
+  auto held = std::make_unique<Held>();
+  held->to = route.tunnel;
+  held->expected = route.expected;
+  pipe.waitIn(held->pipes);
+  held_.push_back(std::move(held));
+  if (!heldTimer_.running()) {
+    heldTimer_.start(pod_.worker().loop, pod_.worker().settings.identityTimeoutMs, [this] {
+      for (auto& one : std::exchange(held_, {})) {
+        for (Pipe* waiting : std::exchange(one->pipes, {})) {
+          waiting->abort({Reason::kIdentity, "the pod has no certificate yet", ""});
+        }
+      }
+    });
+  }
+}
+
+void Outbound::onIdentity() {
+  heldTimer_.cancel();
+  pool_.retireAll();
+  for (auto& held : std::exchange(held_, {})) {
+    for (Pipe* pipe : std::exchange(held->pipes, {})) {
+      pipe->leaveList();
+      pool_.submit(*pipe, held->to, held->expected);
+    }
+  }
+}
+
+void Outbound::passthrough(UniqueFd fd, ConnectionInfo info) {
+  const Settings& settings = pod_.worker().settings;
+  Result<UniqueFd> out = io::connectTcp(pod_.netns(), info.destination, std::nullopt,
+                                        {settings.mark, settings.appCongestion, false});
+  if (!out.ok()) {
+    refuse(std::move(fd), info, {Reason::kConnect, out.status().message(), ""});
+    return;
+  }
+  pod_.adopt(
+      std::make_unique<Passthrough>(pod_, std::move(fd), std::move(out).value(), std::move(info)));
+}
+
+void Outbound::refuse(UniqueFd fd, const ConnectionInfo& info, const Outcome& outcome) {
+  pod_.worker().counters.add(Counter::kStreamsRefused);
+  io::resetOnClose(fd.get());
+  pod_.report(EventKind::kRefused, info, outcome);
+}
+
+}  // namespace weft::proxy

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <vector>
+
+#include "base/unique_fd.h"
+#include "proxy/pod.h"
+#include "proxy/pool.h"
+
+namespace weft::proxy {
+
+/// A pod's outbound side: captured connections of its applications become streams in tunnels, or
+/// pass through in plaintext.
+class Outbound {
+ public:
+  explicit Outbound(Pod& pod) : pod_(pod), pool_(pod) {}
+
+  /// An application's connection, captured at kOutboundPort.
+  void onAccept(UniqueFd fd, const Endpoint& peer);
+  /// The pod got its first or a renewed identity.
+  void onIdentity();
+  Pool& pool() { return pool_; }
+
+ private:
+  struct Held {
+    std::vector<Pipe*> pipes;  // at most one; a list, since pipes leave lists by themselves
+    Endpoint to;
+    std::vector<tls::SpiffeId> expected;
+  };
+
+  void tunnel(UniqueFd fd, ConnectionInfo info, const Route& route);
+  void hold(Pipe& pipe, const Route& route);
+  void passthrough(UniqueFd fd, ConnectionInfo info);
+  void refuse(UniqueFd fd, const ConnectionInfo& info, const Outcome& outcome);
+
+  Pod& pod_;
+  Pool pool_;
+  std::vector<std::unique_ptr<Held>> held_;  // waiting for the pod's certificate
+  io::Timer heldTimer_;
+};
+
+}  // namespace weft::proxy

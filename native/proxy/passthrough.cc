@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "proxy/passthrough.h"
+
+#include <sys/epoll.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "base/clock.h"
+
+namespace weft::proxy {
+
+Passthrough::Passthrough(Pod& pod, UniqueFd client, UniqueFd server, ConnectionInfo info)
+    : Connection(pod),
+      serverEvents_(std::make_unique<ServerEvents>(*this)),
+      info_(std::move(info)) {
+  client_.fd = std::move(client);
+  server_.fd = std::move(server);
+  info_.startedMicros = monotonicMicros();
+  WorkerState& worker = pod_.worker();
+  worker.loop.watch(client_.fd.get(), this);
+  worker.loop.watch(server_.fd.get(), serverEvents_.get());
+  timer_.start(worker.loop, worker.settings.connectTimeoutMs, [this] {
+    abort({Reason::kConnect, "the destination did not accept in time", ""});
+  });
+}
+
+void Passthrough::ServerEvents::onReady(uint32_t events) {
+  if (owner_ == nullptr) {
+    return;
+  }
+  Passthrough& owner = *owner_;
+  if (!owner.connected_) {
+    if ((events & (EPOLLOUT | EPOLLERR | EPOLLHUP)) == 0) {
+      return;
+    }
+    owner.connectDone();
+    if (owner.released()) {
+      return;
+    }
+  }
+  owner.onSide(owner.server_, owner.client_, events);
+}
+
+void Passthrough::onReady(uint32_t events) {
+  if (!released()) {
+    onSide(client_, server_, events);
+  }
+}
+
+void Passthrough::connectDone() {
+  timer_.cancel();
+  if (const Status status = io::connectResult(server_.fd.get()); !status.ok()) {
+    abort({Reason::kConnect, status.message(), ""});
+    return;
+  }
+  connected_ = true;
+  pod_.worker().counters.add(Counter::kPassthroughOpened);
+  pod_.report(EventKind::kOpened, info_, {});
+}
+
+void Passthrough::onSide(Side& side, Side&, uint32_t events) {
+  if ((events & EPOLLERR) != 0) {
+    const Status status = io::connectResult(side.fd.get());
+    abort({Reason::kReset, "connection reset: " + status.message(), ""});
+    return;
+  }
+  if ((events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP)) != 0) {
+    side.readable = true;
+  }
+  pump();
+}
+
+void Passthrough::onAgain() {
+  if (!released()) {
+    pump();
+  }
+}
+
+void Passthrough::pump() {
+  if (!connected_) {
+    return;
+  }
+  if (!move(client_, server_, info_.bytesSent) || !move(server_, client_, info_.bytesReceived)) {
+    return;
+  }
+  if (client_.shut && server_.shut) {
+    finish(EventKind::kClosed, {});
+  }
+}
+
+/// Moves bytes one way until neither side can go on, or the turn's share is used up. False when the
+/// connection ended.
+bool Passthrough::move(Side& from, Side& to, uint64_t& count) {
+  size_t budget = kStreamBudgetBytes;
+  while (true) {
+    if (!to.pending.empty() && !writeTo(to, count)) {
+      return false;
+    }
+    if (!to.pending.empty() || !from.readable || from.ended) {
+      break;
+    }
+    if (budget == 0) {
+      pod_.worker().loop.again(this);
+      break;
+    }
+    const std::span<uint8_t> room = to.pending.room(kPassthroughBufferBytes);
+    const ssize_t n = io::receiveSome(from.fd.get(), room.first(kPassthroughBufferBytes));
+    if (n == -EAGAIN) {
+      from.readable = false;
+      break;
+    }
+    if (n < 0) {
+      abort({Reason::kReset, std::string("receive: ") + std::strerror(static_cast<int>(-n)), ""});
+      return false;
+    }
+    from.ended = n == 0;
+    to.pending.commit(static_cast<size_t>(n));
+    budget -= std::min(budget, static_cast<size_t>(n));
+  }
+  if (from.ended && to.pending.empty() && !to.shut) {
+    to.shut = true;
+    io::shutdownWrite(to.fd.get());
+  }
+  if (to.pending.empty()) {
+    to.pending.shrink();
+  }
+  return true;
+}
+
+bool Passthrough::writeTo(Side& to, uint64_t& count) {
+  const ssize_t n = io::sendSome(to.fd.get(), to.pending.bytes());
+  if (n == -EAGAIN) {
+    return true;
+  }
+  if (n < 0) {
+    abort({Reason::kReset, std::string("send: ") + std::strerror(static_cast<int>(-n)), ""});
+    return false;
+  }
+  to.pending.consume(static_cast<size_t>(n));
+  count += static_cast<uint64_t>(n);
+  return true;
+}
+
+void Passthrough::reauthorize() {
+  if (released() || info_.direction != Direction::kInbound) {
+    return;
+  }
+  const auto workload = pod_.workload();
+  Verdict verdict;  // an unknown workload is denied
+  if (workload != nullptr) {
+    verdict = pod_.worker().tables->authorize(
+        *workload, {{}, info_.source.ip, info_.destination.ip, info_.destination.port});
+  }
+  if (!verdict.allowed) {
+    pod_.worker().counters.add(Counter::kStreamsDenied);
+    abort({Reason::kDenied, "policy changed: " + verdict.reason, verdict.policy});
+  }
+}
+
+void Passthrough::abort(const Outcome& outcome) {
+  if (released()) {
+    return;
+  }
+  io::resetOnClose(client_.fd.get());
+  io::resetOnClose(server_.fd.get());
+  finish(connected_ ? EventKind::kClosed : EventKind::kRefused, outcome);
+}
+
+void Passthrough::finish(EventKind kind, const Outcome& outcome) {
+  CounterRow& counters = pod_.worker().counters;
+  counters.add(kind == EventKind::kRefused ? Counter::kStreamsRefused
+                                           : Counter::kPassthroughClosed);
+  pod_.report(kind, info_, outcome);
+  timer_.cancel();
+  serverEvents_->detach();
+  client_.fd.reset();
+  server_.fd.reset();
+  pod_.worker().loop.bury(std::move(serverEvents_));
+  release();
+}
+
+}  // namespace weft::proxy

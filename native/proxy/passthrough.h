@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/buffer.h"
+#include "base/unique_fd.h"
+#include "proxy/pod.h"
+
+namespace weft::proxy {
+
+/// Joins two sockets in plaintext: captured traffic to or from outside the mesh. FIN and RST pass
+/// from one side to the other; each direction holds at most kPassthroughBufferBytes.
+class Passthrough final : public Connection {
+ public:
+  /// `client` is accepted, `server` is connecting.
+  Passthrough(Pod& pod, UniqueFd client, UniqueFd server, ConnectionInfo info);
+
+  void onReady(uint32_t events) override;
+  void onAgain() override;
+  void abort(const Outcome& outcome) override;
+  void reauthorize() override;
+
+ private:
+  /// One socket, and what was read from the other one for it.
+  struct Side {
+    UniqueFd fd;
+    Buffer pending;
+    bool readable = false;
+    bool ended = false;  ///< FIN came from it.
+    bool shut = false;   ///< FIN was sent to it.
+  };
+
+  /// The server's socket has a Pollable of its own, since an event names only that.
+  class ServerEvents final : public io::Pollable {
+   public:
+    explicit ServerEvents(Passthrough& owner) : owner_(&owner) {}
+    void onReady(uint32_t events) override;
+    void detach() { owner_ = nullptr; }
+
+   private:
+    Passthrough* owner_;
+  };
+
+  void onSide(Side& side, Side& other, uint32_t events);
+  void pump();
+  bool move(Side& from, Side& to, uint64_t& count);
+  bool writeTo(Side& to, uint64_t& count);
+  void connectDone();
+  void finish(EventKind kind, const Outcome& outcome);
+
+  Side client_;
+  Side server_;
+  std::unique_ptr<ServerEvents> serverEvents_;
+  ConnectionInfo info_;
+  bool connected_ = false;
+  io::Timer timer_;
+};
+
+}  // namespace weft::proxy

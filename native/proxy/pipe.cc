@@ -1,0 +1,373 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "proxy/pipe.h"
+
+#include <sys/epoll.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "base/clock.h"
+#include "proxy/tunnel.h"
+
+namespace weft::proxy {
+
+using http::H2Error;
+
+Pipe::Pipe(Pod& pod, UniqueFd fd, bool connected, ConnectionInfo info)
+    : Connection(pod), fd_(std::move(fd)), info_(std::move(info)), connected_(connected) {
+  info_.startedMicros = monotonicMicros();
+  WorkerState& worker = pod_.worker();
+  worker.loop.watch(fd_.get(), this);
+  if (!connected_) {
+    timer_.start(worker.loop, worker.settings.connectTimeoutMs, [this] {
+      abort({Reason::kConnect, "the application did not accept in time", ""});
+    });
+  }
+}
+
+uint64_t& Pipe::sentByApp() {
+  return info_.direction == Direction::kOutbound ? info_.bytesSent : info_.bytesReceived;
+}
+
+uint64_t& Pipe::sentToApp() {
+  return info_.direction == Direction::kOutbound ? info_.bytesReceived : info_.bytesSent;
+}
+
+void Pipe::opened() {
+  opened_ = true;
+  pod_.worker().counters.add(Counter::kStreamsOpened);
+  pod_.report(EventKind::kOpened, info_, {});
+}
+
+void Pipe::waitIn(std::vector<Pipe*>& list) {
+  waitList_ = &list;
+  list.push_back(this);
+}
+
+void Pipe::attach(Tunnel& tunnel, http::StreamId id) {
+  waitList_ = nullptr;
+  tunnel_ = &tunnel;
+  id_ = id;
+  maySend_ = true;
+  tunnel.attach(id, this);
+  if (readable_) {
+    pod_.worker().loop.again(this);
+  }
+}
+
+void Pipe::serve(Tunnel& tunnel, http::StreamId id) {
+  tunnel_ = &tunnel;
+  id_ = id;
+  tunnel.attach(id, this);
+}
+
+void Pipe::onAnswer(int status) {
+  if (released()) {
+    return;
+  }
+  if (status == 200) {
+    opened();
+    return;
+  }
+  const Reason reason = status == 401 ? Reason::kDenied : Reason::kConnect;
+  abort({reason, "the peer answered " + std::to_string(status), ""});
+}
+
+void Pipe::onReady(uint32_t events) {
+  if (released()) {
+    return;
+  }
+  if (!connected_) {
+    if ((events & (EPOLLOUT | EPOLLERR | EPOLLHUP)) == 0) {
+      return;
+    }
+    connectDone();
+    if (released()) {
+      return;
+    }
+  } else if ((events & EPOLLERR) != 0) {
+    const Status status = io::connectResult(fd_.get());
+    abort({Reason::kReset, "the application reset the connection: " + status.message(), ""});
+    return;
+  }
+  if ((events & (EPOLLRDHUP | EPOLLHUP)) != 0) {
+    hangup_ = true;
+  }
+  if ((events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP)) != 0) {
+    readable_ = true;
+  }
+  if ((events & EPOLLOUT) != 0 && !pending_.empty()) {
+    writePending();
+  }
+  readFromApp();
+}
+
+void Pipe::connectDone() {
+  timer_.cancel();
+  if (const Status status = io::connectResult(fd_.get()); !status.ok()) {
+    abort({Reason::kConnect, status.message(), ""});
+    return;
+  }
+  connected_ = true;
+  tunnel_->h2().respond(id_, 200, {}, false);
+  tunnel_->markDirty();
+  maySend_ = true;
+  opened();
+  if (!pending_.empty()) {
+    writePending();
+  } else if (peerEnded_) {
+    endToApp();
+  }
+}
+
+void Pipe::onAgain() {
+  readFromApp();
+}
+
+void Pipe::resume() {
+  blocked_ = false;
+  if (!released() && readable_) {
+    pod_.worker().loop.again(this);
+  }
+}
+
+void Pipe::readFromApp() {
+  size_t budget = kStreamBudgetBytes;
+  while (!released() && readable_ && maySend_ && !appEnded_ && !blocked_) {
+    if (budget == 0) {
+      pod_.worker().loop.again(this);
+      return;
+    }
+    if (!readOnce(budget)) {
+      return;
+    }
+  }
+}
+
+/// One recv into the stream's own room. False when there is nothing more to do now.
+bool Pipe::readOnce(size_t& budget) {
+  if (tunnel_->congested()) {
+    blocked_ = true;
+    tunnel_->waitForRoom(this);
+    return false;
+  }
+  std::span<uint8_t> room = tunnel_->h2().reserve(id_, kReadBytesMax);
+  if (room.empty()) {
+    tunnel_->push();  // earlier payload may be in the way
+    if (released()) {
+      return false;
+    }
+    room = tunnel_->h2().reserve(id_, kReadBytesMax);
+    if (room.empty()) {
+      return false;  // onSendable follows
+    }
+  }
+  const ssize_t n = io::receiveSome(fd_.get(), room);
+  if (n == -EAGAIN) {
+    readable_ = false;
+    return false;
+  }
+  if (n < 0) {
+    abort({Reason::kReset, std::string("receive: ") + std::strerror(static_cast<int>(-n)), ""});
+    return false;
+  }
+  if (n == 0) {
+    onAppEnd();
+    return false;
+  }
+  const auto count = static_cast<size_t>(n);
+  const size_t asked = room.size();
+  tunnel_->h2().commit(id_, count);
+  tunnel_->markDirty();
+  sentByApp() += count;
+  pod_.worker().counters.add(Counter::kBytesFromApps, count);
+  budget -= std::min(budget, count);
+  if (count < asked && !hangup_) {
+    readable_ = false;  // a short read means drained: the next byte raises a new edge
+  }
+  return true;
+}
+
+void Pipe::onAppEnd() {
+  appEnded_ = true;
+  tunnel_->h2().end(id_);
+  tunnel_->markDirty();
+  finishIfDone();
+}
+
+void Pipe::deliver(std::span<uint8_t> data) {
+  if (released() || data.empty()) {
+    return;
+  }
+  if (!connected_ || !pending_.empty()) {
+    pending_.append(data);
+    return;
+  }
+  if (pieces_.empty()) {
+    tunnel_->touch(this);
+  }
+  pieces_.push_back({data.data(), data.size()});
+  if (pieces_.size() == kGatherPieces) {
+    flushToApp();
+  }
+}
+
+void Pipe::flushToApp() {
+  if (released() || pieces_.empty()) {
+    return;
+  }
+  ssize_t n = io::sendPieces(fd_.get(), pieces_);
+  if (n < 0 && n != -EAGAIN) {
+    pieces_.clear();
+    abort({Reason::kReset, std::string("send: ") + std::strerror(static_cast<int>(-n)), ""});
+    return;
+  }
+  auto taken = static_cast<size_t>(std::max<ssize_t>(n, 0));
+  took(taken);
+  for (const iovec& piece : pieces_) {
+    const size_t skipped = std::min(taken, piece.iov_len);
+    taken -= skipped;
+    pending_.append({static_cast<uint8_t*>(piece.iov_base) + skipped, piece.iov_len - skipped});
+  }
+  pieces_.clear();
+  if (peerEnded_ && pending_.empty()) {
+    endToApp();
+  }
+}
+
+void Pipe::writePending() {
+  const ssize_t n = io::sendSome(fd_.get(), pending_.bytes());
+  if (n == -EAGAIN) {
+    return;
+  }
+  if (n < 0) {
+    abort({Reason::kReset, std::string("send: ") + std::strerror(static_cast<int>(-n)), ""});
+    return;
+  }
+  pending_.consume(static_cast<size_t>(n));
+  took(static_cast<size_t>(n));
+  if (pending_.empty()) {
+    pending_.shrink();
+    if (peerEnded_) {
+      endToApp();
+    }
+  }
+}
+
+void Pipe::took(size_t n) {
+  if (n == 0) {
+    return;
+  }
+  sentToApp() += n;
+  pod_.worker().counters.add(Counter::kBytesToApps, n);
+  if (!peerEnded_) {
+    tunnel_->h2().consumed(id_, n);
+    tunnel_->markDirty();
+  }
+}
+
+void Pipe::onPeerEnd() {
+  if (released()) {
+    return;
+  }
+  peerEnded_ = true;
+  if (connected_ && pieces_.empty() && pending_.empty()) {
+    endToApp();
+  }
+}
+
+void Pipe::endToApp() {
+  if (!shut_) {
+    shut_ = true;
+    io::shutdownWrite(fd_.get());
+  }
+  finishIfDone();
+}
+
+void Pipe::finishIfDone() {
+  if (appEnded_ && shut_ && !released()) {
+    finish(EventKind::kClosed, {});
+  }
+}
+
+void Pipe::onPeerReset(H2Error code) {
+  if (released()) {
+    return;
+  }
+  id_ = 0;  // the stream is forgotten already
+  if (appEnded_ && peerEnded_ && code == H2Error::kNoError) {
+    return;  // both ends were said; what is pending still goes out
+  }
+  abort({Reason::kReset,
+         "the peer reset the stream, code " + std::to_string(static_cast<int>(code)), ""});
+}
+
+void Pipe::onTunnelGone(const Outcome& outcome) {
+  id_ = 0;
+  tunnel_ = nullptr;
+  abort(outcome);
+}
+
+void Pipe::reauthorize() {
+  if (released() || info_.direction != Direction::kInbound) {
+    return;
+  }
+  const auto workload = pod_.workload();
+  const PolicySubject subject{info_.sourceIdentity, info_.source.ip, info_.destination.ip,
+                              info_.destination.port};
+  Verdict verdict;  // an unknown workload is denied
+  if (workload != nullptr) {
+    verdict = pod_.worker().tables->authorize(*workload, subject);
+  }
+  if (!verdict.allowed) {
+    pod_.worker().counters.add(Counter::kStreamsDenied);
+    abort({Reason::kDenied, "policy changed: " + verdict.reason, verdict.policy});
+  }
+}
+
+void Pipe::abort(const Outcome& outcome) {
+  if (released()) {
+    return;
+  }
+  if (tunnel_ != nullptr && id_ != 0) {
+    if (info_.direction == Direction::kInbound && !opened_) {
+      tunnel_->h2().respond(id_, outcome.reason == Reason::kDenied ? 401 : 503, {}, true);
+      tunnel_->h2().reset(id_, H2Error::kNoError);
+    } else {
+      tunnel_->h2().reset(id_, H2Error::kConnectError);
+    }
+    tunnel_->markDirty();
+  }
+  io::resetOnClose(fd_.get());
+  finish(opened_ ? EventKind::kClosed : EventKind::kRefused, outcome);
+}
+
+void Pipe::finish(EventKind kind, const Outcome& outcome) {
+  CounterRow& counters = pod_.worker().counters;
+  if (kind == EventKind::kRefused) {
+    counters.add(Counter::kStreamsRefused);
+  } else {
+    if (!opened_) {
+      opened();  // it ended before the peer's answer was read
+    }
+    counters.add(Counter::kStreamsClosed);
+  }
+  if (outcome.reason == Reason::kReset) {
+    counters.add(Counter::kStreamsReset);
+  }
+  pod_.report(kind, info_, outcome);
+  timer_.cancel();
+  fd_.reset();
+  if (waitList_ != nullptr) {
+    std::erase(*waitList_, this);
+  }
+  Tunnel* tunnel = std::exchange(tunnel_, nullptr);
+  const http::StreamId id = std::exchange(id_, 0);
+  release();
+  if (tunnel != nullptr) {
+    tunnel->detach(id, this);
+  }
+}
+
+}  // namespace weft::proxy

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <sys/uio.h>
+
+#include <functional>
+#include <vector>
+
+#include "base/buffer.h"
+#include "base/unique_fd.h"
+#include "http/h2.h"
+#include "proxy/pod.h"
+
+namespace weft::proxy {
+
+class Tunnel;
+
+/// Joins one application socket and one HTTP/2 stream, both ways. FIN and END_STREAM stand for each
+/// other, as do RST and RST_STREAM. Back-pressure is in bytes: an application that does not read
+/// leaves the stream's window shut, which stops the peer's application.
+class Pipe final : public Connection {
+ public:
+  /// `connected` is false for a socket whose connect() is under way.
+  Pipe(Pod& pod, UniqueFd fd, bool connected, ConnectionInfo info);
+
+  void onReady(uint32_t events) override;
+  void onAgain() override;
+  void abort(const Outcome& outcome) override;
+  void reauthorize() override;
+
+  ConnectionInfo& info() { return info_; }
+
+  /// Client role: the request was sent in stream `id`. Payload may follow it at once: the other end
+  /// gives an application no byte before it authorized the stream.
+  void attach(Tunnel& tunnel, http::StreamId id);
+  /// Server role: the request arrived in stream `id`; answered once the application is connected.
+  void serve(Tunnel& tunnel, http::StreamId id);
+  /// Joins `list` until a stream is opened for it; leaves it by itself when it ends before.
+  void waitIn(std::vector<Pipe*>& list);
+  /// The list is going, or was emptied by its owner.
+  void leaveList() { waitList_ = nullptr; }
+
+  // From the tunnel.
+  void onAnswer(int status);
+  void deliver(std::span<uint8_t> data);
+  void flushToApp();
+  void onPeerEnd();
+  void onPeerReset(http::H2Error code);
+  void resume();  ///< There may be room to send again.
+  void onTunnelGone(const Outcome& outcome);
+
+ private:
+  void connectDone();
+  void readFromApp();
+  bool readOnce(size_t& budget);
+  void onAppEnd();
+  void writePending();
+  void took(size_t n);
+  void endToApp();
+  void finishIfDone();
+  void finish(EventKind kind, const Outcome& outcome);
+  void opened();
+  uint64_t& sentByApp();
+  uint64_t& sentToApp();
+
+  UniqueFd fd_;
+  ConnectionInfo info_;
+  Tunnel* tunnel_ = nullptr;                // null before a stream is opened
+  std::vector<Pipe*>* waitList_ = nullptr;  // the list it waits in
+  http::StreamId id_ = 0;
+  bool connected_;
+  bool opened_ = false;   // KIND_OPENED was reported
+  bool maySend_ = false;  // a stream is there to carry what the application sends
+  bool readable_ = false;
+  bool hangup_ = false;
+  bool appEnded_ = false;   // the application sent FIN; END_STREAM is queued
+  bool peerEnded_ = false;  // END_STREAM came
+  bool shut_ = false;       // FIN was sent to the application
+  bool blocked_ = false;
+  std::vector<iovec> pieces_;  // into the tunnel's receive scratch; emptied by flushToApp()
+  Buffer pending_;             // what the application did not take; bounded by the stream's window
+  io::Timer timer_;            // connect
+};
+
+}  // namespace weft::proxy

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "proxy/pod.h"
+
+#include <utility>
+
+#include "proxy/inbound.h"
+#include "proxy/listener.h"
+#include "proxy/outbound.h"
+
+namespace weft::proxy {
+
+void Connection::release() {
+  if (!std::exchange(released_, true)) {
+    pod_.release(this);
+  }
+}
+
+Pod::Pod(WorkerState& worker, PodSpec spec, UniqueFd netns)
+    : worker_(worker),
+      spec_(std::move(spec)),
+      netns_(std::move(netns)),
+      outbound_(std::make_unique<Outbound>(*this)),
+      inbound_(std::make_unique<Inbound>(*this)) {}
+
+Pod::~Pod() = default;
+
+Result<std::unique_ptr<Pod>> Pod::open(WorkerState& worker, PodSpec spec, UniqueFd netns) {
+  std::unique_ptr<Pod> pod(new Pod(worker, std::move(spec), std::move(netns)));
+  if (Status status = pod->listen(); !status.ok()) {
+    pod->close(Reason::kNone, "");
+    worker.loop.bury(std::move(pod));
+    return status;
+  }
+  return pod;
+}
+
+Status Pod::listen() {
+  struct Entry {
+    uint16_t port;
+    io::TcpOptions options;
+    Listener::Accept accept;
+  };
+  const Settings& settings = worker_.settings;
+  const io::TcpOptions towardsApp{settings.mark, settings.appCongestion, false};
+  const io::TcpOptions towardsPeer{settings.mark, {}, true};
+  Entry entries[] = {
+      {kOutboundPort, towardsApp,
+       [this](UniqueFd fd, const Endpoint& peer) { outbound_->onAccept(std::move(fd), peer); }},
+      {kPlaintextPort, towardsPeer,
+       [this](UniqueFd fd, const Endpoint& peer) {
+         inbound_->onAcceptPlaintext(std::move(fd), peer);
+       }},
+      {kHbonePort, towardsPeer,
+       [this](UniqueFd fd, const Endpoint& peer) { inbound_->onAccept(std::move(fd), peer); }},
+  };
+  for (Entry& entry : entries) {
+    Result<UniqueFd> fd = io::listenTcp(netns_.get(), entry.port, entry.options);
+    if (!fd.ok()) {
+      return fd.status();
+    }
+    adopt(std::make_unique<Listener>(*this, std::move(fd).value(), std::move(entry.accept)));
+  }
+  return {};
+}
+
+std::shared_ptr<const Workload> Pod::workload() const {
+  return worker_.tables->workloadByUid(spec_.workloadUid);
+}
+
+void Pod::setIdentity(std::shared_ptr<const tls::Identity> identity) {
+  identity_ = std::move(identity);
+  if (identity_ != nullptr) {
+    outbound_->onIdentity();
+    inbound_->onIdentity();
+  }
+}
+
+bool Pod::full() {
+  if (live_.size() < kConnectionsPerPodMax) {
+    return false;
+  }
+  worker_.counters.add(Counter::kLimitReached);
+  return true;
+}
+
+void Pod::release(Connection* connection) {
+  const auto found = live_.find(connection);
+  CHECK(found != live_.end());
+  worker_.loop.bury(std::move(found->second));
+  live_.erase(found);
+}
+
+template <typename Visit>
+void Pod::forEachConnection(Visit visit) {
+  std::vector<Connection*> all;
+  all.reserve(live_.size());
+  for (const auto& [raw, owned] : live_) {
+    all.push_back(raw);
+  }
+  // A visit may end others; those stay valid until the turn ends, and do nothing.
+  for (Connection* connection : all) {
+    visit(*connection);
+  }
+}
+
+void Pod::reauthorize() {
+  forEachConnection([](Connection& connection) { connection.reauthorize(); });
+}
+
+void Pod::drain() {
+  forEachConnection([](Connection& connection) { connection.drain(); });
+}
+
+void Pod::close(Reason reason, const std::string& detail) {
+  const Outcome outcome{reason, detail, ""};
+  while (!live_.empty()) {
+    forEachConnection([&](Connection& connection) { connection.abort(outcome); });
+  }
+}
+
+void Pod::report(EventKind kind, const ConnectionInfo& info, const Outcome& outcome) {
+  worker_.events.report(kind, spec_.uid, info, outcome);
+}
+
+}  // namespace weft::proxy

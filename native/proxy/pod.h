@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "base/counters.h"
+#include "base/unique_fd.h"
+#include "io/loop.h"
+#include "io/original_dst.h"
+#include "io/sys.h"
+#include "proxy/events.h"
+#include "proxy/route.h"
+#include "proxy/settings.h"
+#include "proxy/tables.h"
+#include "tls/identity.h"
+#include "tls/session.h"
+#include "tls/verify.h"
+
+namespace weft::proxy {
+
+class Inbound;
+class Outbound;
+class Pod;
+class Pool;
+
+/// What the pods of one worker share. Lives on that worker's thread.
+struct WorkerState {
+  WorkerState(io::Loop& loopIn, const Settings& settingsIn, CounterRow countersIn,
+              EventQueue& queue, const io::OriginalDst& originalDstIn, uint64_t seed)
+      : loop(loopIn),
+        settings(settingsIn),
+        counters(countersIn),
+        events(loopIn, queue, countersIn),
+        originalDst(originalDstIn),
+        random(seed),
+        cipher(kTunnelReadBytes),
+        plain(kTunnelReadBytes + tls::kRecordPlainMax) {}
+
+  io::Loop& loop;
+  const Settings& settings;
+  CounterRow counters;
+  EventSink events;
+  const io::OriginalDst& originalDst;
+  Random random;
+  tls::VerifiedLeaves leaves;
+  std::shared_ptr<const Tables> tables = Tables::empty();
+  // Scratch for one tunnel read at a time: an idle tunnel holds no buffer of its own.
+  std::vector<uint8_t> cipher;
+  std::vector<uint8_t> plain;
+};
+
+/// Anything of a pod that holds a socket. Registered with its pod, which ends it when the pod goes.
+class Connection : public io::Pollable {
+ public:
+  explicit Connection(Pod& pod) : pod_(pod) {}
+
+  /// Ends it at once, by reset where a peer would otherwise take the end for a clean one.
+  virtual void abort(const Outcome& outcome) = 0;
+  /// Policy changed: ends itself when it is no longer allowed.
+  virtual void reauthorize() {}
+  /// The engine is going down: ends itself as soon as that harms nobody.
+  virtual void drain() {}
+
+ protected:
+  /// Leaves the pod and dies at the end of the turn. After it only onReady() and the like may still
+  /// come, and must do nothing.
+  void release();
+  bool released() const { return released_; }
+
+  Pod& pod_;
+
+ private:
+  bool released_ = false;
+};
+
+struct PodSpec {
+  std::string uid;
+  std::string workloadUid;
+  std::string spiffeId;
+};
+
+/// One pod's share in one worker: its listeners, its pool of tunnels and its connections.
+class Pod final : public io::Object {
+ public:
+  /// Opens the three listeners in `netns`. All of them accept when this returns ok.
+  static Result<std::unique_ptr<Pod>> open(WorkerState& worker, PodSpec spec, UniqueFd netns);
+  ~Pod() override;
+
+  const PodSpec& spec() const { return spec_; }
+  WorkerState& worker() { return worker_; }
+  int netns() const { return netns_.get(); }
+  /// The pod as the tables know it now; null when they do not.
+  std::shared_ptr<const Workload> workload() const;
+  /// Null until the control plane gave one.
+  const std::shared_ptr<const tls::Identity>& identity() const { return identity_; }
+  void setIdentity(std::shared_ptr<const tls::Identity> identity);
+
+  /// True, and counted, when the pod may hold no further connection. To be asked before adopt().
+  bool full();
+  /// Takes ownership.
+  template <typename T>
+  T* adopt(std::unique_ptr<T> connection) {
+    T* raw = connection.get();
+    live_.emplace(raw, std::move(connection));
+    return raw;
+  }
+  void release(Connection* connection);
+
+  void reauthorize();
+  /// Stops listening, lets open connections end.
+  void drain();
+  /// Ends everything now.
+  void close(Reason reason, const std::string& detail);
+  size_t connectionCount() const { return live_.size(); }
+  void report(EventKind kind, const ConnectionInfo& info, const Outcome& outcome);
+
+ private:
+  Pod(WorkerState& worker, PodSpec spec, UniqueFd netns);
+  Status listen();
+  template <typename Visit>
+  void forEachConnection(Visit visit);
+
+  WorkerState& worker_;
+  PodSpec spec_;
+  UniqueFd netns_;
+  std::shared_ptr<const tls::Identity> identity_;
+  std::unordered_map<Connection*, std::unique_ptr<Connection>> live_;
+  std::unique_ptr<Outbound> outbound_;
+  std::unique_ptr<Inbound> inbound_;
+};
+
+}  // namespace weft::proxy

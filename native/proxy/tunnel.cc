@@ -1,0 +1,432 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "proxy/tunnel.h"
+
+#include <sys/epoll.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "base/clock.h"
+#include "proxy/pipe.h"
+
+namespace weft::proxy {
+namespace {
+
+constexpr uint64_t kTickMs = 1000;
+
+Counter counterOf(Reason reason) {
+  switch (reason) {
+    case Reason::kIdentity:
+      return Counter::kTunnelsFailedIdentity;
+    case Reason::kTls:
+      return Counter::kTunnelsFailedTls;
+    case Reason::kH2:
+      return Counter::kTunnelsFailedHttp2;
+    case Reason::kConnect:
+      return Counter::kTunnelsFailedConnect;
+    default:
+      return Counter::kTunnelsClosed;
+  }
+}
+
+}  // namespace
+
+Tunnel::Tunnel(Pod& pod, TunnelUser& user, UniqueFd fd, std::unique_ptr<tls::Session> session,
+               tls::Role role, const Endpoint& peer, const Endpoint& local)
+    : Connection(pod),
+      user_(user),
+      fd_(std::move(fd)),
+      session_(std::move(session)),
+      role_(role),
+      peer_(peer),
+      local_(local) {
+  WorkerState& worker = pod_.worker();
+  worker.loop.watch(fd_.get(), this);
+  if (role_ == tls::Role::kServer) {
+    worker.counters.add(Counter::kTunnelsAccepted);
+    startHandshake();
+  } else {
+    worker.counters.add(Counter::kTunnelsOpened);
+    timer_.start(worker.loop, worker.settings.connectTimeoutMs, [this] {
+      pod_.worker().counters.add(Counter::kTunnelsTimedOut);
+      fail({Reason::kConnect, "connect to " + peer_.toString() + " took too long", ""});
+    });
+  }
+}
+
+void Tunnel::startHandshake() {
+  WorkerState& worker = pod_.worker();
+  state_ = State::kHandshaking;
+  timer_.start(worker.loop, worker.settings.handshakeTimeoutMs, [this] {
+    pod_.worker().counters.add(Counter::kTunnelsTimedOut);
+    fail({Reason::kTls, "the TLS handshake took too long", ""});
+  });
+  if (const Status status = session_->start(unixSeconds()); !status.ok()) {
+    failBy(status);
+  } else {
+    markDirty();
+  }
+}
+
+void Tunnel::onReady(uint32_t events) {
+  if (released()) {
+    return;
+  }
+  if (state_ == State::kConnecting) {
+    if ((events & (EPOLLOUT | EPOLLERR | EPOLLHUP)) == 0) {
+      return;
+    }
+    if (const Status status = io::connectResult(fd_.get()); !status.ok()) {
+      fail({Reason::kConnect, peer_.toString() + ": " + status.message(), ""});
+      return;
+    }
+    startHandshake();
+    return;
+  }
+  if ((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) {
+    hangup_ = true;
+  }
+  if ((events & EPOLLOUT) != 0 && std::exchange(writeBlocked_, false)) {
+    markDirty();
+  }
+  if ((events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) {
+    readSome();
+  }
+}
+
+void Tunnel::onAgain() {
+  readSome();
+}
+
+void Tunnel::onTurnEnd() {
+  flush();
+}
+
+void Tunnel::readSome() {
+  if (released()) {
+    return;
+  }
+  if (state_ == State::kLingering) {
+    discard();
+    return;
+  }
+  std::vector<uint8_t>& scratch = pod_.worker().cipher;
+  for (size_t i = 0; i < kTunnelReadsPerTurn; i++) {
+    if (released() || state_ == State::kLingering || state_ == State::kConnecting) {
+      return;
+    }
+    const ssize_t n = io::receiveSome(fd_.get(), scratch);
+    if (n == -EAGAIN) {
+      return;
+    }
+    if (n <= 0) {
+      const bool clean = n == 0 && pipes_.empty() && waiting_.empty();
+      const std::string why =
+          n == 0 ? "the peer closed the tunnel" : std::strerror(static_cast<int>(-n));
+      fail({clean ? Reason::kNone : state_ == State::kUp ? Reason::kReset : Reason::kTls, why, ""});
+      return;
+    }
+    const auto count = static_cast<size_t>(n);
+    if (!receive({scratch.data(), count})) {
+      return;
+    }
+    if (count < scratch.size() && !hangup_) {
+      return;  // a short read means drained
+    }
+  }
+  pod_.worker().loop.again(this);
+}
+
+/// Decrypts and routes one read. False when the tunnel ended.
+bool Tunnel::receive(std::span<uint8_t> cipher) {
+  const Status status = session_->receive(cipher, pod_.worker().plain, unixSeconds(), *this);
+  flushTouched();
+  if (released()) {
+    return false;
+  }
+  if (!status.ok()) {
+    failBy(status);
+    return false;
+  }
+  markDirty();
+  return true;
+}
+
+Status Tunnel::onHandshakeDone() {
+  WorkerState& worker = pod_.worker();
+  state_ = State::kUp;
+  timer_.cancel();
+  h2_ = role_ == tls::Role::kServer ? http::newH2Server(worker.settings.h2, *this)
+                                    : http::newH2Client(worker.settings.h2, *this);
+  tick_.start(worker.loop, kTickMs, [this] { tick(); });
+  user_.onTunnelUp(*this);
+  closeIfIdle();
+  markDirty();
+  return {};
+}
+
+void Tunnel::tick() {
+  h2_->tick();
+  tick_.start(pod_.worker().loop, kTickMs, [this] { tick(); });
+}
+
+Status Tunnel::onPlain(std::span<uint8_t> plain) {
+  Status status = h2_->receive(plain);
+  http2Failed_ = !status.ok();
+  return status;
+}
+
+Pipe* Tunnel::pipeOf(http::StreamId id) const {
+  const auto found = pipes_.find(id);
+  return found == pipes_.end() ? nullptr : found->second;
+}
+
+void Tunnel::onRequest(http::StreamId id, std::string_view method,
+                       const http::ConnectRequest& request) {
+  user_.onTunnelRequest(*this, id, method, request);
+}
+
+void Tunnel::onResponse(http::StreamId id, int status, const std::vector<http::Header>&) {
+  if (Pipe* pipe = pipeOf(id)) {
+    pipe->onAnswer(status);
+  }
+}
+
+void Tunnel::onData(http::StreamId id, std::span<uint8_t> data) {
+  if (Pipe* pipe = pipeOf(id)) {
+    pipe->deliver(data);
+  }
+}
+
+void Tunnel::onEnd(http::StreamId id) {
+  if (Pipe* pipe = pipeOf(id)) {
+    pipe->onPeerEnd();
+  }
+}
+
+void Tunnel::onReset(http::StreamId id, http::H2Error code) {
+  if (Pipe* pipe = pipeOf(id)) {
+    pipe->onPeerReset(code);
+  }
+}
+
+void Tunnel::onSendable(http::StreamId id) {
+  if (Pipe* pipe = pipeOf(id)) {
+    pipe->resume();
+  }
+}
+
+void Tunnel::onGoaway(http::StreamId, http::H2Error) {
+  retire();
+}
+
+void Tunnel::detach(http::StreamId id, Pipe* pipe) {
+  std::erase(blocked_, pipe);
+  std::erase(touched_, pipe);
+  if (pipes_.erase(id) == 0 || released()) {
+    return;
+  }
+  if (!gone_) {
+    user_.onTunnelRoom(*this);
+  }
+  closeIfIdle();
+}
+
+bool Tunnel::hasRoom() const {
+  if (gone_ || retiring_ || released()) {
+    return false;
+  }
+  if (state_ != State::kUp) {
+    return load() < kStreamsPerTunnelMax;
+  }
+  const size_t allowed = std::min<size_t>(kStreamsPerTunnelMax, h2_->peerStreamsMax());
+  return h2_->takesStreams() && std::max(load(), h2_->openStreams()) < allowed;
+}
+
+void Tunnel::push() {
+  if (h2_->wantsProduce()) {
+    h2_->produce(*this);
+  }
+  if (session_->unsent() >= kTunnelFlushBytes) {
+    send();
+  }
+}
+
+void Tunnel::flushTouched() {
+  for (size_t i = 0; i < touched_.size(); i++) {
+    touched_[i]->flushToApp();
+  }
+  touched_.clear();
+}
+
+void Tunnel::flush() {
+  if (released() || state_ == State::kConnecting) {
+    return;
+  }
+  if (state_ == State::kUp && h2_->wantsProduce()) {
+    h2_->produce(*this);
+  }
+  send();
+  if (!released() && state_ == State::kUp && !congested()) {
+    unblock();
+  }
+  if (!released() && state_ == State::kUp && h2_->wantsProduce()) {
+    markDirty();
+  }
+}
+
+void Tunnel::send() {
+  if (state_ != State::kLingering) {
+    if (const Status status = session_->seal(); !status.ok()) {
+      failBy(status);
+      return;
+    }
+  }
+  while (!writeBlocked_) {
+    const std::span<const uint8_t> out = session_->outgoing();
+    if (out.empty()) {
+      return;
+    }
+    const ssize_t n = io::sendSome(fd_.get(), out);
+    if (n == -EAGAIN) {
+      writeBlocked_ = true;
+    } else if (n < 0) {
+      fail({Reason::kReset, std::string("send: ") + std::strerror(static_cast<int>(-n)), ""});
+      return;
+    } else {
+      session_->sent(static_cast<size_t>(n));
+    }
+  }
+}
+
+void Tunnel::unblock() {
+  if (session_->unsent() > kTunnelUnsentHigh / 2) {
+    return;
+  }
+  for (Pipe* pipe : std::exchange(blocked_, {})) {
+    pipe->resume();
+  }
+}
+
+void Tunnel::failBy(const Status& status) {
+  if (http2Failed_) {
+    fail({Reason::kH2, status.message(), ""});
+  } else if (status.code() == Code::kDenied) {
+    fail({Reason::kIdentity, status.message(), ""});
+  } else if (status.code() == Code::kClosed) {
+    const bool clean = pipes_.empty() && waiting_.empty();
+    fail({clean ? Reason::kNone : Reason::kReset, "the peer closed the tunnel", ""});
+  } else {
+    fail({Reason::kTls, status.message(), ""});
+  }
+}
+
+/// Ends the tunnel: its pipes are reset, its user told, and the peer still gets what explains the
+/// end (a TLS alert or GOAWAY), which a close with unread input would destroy by RST.
+void Tunnel::fail(const Outcome& outcome) {
+  if (released() || gone_ || state_ == State::kLingering) {
+    return;
+  }
+  const bool established = state_ != State::kConnecting;
+  gone_ = true;
+  pod_.worker().counters.add(counterOf(outcome.reason));
+  user_.onTunnelGone(*this, outcome);
+  blocked_.clear();
+  touched_.clear();
+  for (auto& [id, pipe] : std::exchange(pipes_, {})) {
+    pipe->onTunnelGone(outcome);
+  }
+  for (Pipe* pipe : std::exchange(waiting_, {})) {
+    pipe->onTunnelGone(outcome);
+  }
+  if (!established || outcome.reason == Reason::kReset) {
+    die();
+    return;
+  }
+  if (http2Failed_ && h2_->wantsProduce()) {
+    h2_->produce(*this);
+  }
+  send();
+  if (released()) {
+    return;
+  }
+  state_ = State::kLingering;
+  tick_.cancel();
+  io::shutdownWrite(fd_.get());
+  timer_.start(pod_.worker().loop, kLingerMs, [this] { die(); });
+  pod_.worker().loop.again(this);
+}
+
+/// Lingering: throws away what the peer still sends, within bounds.
+void Tunnel::discard() {
+  std::vector<uint8_t>& scratch = pod_.worker().cipher;
+  while (!released()) {
+    const ssize_t n = io::receiveSome(fd_.get(), scratch);
+    if (n == -EAGAIN) {
+      return;
+    }
+    lingered_ += n > 0 ? static_cast<size_t>(n) : kLingerBytesMax;
+    if (lingered_ >= kLingerBytesMax) {
+      die();
+    }
+  }
+}
+
+void Tunnel::die() {
+  if (released()) {
+    return;
+  }
+  state_ = State::kDead;
+  timer_.cancel();
+  tick_.cancel();
+  fd_.reset();
+  release();
+}
+
+void Tunnel::abort(const Outcome& outcome) {
+  fail(outcome);
+  die();
+}
+
+void Tunnel::retire() {
+  retiring_ = true;
+  closeIfIdle();
+}
+
+void Tunnel::drain() {
+  if (state_ == State::kUp && role_ == tls::Role::kServer) {
+    h2_->goaway(http::H2Error::kNoError);
+    markDirty();
+  }
+  retire();
+}
+
+/// An unused tunnel closes: at once when it is retiring, else after the idle time.
+void Tunnel::closeIfIdle() {
+  if (released() || gone_ || state_ != State::kUp) {
+    return;
+  }
+  if (load() > 0) {
+    timer_.cancel();
+    return;
+  }
+  WorkerState& worker = pod_.worker();
+  const uint64_t delayMs = retiring_ ? 0 : worker.settings.tunnelIdleMs;
+  timer_.start(worker.loop, delayMs, [this] { closeGracefully(); });
+}
+
+void Tunnel::closeGracefully() {
+  if (load() > 0 || h2_->openStreams() > 0) {
+    // Our pipes ended, but their last frames wait for the peer's windows.
+    timer_.start(pod_.worker().loop, kLingerMs, [this] { closeGracefully(); });
+    return;
+  }
+  h2_->goaway(http::H2Error::kNoError);
+  h2_->produce(*this);
+  session_->closeNotify();
+  fail({Reason::kNone, "closed by us", ""});
+}
+
+}  // namespace weft::proxy

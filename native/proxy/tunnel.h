@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "base/unique_fd.h"
+#include "http/h2.h"
+#include "proxy/pod.h"
+#include "tls/session.h"
+
+namespace weft::proxy {
+
+class Pipe;
+class Tunnel;
+
+/// Who a tunnel works for: a pool (client role) or a pod's inbound side (server role).
+class TunnelUser {
+ public:
+  virtual ~TunnelUser() = default;
+  /// TLS and HTTP/2 are up; streams may be opened.
+  virtual void onTunnelUp(Tunnel& tunnel) = 0;
+  /// Server role: a request came. The user answers through tunnel.h2().
+  virtual void onTunnelRequest(Tunnel& tunnel, http::StreamId id, std::string_view method,
+                               const http::ConnectRequest& request) = 0;
+  /// A stream ended, so another fits.
+  virtual void onTunnelRoom(Tunnel& tunnel) = 0;
+  /// It takes no further streams. Called once, before its pipes are told.
+  virtual void onTunnelGone(Tunnel& tunnel, const Outcome& outcome) = 0;
+};
+
+/// One HBONE connection: TCP, TLS and HTTP/2, with the pipes that run in it. One thread reads,
+/// decrypts, routes, encrypts and sends: output of a turn is collected and leaves in one send.
+class Tunnel final : public Connection,
+                     private tls::PlainSink,
+                     private http::H2Events,
+                     private http::ByteWriter {
+ public:
+  /// `connecting` sockets are waited for before TLS starts.
+  Tunnel(Pod& pod, TunnelUser& user, UniqueFd fd, std::unique_ptr<tls::Session> session,
+         tls::Role role, const Endpoint& peer, const Endpoint& local);
+
+  void onReady(uint32_t events) override;
+  void onAgain() override;
+  void onTurnEnd() override;
+  void abort(const Outcome& outcome) override;
+  void drain() override;
+
+  http::H2& h2() { return *h2_; }
+  const tls::PeerIdentity& peerIdentity() const { return session_->peer(); }
+  const Endpoint& peer() const { return peer_; }
+  const Endpoint& local() const { return local_; }  ///< Server role only.
+  bool up() const { return state_ == State::kUp; }
+  /// True while another stream may be opened now.
+  bool hasRoom() const;
+  size_t load() const { return pipes_.size() + waiting_.size(); }
+
+  /// Pipes that wait until the tunnel is up.
+  std::vector<Pipe*>& waiting() { return waiting_; }
+  void attach(http::StreamId id, Pipe* pipe) { pipes_[id] = pipe; }
+  /// Forgets a pipe wherever it is known.
+  void detach(http::StreamId id, Pipe* pipe);
+
+  /// True while so much is unsent that pipes should stop reading.
+  bool congested() const { return session_->unsent() >= kTunnelUnsentHigh; }
+  /// The pipe is told by resume() once the congestion is over.
+  void waitForRoom(Pipe* pipe) { blocked_.push_back(pipe); }
+  /// The pipe is told by flushToApp() when the bytes now being received are all delivered.
+  void touch(Pipe* pipe) { touched_.push_back(pipe); }
+  /// Moves queued frames into TLS, so that a pipe may read more; sends when much has gathered.
+  void push();
+  void markDirty() { pod_.worker().loop.atTurnEnd(this); }
+  /// Takes no new streams; closes when the last one ended.
+  void retire();
+
+ private:
+  enum class State { kConnecting, kHandshaking, kUp, kLingering, kDead };
+
+  // tls::PlainSink
+  Status onHandshakeDone() override;
+  Status onPlain(std::span<uint8_t> plain) override;
+  // http::H2Events
+  void onRequest(http::StreamId id, std::string_view method,
+                 const http::ConnectRequest& request) override;
+  void onResponse(http::StreamId id, int status, const std::vector<http::Header>& headers) override;
+  void onData(http::StreamId id, std::span<uint8_t> data) override;
+  void onEnd(http::StreamId id) override;
+  void onReset(http::StreamId id, http::H2Error code) override;
+  void onSendable(http::StreamId id) override;
+  void onGoaway(http::StreamId lastId, http::H2Error code) override;
+  // http::ByteWriter
+  void write(std::span<const uint8_t> bytes) override { session_->write(bytes); }
+
+  Pipe* pipeOf(http::StreamId id) const;
+  void startHandshake();
+  void tick();
+  void readSome();
+  bool receive(std::span<uint8_t> cipher);
+  void flushTouched();
+  void flush();
+  void send();
+  void unblock();
+  void fail(const Outcome& outcome);
+  void failBy(const Status& status);
+  void discard();
+  void closeIfIdle();
+  void closeGracefully();
+  void die();
+
+  TunnelUser& user_;
+  UniqueFd fd_;
+  std::unique_ptr<tls::Session> session_;
+  std::unique_ptr<http::H2> h2_;
+  tls::Role role_;
+  State state_ = State::kConnecting;
+  Endpoint peer_;
+  Endpoint local_;
+  bool hangup_ = false;
+  bool writeBlocked_ = false;
+  bool retiring_ = false;
+  bool gone_ = false;
+  bool http2Failed_ = false;
+  size_t lingered_ = 0;
+  std::unordered_map<http::StreamId, Pipe*> pipes_;
+  std::vector<Pipe*> waiting_;
+  std::vector<Pipe*> blocked_;
+  std::vector<Pipe*> touched_;
+  io::Timer timer_;  // connect, handshake, idle or linger: one at a time
+  io::Timer tick_;
+};
+
+}  // namespace weft::proxy
