@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0
+// Capture by nftables and policy routing in the pod's namespace.
+//
+// The ways a packet takes, with the pod's address P and a peer's R:
+//  1. application to R:port     nat output redirects it to 15001, unless R is local to the pod.
+//  2. proxy to R:15008          leaves: it is exempt by cgroup and mark.
+//  3. R to P:15008              is delivered; every other TCP port is redirected to 15006.
+//  4. proxy to P:port, bound to R's address   loops over lo; its connection is marked 0x111.
+//  5. the application's answer to R on that connection   would leave through the uplink; its mark
+//     sends it by table 100 to lo, where the proxy's socket has R's address.
+import { realpathSync, statfsSync, statSync } from 'node:fs';
+import { relative } from 'node:path';
+import { MeshError } from '../lib/error.ts';
+import { ports } from '../lib/ports.ts';
+import { mustRun, runProgram } from '../lib/program.ts';
+import type { Capture } from './capture.ts';
+
+/** The mark on every socket that the proxy opens in a pod. */
+export const proxyMark = 0x539;
+/** The mark of connections whose answers must come back to the proxy over lo. */
+export const loopMark = 0x111;
+const markMask = 0xfff;
+const markKeep = 0xfffff000;
+const routeTable = 100;
+const rulePreference = 32764;
+
+// nft resolves cgroup paths below this folder, also where version 2 is mounted deeper.
+const nftCgroupRoot = '/sys/fs/cgroup';
+const cgroup2Magic = 0x63677270;
+// What may stand between the quotes of an nft string.
+const plainPath = /^[\w./@:-]+$/;
+
+const hex = (value: number): string => `0x${value.toString(16)}`;
+
+/** How the proxy's own sockets are told apart; without a cgroup by the mark alone. */
+export interface ProxyCgroup {
+  /** Below /sys/fs/cgroup, as nft wants it. */
+  readonly path: string;
+  /** How many folders `path` lies below the root of the version 2 hierarchy. */
+  readonly level: number;
+  readonly inode: bigint;
+}
+
+/**
+ * Describes the cgroup v2 folder at `folder` for nft. Throws MeshError `unavailable` when it is
+ * missing and `unsupported` when nft cannot name it.
+ */
+export function describeCgroup(folder: string): ProxyCgroup {
+  const real = realpathOf(folder);
+  const path = relative(nftCgroupRoot, real);
+  // The root of the hierarchy is the topmost folder on the same device.
+  const device = statSync(real).dev;
+  const names = path.split('/');
+  let level = 0;
+  while (level < names.length && isOn(device, names.slice(0, names.length - level - 1))) {
+    level += 1;
+  }
+  const named = plainPath.test(path) && !path.startsWith('..') && level > 0;
+  if (!named || statfsSync(real).type !== cgroup2Magic) {
+    throw new MeshError('unsupported', `${folder} is not a cgroup v2 folder below its root`);
+  }
+  return { path, level, inode: statSync(real, { bigint: true }).ino };
+}
+
+function isOn(device: number, names: readonly string[]): boolean {
+  return statSync([nftCgroupRoot, ...names].join('/')).dev === device;
+}
+
+function realpathOf(folder: string): string {
+  try {
+    return realpathSync(folder);
+  } catch (error) {
+    throw MeshError.from(error);
+  }
+}
+
+/** The nft transaction that captures a pod, replacing what an earlier one made. */
+export function rulesOf(proxy: ProxyCgroup | undefined): string {
+  const byMark = `meta mark & ${hex(markMask)} == ${hex(proxyMark)}`;
+  // A pod with CAP_NET_RAW may set any mark, so the mark counts only on sockets of the proxy.
+  const bySocket =
+    proxy === undefined ? '' : `socket cgroupv2 level ${proxy.level} "${proxy.path}" `;
+  return `table inet weft {}
+delete table inet weft
+table inet weft {
+  chain connection_mark {
+    type filter hook prerouting priority mangle; policy accept;
+    iifname "lo" ct direction original ${byMark} ct mark set ct mark & ${hex(markKeep)} | ${hex(loopMark)}
+  }
+  chain answer_mark {
+    type route hook output priority mangle; policy accept;
+    ct direction reply ct mark & ${hex(markMask)} == ${hex(loopMark)} meta mark set meta mark & ${hex(markKeep)} | ${hex(loopMark)}
+  }
+  chain inbound {
+    type nat hook prerouting priority dstnat; policy accept;
+    iifname "lo" accept
+    tcp dport != ${ports.hbone} redirect to :${ports.inboundPlaintext}
+  }
+  chain outbound {
+    type nat hook output priority -100; policy accept;
+    ${bySocket}${byMark} accept
+    fib daddr type local accept
+    meta l4proto tcp redirect to :${ports.outbound}
+  }
+}
+`;
+}
+
+const removal = 'table inet weft {}\ndelete table inet weft\n';
+
+interface RouteCommand {
+  readonly args: readonly string[];
+  /** What `ip` says when there was nothing to do. */
+  readonly harmless: RegExp;
+}
+
+function routing(verb: 'add' | 'del'): RouteCommand[] {
+  const harmless =
+    verb === 'add' ? /File exists/ : /No such (process|file)|FIB table does not exist/;
+  const mark = `${hex(loopMark)}/${hex(markMask)}`;
+  const table = String(routeTable);
+  return ['-4', '-6'].flatMap((family) => {
+    const rule = ['rule', verb, 'fwmark', mark, 'pref', String(rulePreference), 'lookup', table];
+    const route = ['route', verb, 'local', 'default', 'dev', 'lo', 'table', table];
+    return [
+      { args: [family, ...route], harmless },
+      { args: [family, ...rule], harmless },
+    ];
+  });
+}
+
+// `ip netns exec` would hide /sys/fs/cgroup, in which nft looks up the proxy's cgroup.
+const inside = (netnsPath: string): string[] => [`--net=${netnsPath}`, '--'];
+
+async function hasIpv6(netnsPath: string): Promise<boolean> {
+  const setting = '/proc/sys/net/ipv6/conf/lo/disable_ipv6';
+  const result = await runProgram('nsenter', [...inside(netnsPath), 'cat', setting]);
+  return result.code === 0 && result.stdout.trim() === '0';
+}
+
+async function applyRouting(netnsPath: string, verb: 'add' | 'del'): Promise<void> {
+  const ipv6 = await hasIpv6(netnsPath);
+  for (const { args, harmless } of routing(verb)) {
+    if (!ipv6 && args[0] === '-6') {
+      continue;
+    }
+    const result = await runProgram('nsenter', [...inside(netnsPath), 'ip', ...args]);
+    if (result.code !== 0 && !harmless.test(result.stderr)) {
+      throw new MeshError('internal', `ip ${args.join(' ')}: ${result.stderr.trim()}`);
+    }
+  }
+}
+
+/** Whether this kernel's nftables can tell the proxy's sockets by the cgroup at `folder`. */
+export async function canMatchCgroup(folder: string): Promise<boolean> {
+  const rules = rulesOf(describeCgroup(folder));
+  const result = await runProgram('unshare', ['--net', 'nft', '-f', '-'], { input: rules });
+  return result.code === 0;
+}
+
+/** The nftables row of Capture. Needs root, `nsenter`, `nft` and `ip`. */
+export class NftCapture implements Capture {
+  readonly #cgroup: string | undefined;
+
+  /** `proxyCgroup` is the proxy's cgroup v2 folder; without it the mark alone exempts the proxy. */
+  constructor(proxyCgroup?: string) {
+    this.#cgroup = proxyCgroup;
+  }
+
+  async install(netnsPath: string): Promise<void> {
+    const rules = rulesOf(this.#describe());
+    // Routes first: rules without them would lose answers, routes without rules do nothing.
+    await applyRouting(netnsPath, 'add');
+    await mustRun('nsenter', [...inside(netnsPath), 'nft', '-f', '-'], { input: rules });
+  }
+
+  async remove(netnsPath: string): Promise<void> {
+    await mustRun('nsenter', [...inside(netnsPath), 'nft', '-f', '-'], { input: removal });
+    await applyRouting(netnsPath, 'del');
+  }
+
+  epoch(): string {
+    const cgroup = this.#describe();
+    return cgroup === undefined ? 'mark' : `${cgroup.path}:${cgroup.inode}`;
+  }
+
+  #describe(): ProxyCgroup | undefined {
+    return this.#cgroup === undefined ? undefined : describeCgroup(this.#cgroup);
+  }
+}

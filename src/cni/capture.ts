@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/**
+ * Redirects a pod's TCP to the node proxy, inside the pod's network namespace. Both calls are
+ * idempotent. Each takes effect whole or not at all for the packet path; a call that throws
+ * MeshError leaves the pod as it was or captured by rules without a listener, so it fails closed.
+ */
+export interface Capture {
+  /** Captures the namespace at `netnsPath`; rules of an earlier install are replaced. */
+  install(netnsPath: string): Promise<void>;
+  /** Takes every rule of ours away again. Rules of others are never touched. */
+  remove(netnsPath: string): Promise<void>;
+  /**
+   * Names what installed rules depend on outside the namespace (the proxy's cgroup). Rules that
+   * were installed under another epoch must be installed again.
+   */
+  epoch(): string;
+}
