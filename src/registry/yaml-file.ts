@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+// Reads one YAML file of manifests, and says where each complaint stands in it.
+import {
+  type Document,
+  isMap,
+  isNode,
+  isScalar,
+  isSeq,
+  LineCounter,
+  type ParsedNode,
+  parseAllDocuments,
+} from 'yaml';
+import { MeshError } from '../lib/error.ts';
+import type { FieldProblem } from '../mesh/policy.ts';
+import type { Reader, RegistryObject } from './fields.ts';
+import { kubernetesReaders } from './kubernetes.ts';
+import { fieldText, type Place, type Problem } from './problem.ts';
+import { securityReaders } from './security.ts';
+
+/** An object and the document it came from. */
+export interface PlacedObject {
+  readonly object: RegistryObject;
+  readonly place: Place;
+}
+
+/** Everything in one file. With any problem of severity `error` the objects must not be used. */
+export interface ParsedFile {
+  readonly objects: readonly PlacedObject[];
+  readonly problems: readonly Problem[];
+}
+
+/** Largest file that is read. */
+export const fileBytesMax: number = 16 * 1024 * 1024;
+
+/** Most documents that are read of one file. */
+export const documentsMax = 20_000;
+
+// A manifest has little use for aliases, and a few nested ones can stand for gigabytes.
+const aliasesMax = 100;
+
+const readers: ReadonlyMap<string, Reader> = new Map(
+  Object.entries({ ...kubernetesReaders, ...securityReaders }),
+);
+
+type YamlDocument = Document.Parsed<ParsedNode, true>;
+
+// Collects what one file holds; a problem in one document does not hide those in the next.
+class FileParser {
+  readonly objects: PlacedObject[] = [];
+  readonly problems: Problem[] = [];
+  readonly #file: string;
+  readonly #lines: LineCounter = new LineCounter();
+
+  constructor(file: string) {
+    this.#file = file;
+  }
+
+  #lineAt(offset: number): number {
+    return Math.max(1, this.#lines.linePos(offset).line);
+  }
+
+  fail(line: number, field: string, message: string): void {
+    this.problems.push({ severity: 'error', file: this.#file, line, field, message });
+  }
+
+  // The line of the deepest part of the path that the document has.
+  #lineOf(document: YamlDocument, path: FieldProblem['path']): number {
+    let node: unknown = document.contents;
+    let offset = document.contents?.range[0] ?? document.range[0];
+    for (const part of path) {
+      const child = childOf(node, part);
+      if (child === undefined) {
+        break;
+      }
+      offset = child.offset;
+      node = child.node;
+    }
+    return this.#lineAt(offset);
+  }
+
+  #read(document: YamlDocument): void {
+    const manifest: unknown = document.toJS({ maxAliasCount: aliasesMax });
+    if (typeof manifest !== 'object' || manifest === null || Array.isArray(manifest)) {
+      this.fail(this.#lineOf(document, []), '', 'a manifest is a map with apiVersion and kind');
+      return;
+    }
+    const { apiVersion, kind } = manifest as { apiVersion?: unknown; kind?: unknown };
+    const reader = readers.get(`${String(apiVersion)}/${String(kind)}`);
+    if (reader === undefined) {
+      const known = `known are ${[...readers.keys()].join(', ')}`;
+      this.fail(
+        this.#lineOf(document, ['kind']),
+        'kind',
+        `${String(kind)} of ${String(apiVersion)} is not a known kind; ${known}`,
+      );
+      return;
+    }
+    const result = reader(manifest);
+    if (result.ok) {
+      const place = { file: this.#file, line: this.#lineOf(document, []) };
+      this.objects.push({ object: result.object, place });
+      return;
+    }
+    for (const { path, message } of result.problems) {
+      this.fail(this.#lineOf(document, path), fieldText(path), message);
+    }
+  }
+
+  #document(document: YamlDocument): void {
+    for (const error of document.errors) {
+      this.fail(this.#lineAt(error.pos[0]), '', `not YAML: ${error.message}`);
+    }
+    const empty = document.contents === null || isEmptyScalar(document.contents);
+    if (document.errors.length > 0 || empty) {
+      return;
+    }
+    try {
+      this.#read(document);
+    } catch (error) {
+      this.fail(this.#lineOf(document, []), '', MeshError.from(error).message);
+    }
+  }
+
+  parse(text: string): void {
+    const parsed = parseAllDocuments(text, {
+      lineCounter: this.#lines,
+      prettyErrors: false,
+      // Numbers stay as they are written only in strings, so the JSON-like core schema is enough.
+      schema: 'core',
+    });
+    const documents: readonly YamlDocument[] = Array.isArray(parsed) ? parsed : [];
+    if (documents.length > documentsMax) {
+      this.fail(1, '', `${documents.length} documents, over the limit of ${documentsMax}`);
+      return;
+    }
+    for (const document of documents) {
+      this.#document(document);
+    }
+  }
+}
+
+function isEmptyScalar(node: unknown): boolean {
+  return isScalar(node) && node.value === null;
+}
+
+function offsetOf(node: unknown): number {
+  return isNode(node) ? (node.range?.[0] ?? 0) : 0;
+}
+
+function childOf(
+  node: unknown,
+  part: string | number,
+): { readonly node: unknown; readonly offset: number } | undefined {
+  if (isMap(node)) {
+    const pair = node.items.find(({ key }) => isScalar(key) && key.value === part);
+    return pair === undefined ? undefined : { node: pair.value, offset: offsetOf(pair.key) };
+  }
+  if (isSeq(node) && typeof part === 'number') {
+    const item = node.items[part];
+    return item === undefined ? undefined : { node: item, offset: offsetOf(item) };
+  }
+  return undefined;
+}
+
+/** Parses the text of a file. It never throws: whatever is wrong becomes a problem. */
+export function parseManifests(file: string, text: string): ParsedFile {
+  const parser = new FileParser(file);
+  if (Buffer.byteLength(text) > fileBytesMax) {
+    parser.fail(1, '', `larger than ${fileBytesMax} bytes`);
+    return parser;
+  }
+  parser.parse(text);
+  return parser;
+}

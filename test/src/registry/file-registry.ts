@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+import { rename, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import t, { type Test } from 'tap';
+import { MeshError } from '../../../src/lib/error.ts';
+import { FileRegistry, filesMax, type RegistryState } from '../../../src/registry/file-registry.ts';
+
+const base = `
+apiVersion: v1
+kind: Namespace
+metadata: {name: demo}
+---
+apiVersion: v1
+kind: Node
+metadata: {name: a}
+`;
+
+const podText = (name: string, ip: string, more = '') => `
+apiVersion: v1
+kind: Pod
+metadata: {name: ${name}, namespace: demo}
+spec: {nodeName: a${more}}
+status: {podIP: ${ip}}
+`;
+
+/** A registry over a folder with these files, and its states as they come. */
+async function openRegistry(t: Test, files: Record<string, string>) {
+  const folder = t.testdir(files);
+  const states: RegistryState[] = [];
+  // The folder is removed at the end of a test, before the registry is closed.
+  const troubles: MeshError[] = [];
+  const waiters: (() => void)[] = [];
+  const registry = await FileRegistry.open(folder, {
+    onState: (state) => {
+      states.push(state);
+      for (const wake of waiters.splice(0)) {
+        wake();
+      }
+    },
+    onTrouble: (error) => troubles.push(error),
+  });
+  t.teardown(() => registry.close());
+  // The first state, from now on, for which `holds`.
+  const until = async (holds: (state: RegistryState) => boolean) => {
+    while (!holds(registry.state)) {
+      await new Promise<void>((resolve) => waiters.push(resolve));
+    }
+    return registry.state;
+  };
+  return { folder, registry, states, until, file: (name: string) => join(folder, name) };
+}
+
+const podNames = (state: RegistryState) => state.objects.pods.map(({ name }) => name);
+
+t.test('reads every YAML file of the folder and nothing else', async (t) => {
+  const { registry } = await openRegistry(t, {
+    'base.yaml': base,
+    'pod.yml': podText('x', '10.0.0.1'),
+    'notes.txt': 'not: [a manifest',
+    '.hidden.yaml': 'not: [a manifest',
+  });
+  t.same(podNames(registry.state), ['x']);
+  t.same(registry.state.problems, []);
+});
+
+t.test('fails to open a folder that is not there', async (t) => {
+  const options = { onState: () => {}, onTrouble: () => {} };
+  await t.rejects(FileRegistry.open(join(t.testdir(), 'none'), options), MeshError);
+});
+
+t.test('reports a file that was added, replaced, edited in place and removed', async (t) => {
+  const { file, until } = await openRegistry(t, { 'base.yaml': base });
+  await writeFile(file('pod.yaml'), podText('x', '10.0.0.1'));
+  await until((state) => podNames(state).includes('x'));
+  await writeFile(file('tmp'), podText('y', '10.0.0.1'));
+  await rename(file('tmp'), file('pod.yaml'));
+  t.same(podNames(await until((state) => podNames(state).includes('y'))), ['y']);
+  await writeFile(file('pod.yaml'), podText('y', '10.0.0.2'));
+  await until((state) => state.objects.pods[0]?.addresses[0]?.[3] === 2);
+  await rm(file('pod.yaml'));
+  await until((state) => podNames(state).length === 0);
+});
+
+t.test('never shows the moment in which a file is rewritten in place', async (t) => {
+  const { file, states, until } = await openRegistry(t, {
+    'base.yaml': base,
+    'pod.yaml': podText('x', '10.0.0.1'),
+  });
+  for (const last of [2, 3, 4, 5, 6]) {
+    await writeFile(file('pod.yaml'), '');
+    await writeFile(file('pod.yaml'), podText('x', `10.0.0.${last}`));
+    await until((state) => state.objects.pods[0]?.addresses[0]?.[3] === last);
+  }
+  t.ok(
+    states.every((state) => podNames(state).length === 1),
+    'the pod was there all the time',
+  );
+});
+
+t.test('keeps the last good version of a file that went bad, and follows the others', async (t) => {
+  const { file, until } = await openRegistry(t, {
+    'base.yaml': base,
+    'x.yaml': podText('x', '10.0.0.1'),
+  });
+  await writeFile(file('x.yaml'), podText('x', '10.0.0.9', ', nodename: b'));
+  const bad = await until((state) => state.problems.length > 0);
+  t.same(podNames(bad), ['x']);
+  t.same(bad.objects.pods[0]?.addresses, [Uint8Array.of(10, 0, 0, 1)]);
+  t.match(bad.problems, [
+    {
+      severity: 'error',
+      file: 'x.yaml',
+      line: 5,
+      field: 'spec.nodename',
+      message: 'unknown field',
+    },
+  ]);
+  await writeFile(file('y.yaml'), podText('y', '10.0.0.2'));
+  t.same(podNames(await until((state) => podNames(state).length === 2)), ['x', 'y']);
+  await writeFile(file('x.yaml'), podText('x', '10.0.0.9'));
+  const fixed = await until((state) => state.problems.length === 0);
+  t.same(fixed.objects.pods[0]?.addresses, [Uint8Array.of(10, 0, 0, 9)]);
+});
+
+t.test('takes a file up when what it refers to comes later', async (t) => {
+  const { file, until } = await openRegistry(t, { 'ns.yaml': base.split('---')[0] ?? '' });
+  await writeFile(file('pod.yaml'), podText('x', '10.0.0.1'));
+  const early = await until((state) => state.problems.length > 0);
+  t.match(early.problems, [{ file: 'pod.yaml', field: 'spec.nodeName' }]);
+  t.same(podNames(early), []);
+  await writeFile(file('zz-node.yaml'), base.split('---')[1] ?? '');
+  const late = await until((state) => podNames(state).length === 1);
+  t.same(late.problems, []);
+});
+
+t.test('has room for many files', async (t) => {
+  t.ok(filesMax >= 1000);
+});
