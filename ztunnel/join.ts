@@ -3,11 +3,22 @@
 // node's own certificate.
 import { createHash, createPrivateKey, timingSafeEqual, X509Certificate } from 'node:crypto';
 import { isIP } from 'node:net';
-import { connect, type DetailedPeerCertificate, type TLSSocket } from 'node:tls';
+import {
+  checkServerIdentity,
+  connect,
+  createSecureContext,
+  type DetailedPeerCertificate,
+  type TLSSocket,
+} from 'node:tls';
 import { ChannelCredentials } from '@grpc/grpc-js';
 import { decodeJwt } from 'jose';
 import { z } from 'zod';
-import { CaClient, chainCertificatesMax, type IssuedCertificate } from '../src/ca/client.ts';
+import {
+  CaClient,
+  chainCertificatesMax,
+  type IssuedCertificate,
+  type SecureChannel,
+} from '../src/ca/client.ts';
 import { MeshError, type Result } from '../src/lib/error.ts';
 import { formatSpiffeId, nodeSpiffeId } from '../src/spiffe/id.ts';
 
@@ -124,21 +135,43 @@ export function learnRoot(address: string, rootSha256: Uint8Array): Promise<Uint
   });
 }
 
+function keyPemOf(pkcs8: Uint8Array): Buffer {
+  const key = createPrivateKey({ key: Buffer.from(pkcs8), format: 'der', type: 'pkcs8' });
+  return Buffer.from(key.export({ format: 'pem', type: 'pkcs8' }));
+}
+
 function pemOf(certificates: readonly Uint8Array[]): Buffer {
   return Buffer.from(certificates.map((der) => new X509Certificate(der).toString()).join(''));
 }
 
-/** TLS credentials that trust `roots`, and show `own` when it is given. Hostnames are checked. */
-export function tlsCredentials(
+// Node refuses an IP address as TLS server name (RFC 6066 section 3), which is what grpc-js would
+// send for one. A fixed name goes in its place, and the certificate is held to the address.
+const serverNameOfAddresses = 'control.weft.internal';
+
+/**
+ * A TLS connection to `address` that trusts `roots`, and shows `own` when it is given. The server's
+ * certificate has to name the host or IP address of `address`.
+ */
+export function tlsChannel(
+  address: string,
   roots: readonly Uint8Array[],
   own?: IssuedCertificate,
-): ChannelCredentials {
-  if (own === undefined) {
-    return ChannelCredentials.createSsl(pemOf(roots));
+): SecureChannel {
+  const { host } = splitAddress(address);
+  const context = createSecureContext({
+    ca: pemOf(roots),
+    minVersion: 'TLSv1.3',
+    ...(own === undefined ? {} : { cert: pemOf(own.chain), key: keyPemOf(own.key) }),
+  });
+  if (isIP(host) === 0) {
+    return { credentials: ChannelCredentials.createFromSecureContext(context), options: {} };
   }
-  const key = createPrivateKey({ key: Buffer.from(own.key), format: 'der', type: 'pkcs8' });
-  const keyPem = Buffer.from(key.export({ format: 'pem', type: 'pkcs8' }));
-  return ChannelCredentials.createSsl(pemOf(roots), keyPem, pemOf(own.chain));
+  return {
+    credentials: ChannelCredentials.createFromSecureContext(context, {
+      checkServerIdentity: (_name, certificate) => checkServerIdentity(host, certificate),
+    }),
+    options: { 'grpc.ssl_target_name_override': serverNameOfAddresses },
+  };
 }
 
 /**
@@ -147,7 +180,7 @@ export function tlsCredentials(
  */
 export async function join(address: string, token: JoinToken): Promise<IssuedCertificate> {
   const root = await learnRoot(address, token.rootSha256);
-  const ca = new CaClient(address, tlsCredentials([root]));
+  const ca = new CaClient(address, tlsChannel(address, [root]));
   try {
     return await ca.issue({
       spiffeId: formatSpiffeId(nodeSpiffeId(token.trustDomain, token.node)),

@@ -3,14 +3,18 @@
 // connection to the control plane.
 import { readFileSync } from 'node:fs';
 import { setTimeout as wait } from 'node:timers/promises';
-import type { ChannelCredentials } from '@grpc/grpc-js';
-import { CaClient, type CertificateOrder, type IssuedCertificate } from '../src/ca/client.ts';
+import {
+  CaClient,
+  type CertificateOrder,
+  type IssuedCertificate,
+  type SecureChannel,
+} from '../src/ca/client.ts';
 import { Backoff, renewalDelayMs } from '../src/lib/backoff.ts';
 import { MeshError } from '../src/lib/error.ts';
 import type { Logger } from '../src/lib/log.ts';
 import { nodeOf, parseSpiffeId } from '../src/spiffe/id.ts';
 import { loadCredential, prepareStateDir, saveCredential } from './credential-file.ts';
-import { join, nodeValiditySeconds, parseJoinToken, tlsCredentials } from './join.ts';
+import { join, nodeValiditySeconds, parseJoinToken, tlsChannel } from './join.ts';
 
 /** Where the credential comes from. */
 export interface NodeCredentialOptions {
@@ -75,7 +79,7 @@ export class NodeCredential {
   private constructor(options: NodeCredentialOptions, current: IssuedCertificate) {
     this.#options = options;
     this.#current = current;
-    this.#ca = new CaClient(options.control, this.channelCredentials());
+    this.#ca = new CaClient(options.control, this.channel());
     this.#schedule(renewalDelayMs(current, Date.now()));
   }
 
@@ -94,9 +98,10 @@ export class NodeCredential {
     for (;;) {
       try {
         const joined = await joinWithFile(options);
-        signal.throwIfAborted();
+        // A token works once: what it bought is kept even when we are being stopped.
         saveCredential(stateDir, joined);
         log.info({ identity: joined.spiffeId, notAfter: joined.notAfter }, 'node joined');
+        signal.throwIfAborted();
         return new NodeCredential(options, joined);
       } catch (thrown) {
         const error = MeshError.from(thrown);
@@ -115,9 +120,9 @@ export class NodeCredential {
     return this.#current.spiffeId;
   }
 
-  /** Mutual TLS credentials with the certificate of this moment. */
-  channelCredentials(): ChannelCredentials {
-    return tlsCredentials(this.#current.roots, this.#current);
+  /** Mutual TLS to the control plane with the certificate of this moment. */
+  channel(): SecureChannel {
+    return tlsChannel(this.#options.control, this.#current.roots, this.#current);
   }
 
   /** Asks the CA in the node's name. Rejects as CaClient.issue does. */
@@ -162,7 +167,7 @@ export class NodeCredential {
     this.#current = renewed;
     old.key.fill(0);
     this.#ca.close();
-    this.#ca = new CaClient(this.#options.control, this.channelCredentials());
+    this.#ca = new CaClient(this.#options.control, this.channel());
     this.#backoff.reset();
     this.#schedule(renewalDelayMs(renewed, Date.now()));
     this.#options.log.info({ notAfter: renewed.notAfter }, 'node certificate renewed');

@@ -130,7 +130,7 @@ export class NodeProxy {
       // Istio's shape: kind~address~pod.namespace~domain.
       nodeId: `ztunnel~0.0.0.0~${node}.weft-system~weft-system.svc.cluster.local`,
       nodeMetadata: { NODE_NAME: node, NAME: node, NAMESPACE: 'weft-system' },
-      credentials: () => credential.channelCredentials(),
+      channel: () => credential.channel(),
       onUpdate: (update) => this.#applier.update(update),
       // Pods are checked against the control plane's state, so that has to be there first.
       onSynced: () => this.#zds?.start(),

@@ -5,6 +5,7 @@ import 'reflect-metadata';
 import { createPrivateKey, createPublicKey, X509Certificate } from 'node:crypto';
 import {
   type ChannelCredentials,
+  type ChannelOptions,
   Client,
   Metadata,
   type ServiceError,
@@ -30,6 +31,12 @@ export interface IssuedCertificate {
   readonly roots: readonly Uint8Array[];
   readonly notBefore: Date;
   readonly notAfter: Date;
+}
+
+/** How a connection is secured. The options are those that belong to the credentials. */
+export interface SecureChannel {
+  readonly credentials: ChannelCredentials;
+  readonly options: ChannelOptions;
 }
 
 /** One ask. */
@@ -142,10 +149,11 @@ export class CaClient {
 
   /**
    * @param address "host:port".
-   * @param credentials the root that is trusted and, once joined, the node's own certificate.
+   * @param channel the root that is trusted and, once joined, the node's own certificate.
    */
-  constructor(address: string, credentials: ChannelCredentials) {
-    this.#client = new Client(address, credentials, {
+  constructor(address: string, channel: SecureChannel) {
+    this.#client = new Client(address, channel.credentials, {
+      ...channel.options,
       'grpc.max_receive_message_length': certificateMessageBytesMax,
       'grpc.max_send_message_length': certificateMessageBytesMax,
       'grpc.use_local_subchannel_pool': 1,

@@ -3,6 +3,7 @@
 import type { MessageInitShape } from '@bufbuild/protobuf';
 import {
   type ChannelCredentials,
+  type ChannelOptions,
   Client,
   type ClientDuplexStream,
   type ServiceError,
@@ -47,6 +48,12 @@ export type Update =
  */
 export type UpdateHandler = (update: Update) => ReadonlyMap<string, string>;
 
+/** How a connection is secured. The options are those that belong to the credentials. */
+export interface SecureChannel {
+  readonly credentials: ChannelCredentials;
+  readonly options: ChannelOptions;
+}
+
 /** Settings of one client. */
 export interface XdsClientOptions {
   /** "host:port" of the control plane. */
@@ -55,7 +62,7 @@ export interface XdsClientOptions {
   readonly nodeId: string;
   readonly nodeMetadata: Readonly<Record<string, string>>;
   /** Asked at each connection, so that a renewed certificate is used from the next one on. */
-  readonly credentials: () => ChannelCredentials;
+  readonly channel: () => SecureChannel;
   readonly onUpdate: UpdateHandler;
   /** Called once, after the first response of every type was answered. */
   readonly onSynced: () => void;
@@ -169,9 +176,10 @@ export class XdsClient {
   }
 
   #connect(): void {
-    const { address, credentials } = this.#options;
+    const { address, channel } = this.#options;
     try {
-      this.#client = new Client(address, credentials(), channelOptions);
+      const { credentials, options } = channel();
+      this.#client = new Client(address, credentials, { ...channelOptions, ...options });
     } catch (error) {
       this.#retry(MeshError.from(error).message);
       return;
