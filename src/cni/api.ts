@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+// The agent's HTTP face for container runtimes, on a UNIX socket that only root can open.
+import { chmodSync, mkdirSync, statSync, unlinkSync } from 'node:fs';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { connect } from 'node:net';
+import { dirname } from 'node:path';
+import { z } from 'zod';
+import { MeshError, type MeshErrorCode } from '../lib/error.ts';
+import type { Logger } from '../lib/log.ts';
+import type { PodEnrolment } from './agent.ts';
+
+/** Largest request body, in bytes. */
+export const bodyBytesMax: number = 16 * 1024;
+/** Most connections at once. */
+export const connectionsMax = 64;
+
+const statusOf: Readonly<Record<MeshErrorCode, number>> = {
+  invalid: 400,
+  limit: 429,
+  denied: 403,
+  unavailable: 503,
+  timeout: 504,
+  conflict: 409,
+  unsupported: 501,
+  internal: 500,
+};
+
+// Kubernetes names; the packet that carries them to the proxy has 1024 bytes.
+const label = z
+  .string()
+  .regex(/^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$/, 'is not a Kubernetes name');
+const uidPattern = /^[\w./:-]{1,253}$/;
+
+const podSchema = z.strictObject({
+  name: label,
+  namespace: label,
+  serviceAccount: label.default('default'),
+  netns: z.string().startsWith('/').max(4096),
+});
+
+/** What the API does its work with. */
+export interface ApiAgent {
+  list(): readonly PodEnrolment[];
+  enrol(pod: PodEnrolment): Promise<void>;
+  unenrol(uid: string): Promise<void>;
+}
+
+/** Parses the body of an enrolment. Throws MeshError `invalid`. */
+function parsePod(uid: string, body: string): PodEnrolment {
+  const parsed = podSchema.safeParse(jsonOf(body));
+  if (!parsed.success) {
+    const [issue] = parsed.error.issues;
+    throw new MeshError('invalid', `${issue?.path.join('.') || 'body'}: ${issue?.message}`);
+  }
+  return { uid, ...parsed.data };
+}
+
+function jsonOf(body: string): unknown {
+  try {
+    return JSON.parse(body);
+  } catch (error) {
+    throw new MeshError('invalid', 'the body is not JSON', { cause: error });
+  }
+}
+
+async function bodyOf(request: IncomingMessage): Promise<string> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  for await (const chunk of request) {
+    size += chunk.length;
+    if (size > bodyBytesMax) {
+      throw new MeshError('limit', `a body of over ${bodyBytesMax} bytes`);
+    }
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks).toString('utf8');
+}
+
+function uidOf(path: string): string {
+  let uid = '';
+  try {
+    uid = decodeURIComponent(path.slice('/pods/'.length));
+  } catch {
+    // Left empty, which is refused below.
+  }
+  if (!uidPattern.test(uid)) {
+    throw new MeshError('invalid', 'the path does not end in a pod uid');
+  }
+  return uid;
+}
+
+async function answer(request: IncomingMessage, agent: ApiAgent, ready: boolean): Promise<unknown> {
+  const { method, url = '' } = request;
+  if (method === 'GET' && url === '/pods') {
+    return { pods: agent.list() };
+  }
+  if (method === 'GET' && url === '/ready') {
+    if (!ready) {
+      throw new MeshError('unavailable', 'no node proxy is connected');
+    }
+    return { ready };
+  }
+  if (method === 'PUT' && url.startsWith('/pods/')) {
+    await agent.enrol(parsePod(uidOf(url), await bodyOf(request)));
+    return {};
+  }
+  if (method === 'DELETE' && url.startsWith('/pods/')) {
+    await agent.unenrol(uidOf(url));
+    return {};
+  }
+  throw new MeshError('invalid', `there is no ${method} ${url}`);
+}
+
+function send(response: ServerResponse, status: number, body: unknown): void {
+  response.writeHead(status, { 'content-type': 'application/json' });
+  response.end(`${JSON.stringify(body)}\n`);
+}
+
+/** Makes the folder of a socket (0700); one that others can enter is refused. */
+export function prepareSocketFolder(path: string): void {
+  const folder = dirname(path);
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  if ((statSync(folder).mode & 0o077) !== 0) {
+    throw new MeshError('denied', `${folder} is open to others than its owner (want mode 0700)`);
+  }
+}
+
+// Only a socket nobody listens on is removed: a live agent keeps its own.
+function removeStale(path: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const probe = connect(path, () => {
+      probe.destroy();
+      reject(new MeshError('conflict', `another agent listens on ${path}`));
+    });
+    probe.on('error', (error) => {
+      if ('code' in error && error.code === 'ECONNREFUSED') {
+        unlinkSync(path);
+      }
+      resolve();
+    });
+  });
+}
+
+/**
+ * Serves the API at `path` (0600, in a 0700 folder): `PUT /pods/<uid>`, `DELETE /pods/<uid>`,
+ * `GET /pods`, `GET /ready`. Errors are `{error}` with the status of their code. Rejects with
+ * MeshError `conflict` when another agent serves there.
+ */
+export async function serveApi(
+  path: string,
+  agent: ApiAgent,
+  ready: () => boolean,
+  log: Logger,
+): Promise<Server> {
+  prepareSocketFolder(path);
+  await removeStale(path);
+  const server = createServer({ requestTimeout: 30_000 }, (request, response) => {
+    answer(request, agent, ready())
+      .then((body) => send(response, 200, body))
+      .catch((thrown: unknown) => {
+        const error = MeshError.from(thrown);
+        const { method, url } = request;
+        log.warn({ method, url, code: error.code, reason: error.message }, 'request failed');
+        send(response, statusOf[error.code], { error: error.message });
+      });
+  });
+  server.maxConnections = connectionsMax;
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', (error) => reject(MeshError.from(error)));
+    server.listen(path, resolve);
+  });
+  chmodSync(path, 0o600);
+  return server;
+}

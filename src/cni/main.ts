@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+// The process `weft cni`.
+import type { Server } from 'node:http';
+import { dirname, join } from 'node:path';
+import { Command, CommanderError } from 'commander';
+import { z } from 'zod';
+import { MeshError } from '../lib/error.ts';
+import { createLog, type Logger, type LogLevel, logLevels } from '../lib/log.ts';
+import { Agent } from './agent.ts';
+import { prepareSocketFolder, serveApi } from './api.ts';
+import { canMatchCgroup, NftCapture } from './capture-nft.ts';
+import { loadPods, savePods } from './pod-file.ts';
+import { ZdsServer } from './zds-server.ts';
+
+const schema = z.object({
+  node: z.string().min(1),
+  zds: z.string().min(1).max(107, 'is too long for a socket path'),
+  api: z.string().min(1).max(107, 'is too long for a socket path'),
+  proxyCgroup: z.string().optional(),
+  logLevel: z.enum(logLevels),
+});
+
+type Config = z.infer<typeof schema>;
+
+function parse(argv: readonly string[]): Config {
+  const command = new Command('weft cni')
+    .description("enrol pods' network namespaces and hand them to the node proxy")
+    .requiredOption('--node <name>', 'the name of this node')
+    .requiredOption('--zds <path>', 'the socket that the node proxy connects to')
+    .requiredOption('--api <path>', 'the HTTP socket for container runtimes')
+    .option('--proxy-cgroup <folder>', "the node proxy's cgroup v2 folder, whose traffic is exempt")
+    .option('--log-level <level>', logLevels.join(', '), 'info' satisfies LogLevel)
+    .exitOverride()
+    .configureOutput({ writeErr: () => undefined });
+  command.parse([...argv], { from: 'user' });
+  return schema.parse(command.opts());
+}
+
+function usageOf(error: unknown): string {
+  if (error instanceof z.ZodError) {
+    return error.issues.map((issue) => `--${issue.path.join('.')} ${issue.message}`).join('; ');
+  }
+  return MeshError.from(error).message.replace(/^error: /, '');
+}
+
+async function captureOf(folder: string | undefined, log: Logger): Promise<NftCapture> {
+  if (folder !== undefined && (await canMatchCgroup(folder))) {
+    return new NftCapture(folder);
+  }
+  const reason = folder === undefined ? 'no --proxy-cgroup' : 'the kernel cannot match cgroups';
+  log.warn({ reason }, 'the proxy is exempt by its mark alone, which pods with NET_RAW can set');
+  return new NftCapture();
+}
+
+async function serve(config: Config, log: Logger): Promise<{ api: Server; close(): void }> {
+  const native = await import('../../native/index.ts');
+  const podFile = join(dirname(config.api), 'pods.json');
+  prepareSocketFolder(config.api);
+  prepareSocketFolder(config.zds);
+  const zds = new ZdsServer({ pods: () => agent.snapshot(), closeFd: native.closeFd, log });
+  const agent = new Agent({
+    capture: await captureOf(config.proxyCgroup, log),
+    proxies: zds,
+    openPath: native.openPath,
+    closeFd: native.closeFd,
+    save: (pods) => savePods(podFile, pods),
+    log,
+  });
+  const pods = loadPods(podFile);
+  // The API first: it is what refuses a second agent, before anything is touched.
+  const api = await serveApi(config.api, agent, () => zds.ready, log);
+  await agent.restore(pods);
+  const listener = native.listenPackets(config.zds, (packets) => zds.accept(packets));
+  return {
+    api,
+    close: () => {
+      listener.close();
+      zds.close();
+      api.close();
+      api.closeAllConnections();
+    },
+  };
+}
+
+/**
+ * Runs the node agent until SIGTERM or SIGINT. Pods stay captured when it ends. Returns the exit
+ * code: 0 after a stop, 1 when it cannot start, 2 for bad flags, 3 when this machine cannot.
+ */
+export async function main(argv: readonly string[]): Promise<number> {
+  let config: Config;
+  try {
+    config = parse(argv);
+  } catch (error) {
+    if (error instanceof CommanderError && error.exitCode === 0) {
+      return 0;
+    }
+    process.stderr.write(`weft: ${usageOf(error)}\n`);
+    return 2;
+  }
+  const log = createLog('cni', config.logLevel);
+  const stopped = new Promise<string>((resolve) => {
+    process.once('SIGTERM', () => resolve('SIGTERM'));
+    process.once('SIGINT', () => resolve('SIGINT'));
+  });
+  try {
+    const server = await serve(config, log);
+    log.info({ node: config.node, api: config.api }, 'ready');
+    log.info({ signal: await stopped }, 'stopping');
+    server.close();
+    return 0;
+  } catch (thrown) {
+    const error = MeshError.from(thrown);
+    log.fatal({ code: error.code, reason: error.message }, 'cannot start');
+    return error.code === 'unsupported' ? 3 : 1;
+  }
+}

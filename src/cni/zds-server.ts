@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+// The agent's end of the node-local protocol (Istio's ZDS): pods go to the node proxy with a
+// descriptor of their network namespace.
+import type { PacketHandlers, Packets } from '../../native/index.ts';
+import { MeshError } from '../lib/error.ts';
+import type { Logger } from '../lib/log.ts';
+import { ZdsConnection } from './zds-connection.ts';
+
+/** Most connections at once: one proxy, and its successor during a hand-over. */
+export const connectionsMax = 2;
+
+/** A pod as the proxy is told about it. */
+export interface ZdsPod {
+  readonly uid: string;
+  readonly name: string;
+  readonly namespace: string;
+  readonly serviceAccount: string;
+  /** An open descriptor of the pod's network namespace; it stays the caller's. */
+  readonly netns: number;
+}
+
+/** What the server needs from outside. */
+export interface ZdsServerParts {
+  /** All enrolled pods; asked for when a proxy connects. */
+  pods(): Promise<readonly ZdsPod[]>;
+  readonly closeFd: (fd: number) => void;
+  readonly log: Logger;
+}
+
+interface Proxy {
+  readonly connection: ZdsConnection;
+  /** Its snapshot has begun, so it may get single requests. */
+  greeted: boolean;
+  /** Its snapshot was acknowledged. */
+  synced: boolean;
+}
+
+function addOf(pod: ZdsPod): Parameters<ZdsConnection['request']>[0] {
+  const { uid, name, namespace, serviceAccount } = pod;
+  return { case: 'add', value: { uid, workloadInfo: { name, namespace, serviceAccount } } };
+}
+
+/**
+ * Serves the proxies of this node: a full snapshot to each new one, adds to the newest, deletions
+ * to all. Main thread only.
+ */
+export class ZdsServer {
+  readonly #parts: ZdsServerParts;
+  // Oldest first.
+  #proxies: Proxy[] = [];
+
+  constructor(parts: ZdsServerParts) {
+    this.#parts = parts;
+  }
+
+  /** True while a proxy is connected that acknowledged its snapshot. */
+  get ready(): boolean {
+    return this.#proxies.some((proxy) => proxy.synced);
+  }
+
+  /** Takes a new connection; give this to `listenPackets`. Over the limit the oldest one ends. */
+  accept(packets: Packets): PacketHandlers {
+    const { log, closeFd } = this.#parts;
+    const connection = new ZdsConnection(packets, {
+      onHello: () => void this.#greet(proxy),
+      onClose: (reason) => {
+        this.#proxies = this.#proxies.filter((other) => other !== proxy);
+        log.info({ proxyPid: packets.pid, reason }, 'a node proxy disconnected');
+      },
+    });
+    const proxy: Proxy = { connection, greeted: false, synced: false };
+    this.#proxies.push(proxy);
+    if (this.#proxies.length > connectionsMax) {
+      this.#proxies[0]?.connection.close('a newer proxy took its place');
+    }
+    log.info({ proxyPid: packets.pid }, 'a node proxy connected');
+    const handlers = connection.handlers();
+    return {
+      onMessage: (data, fds) => {
+        handlers.onMessage(data, fds);
+        fds.forEach(closeFd);
+      },
+      onClose: handlers.onClose,
+    };
+  }
+
+  /**
+   * Hands a pod to the newest proxy and resolves at its ack. Rejects with MeshError `unavailable`
+   * when there is none, or as `ZdsConnection.request` does; the proxy is then told to forget it.
+   */
+  async add(pod: ZdsPod): Promise<void> {
+    const proxy = this.#proxies.findLast((other) => other.greeted);
+    if (proxy === undefined) {
+      throw new MeshError('unavailable', 'no node proxy is connected');
+    }
+    await proxy.connection.request(addOf(pod), pod.netns);
+  }
+
+  /** Takes a pod from all proxies. A proxy that refuses or is gone is logged, not waited for. */
+  async remove(uid: string): Promise<void> {
+    const told = this.#proxies.filter((proxy) => proxy.greeted);
+    const answers = told.map((proxy) => proxy.connection.request({ case: 'del', value: { uid } }));
+    for (const answer of await Promise.allSettled(answers)) {
+      if (answer.status === 'rejected') {
+        this.#parts.log.warn({ uid, reason: answer.reason.message }, 'a deletion failed');
+      }
+    }
+  }
+
+  /** Ends all connections. */
+  close(): void {
+    for (const proxy of this.#proxies) {
+      proxy.connection.close('the agent stops');
+    }
+  }
+
+  async #greet(proxy: Proxy): Promise<void> {
+    const { log } = this.#parts;
+    try {
+      const pods = await this.#parts.pods();
+      // From here on single requests queue behind the snapshot, so none is lost or overtaken.
+      proxy.greeted = true;
+      const adds = pods.map((pod) => proxy.connection.request(addOf(pod), pod.netns));
+      const sent = proxy.connection.request({ case: 'snapshotSent', value: {} });
+      for (const add of await Promise.allSettled(adds)) {
+        if (add.status === 'rejected') {
+          // The proxy keeps it as pending and retries; the pod stays captured (fail-closed).
+          log.error({ reason: add.reason.message }, 'a pod of the snapshot was refused');
+        }
+      }
+      await sent;
+      proxy.synced = true;
+      log.info({ proxyPid: proxy.connection.pid, pods: pods.length }, 'snapshot acknowledged');
+    } catch (error) {
+      proxy.connection.close(MeshError.from(error).message);
+    }
+  }
+}
