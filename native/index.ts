@@ -87,7 +87,7 @@ interface Addon {
 }
 
 // Node-API 10 crashes an older Node at load instead of raising an error.
-if (Number(process.versions.napi) < 10) {
+if (Number(process.versions['napi']) < 10) {
   throw new MeshError('unsupported', `Weft needs Node 26 or later, this is ${process.version}`);
 }
 
