@@ -6,8 +6,8 @@
 
 namespace weft::http {
 
-/// The workload facts that HBONE peers tell each other in the `baggage` header (W3C Baggage; keys as
-/// in Istio: k8s.cluster.name, k8s.namespace.name, k8s.deployment.name, service.name,
+/// The workload facts that HBONE peers tell each other in the `baggage` header (W3C Baggage; keys
+/// as in Istio: k8s.cluster.name, k8s.namespace.name, k8s.deployment.name, service.name,
 /// service.version). For labels only: never for identity or policy.
 struct Baggage {
   std::string cluster;

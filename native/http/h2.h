@@ -56,7 +56,8 @@ struct ConnectRequest {
 class H2Events {
  public:
   virtual ~H2Events() = default;
-  /// Server: a whole request. `method` is as sent, so that the owner can refuse what is not CONNECT.
+  /// Server: a whole request. `method` is as sent, so that the owner can refuse what is not
+  /// CONNECT.
   virtual void onRequest(StreamId id, std::string_view method, const ConnectRequest& request) = 0;
   /// Client: the response's status. 200 opens the stream.
   virtual void onResponse(StreamId id, int status, const std::vector<Header>& headers) = 0;
@@ -104,8 +105,9 @@ class H2 {
   virtual void end(StreamId id) = 0;
   /// Ends both sides at once. No onReset follows; the stream is forgotten.
   virtual void reset(StreamId id, H2Error code) = 0;
-  /// The application took `n` bytes of onData(): gives the window back to the peer. The connection's
-  /// own window is given back on receipt, so that one stalled stream cannot block the others.
+  /// The application took `n` bytes of onData(): gives the window back to the peer. The
+  /// connection's own window is given back on receipt, so that one stalled stream cannot block the
+  /// others.
   virtual void consumed(StreamId id, size_t n) = 0;
 
   /// Says that no new streams are taken (a server's drain); open ones go on.
@@ -114,8 +116,8 @@ class H2 {
   /// To be called about once a second: renews the budget of H2Limits::controlFramesPerTickMax.
   virtual void tick() = 0;
 
-  /// Writes the frames that wait, in full. Call after receive() and after any of the above, once per
-  /// loop turn.
+  /// Writes the frames that wait, in full. Call after receive() and after any of the above, once
+  /// per loop turn.
   virtual void produce(ByteWriter& out) = 0;
   virtual bool wantsProduce() const = 0;
 

@@ -47,9 +47,9 @@ class Session {
   /// Starts a client's handshake, or lets a server wait for one. Call once.
   virtual Status start(int64_t nowSeconds) = 0;
 
-  /// Takes all of `cipher` (it may be overwritten), continues the handshake, and hands the plaintext
-  /// to `sink`. kClosed when the peer sent close_notify; kDenied when it was refused by verifyPeer
-  /// or by the expected identities; kInvalid for anything else that TLS forbids.
+  /// Takes all of `cipher` (it may be overwritten), continues the handshake, and hands the
+  /// plaintext to `sink`. kClosed when the peer sent close_notify; kDenied when it was refused by
+  /// verifyPeer or by the expected identities; kInvalid for anything else that TLS forbids.
   virtual Status receive(std::span<uint8_t> cipher, PlainScratch scratch, int64_t nowSeconds,
                          PlainSink& sink) = 0;
 
