@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: Apache-2.0
+// Engine, placement and certificates are fakes; descriptors are real, of files that stand in for
+// namespaces.
+import { closeSync, fstatSync, openSync } from 'node:fs';
+import { join } from 'node:path';
+import { mock } from 'node:test';
+import t, { type Test } from 'tap';
+import type { PodSpec } from '../../native/index.ts';
+import { MeshError } from '../../src/lib/error.ts';
+import { createLog } from '../../src/lib/log.ts';
+import type { PodClaim } from '../../ztunnel/apply.ts';
+import { Pods, placementWaitMs, podsMax, retryMs } from '../../ztunnel/pods.ts';
+import type { TableWorkload } from '../../ztunnel/translate.ts';
+
+const log = createLog('test', 'silent');
+const claim = { name: 'client', namespace: 'demo', serviceAccount: 'client' };
+const spiffeId = 'spiffe://cluster.local/ns/demo/sa/client';
+
+function workloadOf(of: PodClaim): TableWorkload {
+  return {
+    ...of,
+    uid: `Kubernetes//Pod/${of.namespace}/${of.name}`,
+    trustDomain: 'cluster.local',
+    node: 'a',
+  };
+}
+
+function settle(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}
+
+function setUp(t: Test) {
+  const dir = t.testdir({ one: '', two: '' });
+  const calls: string[] = [];
+  const open = new Set<number>();
+  const state = { placed: true, startable: true, waits: [] as number[], specs: [] as PodSpec[] };
+  const engine = {
+    addPod: async (pod: PodSpec) => {
+      // The engine duplicates the descriptor, so it has to be open now.
+      fstatSync(pod.netns);
+      if (!state.startable) {
+        throw new MeshError('unavailable', 'listen failed');
+      }
+      state.specs.push(pod);
+      calls.push(`add ${pod.uid}`);
+    },
+    removePod: async (uid: string) => {
+      calls.push(`remove ${uid}`);
+    },
+  };
+  const placement = {
+    waitPlaced: async (of: PodClaim, timeoutMs: number) => {
+      state.waits.push(timeoutMs);
+      return state.placed ? workloadOf(of) : undefined;
+    },
+  };
+  const identities = {
+    hold: (id: string, uid: string) => calls.push(`hold ${id} ${uid}`),
+    release: (id: string, uid: string) => calls.push(`release ${id} ${uid}`),
+  };
+  const closeFd = (fd: number): void => {
+    closeSync(fd);
+    open.delete(fd);
+  };
+  const parts = { engine, placement, identities, closeFd, onChange: () => undefined, log };
+  const pods = new Pods(parts);
+  const netns = (name: string): number => {
+    const fd = openSync(join(dir, name), 'r');
+    open.add(fd);
+    return fd;
+  };
+  t.teardown(() => pods.close());
+  const add = (uid: string, of: PodClaim = claim, name = 'one') =>
+    pods.onRequest({ kind: 'add', uid, claim: of }, netns(name));
+  return { pods, add, calls, open, state, netns };
+}
+
+t.test('an add that the control plane confirms is carried with its identity', async (t) => {
+  const { pods, add, calls, open, state } = setUp(t);
+  await add('u1');
+  t.same(calls, [`hold ${spiffeId} u1`, 'add u1']);
+  t.match(state.specs, [{ uid: 'u1', workloadUid: 'Kubernetes//Pod/demo/client', spiffeId }]);
+  t.equal(open.size, 0, 'the descriptor is closed');
+  t.equal(pods.count, 1);
+  t.same(state.waits, [placementWaitMs]);
+});
+
+t.test('an add that it does not confirm is refused', async (t) => {
+  const { pods, add, calls, state } = setUp(t);
+  state.placed = false;
+  await t.rejects(add('u1'), {
+    code: 'denied',
+    message: /no pod demo\/client with service account/,
+  });
+  t.same(calls, []);
+  t.equal(pods.count, 0);
+});
+
+t.test('the same pod again is no work, and its second descriptor is closed', async (t) => {
+  const { add, calls, open } = setUp(t);
+  await add('u1');
+  await add('u1');
+  t.equal(calls.length, 2);
+  t.equal(open.size, 0);
+});
+
+t.test('the same uid in a new namespace is a restart', async (t) => {
+  const { add, calls, open } = setUp(t);
+  await add('u1');
+  await add('u1', claim, 'two');
+  t.same(calls.slice(2), ['remove u1', `release ${spiffeId} u1`, `hold ${spiffeId} u1`, 'add u1']);
+  t.equal(open.size, 0);
+});
+
+t.test('the same uid under another account is a restart with that identity', async (t) => {
+  const { add, state } = setUp(t);
+  await add('u1');
+  await add('u1', { ...claim, serviceAccount: 'other' });
+  t.match(state.specs.at(-1), { spiffeId: 'spiffe://cluster.local/ns/demo/sa/other' });
+});
+
+t.test('a delete ends the pod and is no error when there is none', async (t) => {
+  const { pods, add, calls } = setUp(t);
+  await add('u1');
+  await pods.onRequest({ kind: 'del', uid: 'u1' }, -1);
+  await pods.onRequest({ kind: 'del', uid: 'u1' }, -1);
+  t.same(calls.slice(2), ['remove u1', `release ${spiffeId} u1`]);
+});
+
+t.test('a keep of an unknown pod is refused', async (t) => {
+  const { pods, add } = setUp(t);
+  await add('u1');
+  await pods.onRequest({ kind: 'keep', uid: 'u1' }, -1);
+  await t.rejects(pods.onRequest({ kind: 'keep', uid: 'u2' }, -1), { code: 'invalid' });
+});
+
+t.test('a snapshot drops what it did not list, and makes us ready', async (t) => {
+  const { pods, add, calls } = setUp(t);
+  pods.onConnect();
+  await add('u1');
+  await add('u2', { ...claim, name: 'two' }, 'two');
+  t.equal(pods.ready, false);
+  await pods.onRequest({ kind: 'snapshot sent' }, -1);
+  t.equal(pods.ready, true);
+  pods.onDisconnect();
+  t.equal(pods.ready, false, 'the agent is away');
+  t.equal(pods.count, 2, 'and the pods go on');
+  pods.onConnect();
+  await pods.onRequest({ kind: 'keep', uid: 'u2' }, -1);
+  await pods.onRequest({ kind: 'snapshot sent' }, -1);
+  t.ok(calls.includes('remove u1'));
+  t.notOk(calls.includes('remove u2'));
+});
+
+t.test('a pod that fails to start is pending, and tried again until it runs', async (t) => {
+  const { pods, add, calls, open, state } = setUp(t);
+  mock.timers.enable({ apis: ['setTimeout'] });
+  t.teardown(() => mock.timers.reset());
+  state.startable = false;
+  pods.onConnect();
+  await t.rejects(add('u1'), { message: 'listen failed' });
+  t.same(calls, [`hold ${spiffeId} u1`, `release ${spiffeId} u1`]);
+  await pods.onRequest({ kind: 'snapshot sent' }, -1);
+  t.equal(pods.ready, false);
+  t.equal(open.size, 1, 'the namespace is kept');
+  mock.timers.tick(retryMs);
+  await settle();
+  t.equal(pods.count, 0);
+  state.startable = true;
+  mock.timers.tick(retryMs);
+  await settle();
+  t.equal(pods.count, 1);
+  t.equal(pods.ready, true);
+  t.equal(open.size, 0);
+  t.same(state.waits, [placementWaitMs, 0, 0], 'a retry does not block the others');
+});
+
+t.test('a pending pod that is deleted is forgotten, descriptor and all', async (t) => {
+  const { pods, add, open, state } = setUp(t);
+  mock.timers.enable({ apis: ['setTimeout'] });
+  t.teardown(() => mock.timers.reset());
+  state.startable = false;
+  await t.rejects(add('u1'));
+  await pods.onRequest({ kind: 'del', uid: 'u1' }, -1);
+  t.equal(open.size, 0);
+  state.startable = true;
+  mock.timers.tick(retryMs);
+  await settle();
+  t.equal(pods.count, 0);
+});
+
+t.test('one pod past the maximum is refused and its descriptor closed', async (t) => {
+  const { pods, add, open } = setUp(t);
+  for (let i = 0; i < podsMax; i += 1) {
+    await add(`u${i}`);
+  }
+  await t.rejects(add('one more'), { code: 'limit' });
+  t.equal(pods.count, podsMax);
+  t.equal(open.size, 0);
+});
+
+t.test('requests are carried out one after the other', async (t) => {
+  const { pods, add, calls } = setUp(t);
+  const all = [add('u1'), pods.onRequest({ kind: 'del', uid: 'u1' }, -1), add('u1')];
+  await Promise.all(all);
+  t.same(calls, [
+    `hold ${spiffeId} u1`,
+    'add u1',
+    'remove u1',
+    `release ${spiffeId} u1`,
+    `hold ${spiffeId} u1`,
+    'add u1',
+  ]);
+});

@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: Apache-2.0
+// The transport is a fake agent; real SEQPACKET sockets have their turn in node-proxy.ts.
+import { mock } from 'node:test';
+import { create, fromBinary, type MessageInitShape, toBinary } from '@bufbuild/protobuf';
+import t, { type Test } from 'tap';
+import type { PacketHandlers, Packets } from '../../native/index.ts';
+import { MeshError } from '../../src/lib/error.ts';
+import {
+  WorkloadRequestSchema,
+  WorkloadResponseSchema,
+  ZdsHelloSchema,
+} from '../../src/lib/gen/zds_pb.js';
+import { createLog } from '../../src/lib/log.ts';
+import {
+  ackCharactersMax,
+  encodeAck,
+  encodeHello,
+  packetBytesMax,
+  parseZdsRequest,
+  waitingPacketsMax,
+  ZdsClient,
+  type ZdsRequest,
+} from '../../ztunnel/zds.ts';
+
+const log = createLog('test', 'silent');
+
+function packet(init: MessageInitShape<typeof WorkloadRequestSchema>): Uint8Array {
+  return toBinary(WorkloadRequestSchema, create(WorkloadRequestSchema, init));
+}
+
+const info = { name: 'client', namespace: 'demo', serviceAccount: 'client' };
+const add = packet({ payload: { case: 'add', value: { uid: 'u1', workloadInfo: info } } });
+const del = packet({ payload: { case: 'del', value: { uid: 'u1' } } });
+const keep = packet({ payload: { case: 'keep', value: { uid: 'u1' } } });
+const snapshot = packet({ payload: { case: 'snapshotSent', value: {} } });
+
+function settle(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}
+
+t.test('each request is parsed', async (t) => {
+  t.same(parseZdsRequest(add), { ok: true, value: { kind: 'add', uid: 'u1', claim: info } });
+  t.same(parseZdsRequest(del), { ok: true, value: { kind: 'del', uid: 'u1' } });
+  t.same(parseZdsRequest(keep), { ok: true, value: { kind: 'keep', uid: 'u1' } });
+  t.same(parseZdsRequest(snapshot), { ok: true, value: { kind: 'snapshot sent' } });
+});
+
+t.test('what is no request is refused with a sentence', async (t) => {
+  const long = 'x'.repeat(packetBytesMax);
+  const wrong: [Uint8Array, RegExp][] = [
+    [new Uint8Array([0xff, 0xff]), /./],
+    [new Uint8Array(), /of no kind/],
+    [packet({ payload: { case: 'del', value: {} } }), /uid is missing/],
+    [packet({ payload: { case: 'add', value: { uid: 'u1' } } }), /without workload_info/],
+    [
+      packet({ payload: { case: 'add', value: { uid: 'u1', workloadInfo: { name: 'a' } } } }),
+      /namespace is missing/,
+    ],
+    [packet({ payload: { case: 'del', value: { uid: long } } }), /over 1024 bytes/],
+  ];
+  for (const [bytes, message] of wrong) {
+    t.match(parseZdsRequest(bytes), { ok: false, error: { code: 'invalid', message } });
+  }
+});
+
+t.test('an ack always fits its packet', async (t) => {
+  const ack = fromBinary(WorkloadResponseSchema, encodeAck('é'.repeat(5000)));
+  t.equal(ack.payload.value?.error.length, ackCharactersMax);
+  t.ok(encodeAck('\u{10ffff}'.repeat(5000)).length <= packetBytesMax);
+});
+
+interface Connection {
+  readonly handlers: PacketHandlers;
+  readonly sent: Uint8Array[];
+  closed: boolean;
+}
+
+function setUp(t: Test, carryOut: (request: ZdsRequest, netns: number) => Promise<void>, uid = 0) {
+  mock.timers.enable({ apis: ['setTimeout'] });
+  const connections: Connection[] = [];
+  const closedFds: number[] = [];
+  const events: string[] = [];
+  const transport = {
+    connect: (_path: string, handlers: PacketHandlers): Packets => {
+      const connection: Connection = { handlers, sent: [], closed: false };
+      connections.push(connection);
+      return {
+        send: (data) => connection.sent.push(data),
+        close: () => {
+          connection.closed = true;
+        },
+        pid: 1,
+        uid,
+      };
+    },
+    closeFd: (fd: number) => closedFds.push(fd),
+  };
+  const handler = {
+    onConnect: () => events.push('connect'),
+    onDisconnect: () => events.push('disconnect'),
+    onRequest: carryOut,
+  };
+  const client = new ZdsClient('/agent.sock', transport, handler, log);
+  t.teardown(() => {
+    client.close();
+    mock.timers.reset();
+  });
+  client.start();
+  const connection = (index = 0): Connection => {
+    const found = connections[index];
+    if (found === undefined) {
+      throw new Error(`only ${connections.length} connections`);
+    }
+    return found;
+  };
+  const acks = (index = 0): (string | undefined)[] =>
+    connection(index)
+      .sent.slice(1)
+      .map((bytes) => fromBinary(WorkloadResponseSchema, bytes).payload.value?.error);
+  return { client, connections, connection, closedFds, events, acks };
+}
+
+t.test('it greets first, and answers each message once, in order', async (t) => {
+  const requests: [string, number][] = [];
+  const { connection, acks, events } = setUp(t, async ({ kind }, netns) => {
+    requests.push([kind, netns]);
+  });
+  t.same(connection().sent, [encodeHello()]);
+  t.equal(fromBinary(ZdsHelloSchema, encodeHello()).version, 1);
+  connection().handlers.onMessage(add, [7]);
+  connection().handlers.onMessage(keep, []);
+  connection().handlers.onMessage(del, []);
+  connection().handlers.onMessage(snapshot, []);
+  await settle();
+  t.same(requests, [
+    ['add', 7],
+    ['keep', -1],
+    ['del', -1],
+    ['snapshot sent', -1],
+  ]);
+  t.same(acks(), ['', '', '', '']);
+  t.same(events, ['connect']);
+});
+
+t.test('a failure is answered with its sentence, and never with success', async (t) => {
+  const sentences = ['no such pod', ''];
+  const { connection, acks } = setUp(t, async () => {
+    throw new MeshError('denied', sentences.shift() ?? '');
+  });
+  connection().handlers.onMessage(del, []);
+  connection().handlers.onMessage(del, []);
+  await settle();
+  t.same(acks(), ['no such pod', 'failed']);
+});
+
+t.test('the wrong number of descriptors is refused, and all of them are closed', async (t) => {
+  const requests: string[] = [];
+  const { connection, acks, closedFds } = setUp(t, async ({ kind }) => {
+    requests.push(kind);
+  });
+  connection().handlers.onMessage(add, []);
+  connection().handlers.onMessage(add, [7, 8]);
+  connection().handlers.onMessage(del, [9]);
+  connection().handlers.onMessage(new Uint8Array([0xff]), [10]);
+  await settle();
+  t.same(requests, []);
+  t.same(closedFds, [7, 8, 9, 10]);
+  t.equal(acks().length, 4);
+  t.notOk(acks().includes(''));
+});
+
+t.test('a next message waits until the one before it was carried out', async (t) => {
+  const order: string[] = [];
+  let release: () => void = () => undefined;
+  const { connection, acks } = setUp(t, async ({ kind }) => {
+    order.push(kind);
+    if (kind === 'add') {
+      await new Promise<void>((resolve) => {
+        release = resolve;
+      });
+    }
+  });
+  connection().handlers.onMessage(add, [7]);
+  connection().handlers.onMessage(del, []);
+  await settle();
+  t.same(order, ['add']);
+  t.same(acks(), []);
+  release();
+  await settle();
+  t.same(order, ['add', 'del']);
+  t.same(acks(), ['', '']);
+});
+
+t.test('an agent that does not wait for its acks is cut, and leaks nothing', async (t) => {
+  let release: () => void = () => undefined;
+  const { connection, closedFds, events } = setUp(
+    t,
+    () =>
+      new Promise<void>((resolve) => {
+        release = resolve;
+      }),
+  );
+  for (let i = 0; i < waitingPacketsMax; i += 1) {
+    connection().handlers.onMessage(add, [100 + i]);
+  }
+  await settle();
+  t.equal(connection().closed, false, 'the maximum is taken');
+  connection().handlers.onMessage(add, [200]);
+  t.equal(connection().closed, true, 'one more is not');
+  t.same(events, ['connect', 'disconnect']);
+  release();
+  await settle();
+  const waiting = Array.from({ length: waitingPacketsMax - 1 }, (_, i) => 101 + i);
+  t.same(closedFds, [200, ...waiting]);
+  t.equal(connection().sent.length, 1, 'nothing is answered any more');
+});
+
+t.test('an agent that is not root is not listened to', async (t) => {
+  const { connection, events } = setUp(t, async () => undefined, 1000);
+  t.equal(connection().closed, true);
+  t.same(connection().sent, []);
+  t.notOk(events.includes('connect'));
+});
+
+t.test('it reconnects after a lost connection, and says so', async (t) => {
+  const { connections, connection, events, acks } = setUp(t, async () => undefined);
+  connection().handlers.onMessage(snapshot, []);
+  await settle();
+  connection().handlers.onClose('gone');
+  t.same(events, ['connect', 'disconnect']);
+  mock.timers.tick(20);
+  t.equal(connections.length, 2);
+  t.same(connection(1).sent, [encodeHello()]);
+  connection(0).handlers.onMessage(del, []);
+  connection(1).handlers.onMessage(del, []);
+  await settle();
+  t.same(acks(1), [''], 'only the new connection is answered');
+});
+
+t.test('close() is for good', async (t) => {
+  const { client, connections, connection } = setUp(t, async () => undefined);
+  client.close();
+  t.equal(connection().closed, true);
+  connection().handlers.onClose('gone');
+  mock.timers.tick(60_000);
+  t.equal(connections.length, 1);
+});
