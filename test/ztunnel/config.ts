@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+import t from 'tap';
+import { parseConfig, workersMax } from '../../ztunnel/config.ts';
+
+const flags = {
+  '--node': 'a',
+  '--control': 'control.mesh:15012',
+  '--state': '/run/weft',
+  '--zds': '/run/zds.sock',
+};
+
+function argv(change: Record<string, string> = {}): string[] {
+  return Object.entries({ ...flags, ...change }).flat();
+}
+
+t.test('the flags that have to be there are enough', async (t) => {
+  t.match(parseConfig(argv()), {
+    ok: true,
+    value: {
+      node: 'a',
+      control: 'control.mesh:15012',
+      joinTokenFile: undefined,
+      stateDir: '/run/weft',
+      zdsPath: '/run/zds.sock',
+      metrics: { host: '::', port: 15_020 },
+      readiness: { host: '::', port: 15_021 },
+      logLevel: 'info',
+    },
+  });
+});
+
+t.test('all others can be set', async (t) => {
+  const parsed = parseConfig(
+    argv({
+      '--control': '[fd77::1]:15012',
+      '--join-token': '/run/token',
+      '--metrics': '127.0.0.1:0',
+      '--readiness': '[::1]:8080',
+      '--workers': '2',
+      '--log-level': 'debug',
+    }),
+  );
+  t.match(parsed, {
+    ok: true,
+    value: {
+      control: '[fd77::1]:15012',
+      joinTokenFile: '/run/token',
+      metrics: { host: '127.0.0.1', port: 0 },
+      readiness: { host: '::1', port: 8080 },
+      workers: 2,
+      logLevel: 'debug',
+    },
+  });
+});
+
+const wrong: readonly [string, string, RegExp][] = [
+  ['--node', 'Node A', /--node is not a node name/],
+  ['--node', 'a/b', /--node/],
+  ['--control', 'nowhere', /--control nowhere is not HOST:PORT/],
+  ['--control', 'x:0', /--control/],
+  ['--metrics', '15020', /--metrics is not ADDR:PORT/],
+  ['--readiness', '[::]:65536', /--readiness port is over 65535/],
+  ['--workers', '0', /--workers/],
+  ['--workers', String(workersMax + 1), /--workers/],
+  ['--workers', 'two', /--workers/],
+  ['--log-level', 'loud', /--log-level/],
+  ['--zds', '/'.repeat(108), /--zds is too long/],
+  ['--colour', 'red', /unknown option '--colour'/],
+];
+
+for (const [flag, value, message] of wrong) {
+  t.test(`refuses ${flag} ${value.slice(0, 20)}`, async (t) => {
+    t.match(parseConfig(argv({ [flag]: value })), {
+      ok: false,
+      error: { code: 'invalid', message },
+    });
+  });
+}
+
+t.test('a flag that is missing is named', async (t) => {
+  const message = /required option '--node <name>'/;
+  t.match(parseConfig([]), { ok: false, error: { code: 'invalid', message } });
+});
