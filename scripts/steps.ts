@@ -52,16 +52,20 @@ export function run(
 }
 
 /** Runs one step of a longer job and prints its name and time, in the launcher's layout. */
-export async function step<T>(name: string, work: () => Promise<T>): Promise<T> {
+export async function step<T>(
+  name: string,
+  work: () => Promise<T>,
+  print: (text: string) => void = (text) => process.stdout.write(text),
+): Promise<T> {
   const start = performance.now();
-  process.stdout.write(`  ${name.padEnd(24)}`);
+  print(`  ${name.padEnd(24)}`);
   try {
     const value = await work();
     const seconds = ((performance.now() - start) / 1000).toFixed(1);
-    process.stdout.write(`${seconds.padStart(7)} s\n`);
+    print(`${seconds.padStart(7)} s\n`);
     return value;
   } catch (error) {
-    process.stdout.write('failed\n');
+    print('failed\n');
     throw error;
   }
 }

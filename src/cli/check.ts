@@ -21,7 +21,10 @@ export function tableOf(rows: readonly Capability[]): string {
 }
 
 /** `weft check`: probes this machine. Exit code 3 when something required is missing. */
-export async function main(argv: readonly string[]): Promise<number> {
+export async function main(
+  argv: readonly string[],
+  print: (text: string) => void = (text) => process.stdout.write(text),
+): Promise<number> {
   const command = new Command('weft check')
     .description('Show what this machine can do for the mesh. Probes need root.')
     .addOption(new Option('-o, --output <format>', 'how to print').choices(['table', 'json']))
@@ -30,6 +33,6 @@ export async function main(argv: readonly string[]): Promise<number> {
   const rows = await probeMachine();
   const ok = missingOf(rows).length === 0;
   const json = command.opts<{ output?: string }>().output === 'json';
-  process.stdout.write(json ? `${JSON.stringify({ ok, rows })}\n` : tableOf(rows));
+  print(json ? `${JSON.stringify({ ok, rows })}\n` : tableOf(rows));
   return ok ? 0 : 3;
 }
