@@ -106,6 +106,11 @@ class AdsStream {
     this.#ended = true;
   }
 
+  /** Ends the stream from this side. */
+  close(): void {
+    this.#stream.emit('error', { code: status.UNAVAILABLE, details: 'shutting down' });
+  }
+
   async #pump(): Promise<void> {
     try {
       while (this.#again && !this.#ended) {
@@ -207,6 +212,13 @@ export class AdsServer {
     this.#snapshot = snapshot;
     for (const stream of this.#streams) {
       stream.push();
+    }
+  }
+
+  /** Ends every stream, so that clients look for another server, or for this one again later. */
+  close(): void {
+    for (const stream of this.#streams) {
+      stream.close();
     }
   }
 
