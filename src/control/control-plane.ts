@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: Apache-2.0
+// The control plane: registry to snapshot to xDS, and the CA beside it, on one TLS port.
+import type { TLSSocket } from 'node:tls';
+import { Authority } from '../ca/authority.ts';
+import { JoinTokens } from '../ca/join-tokens.ts';
+import { CertificateServer, certificateService } from '../ca/server.ts';
+import { certificateMessageBytesMax } from '../ca/wire.ts';
+import { MeshError } from '../lib/error.ts';
+import { type FolderLock, lockFolder } from '../lib/lock.ts';
+import type { Logger } from '../lib/log.ts';
+import { ensurePrivateFolder } from '../lib/private-files.ts';
+import { buildSnapshot, meshDefaults, type Snapshot } from '../mesh/snapshot.ts';
+import { FileRegistry, type RegistryState } from '../registry/file-registry.ts';
+import { formatProblem, type Problem } from '../registry/problem.ts';
+import { formatSpiffeId, nodeOf } from '../spiffe/id.ts';
+import { type EncodedSnapshot, encodeSnapshot } from '../xds/encode.ts';
+import { AdsServer, adsService, type DeltaStream } from '../xds/server.ts';
+import { messageBytesMax } from '../xds/wire.ts';
+import { callerOf } from './caller.ts';
+import type { ControlConfig } from './config.ts';
+import { GrpcSide } from './grpc-side.ts';
+import { issueServerCertificate } from './server-certificate.ts';
+import { TlsPort } from './tls-port.ts';
+
+/** How long open calls may take to end when the process is told to stop. */
+export const shutdownMs = 3_000;
+
+const renewRetryMs = 60_000;
+
+function hasErrors({ problems }: RegistryState): boolean {
+  return problems.some(({ severity }) => severity === 'error');
+}
+
+/** A running control plane. */
+export class ControlPlane {
+  readonly #config: ControlConfig;
+  readonly #log: Logger;
+  readonly #lock: FolderLock;
+  readonly #authority: Authority;
+  readonly #ads: AdsServer;
+  // Callers without a certificate get a side of their own, with room for a CSR and no more.
+  #joining: GrpcSide | undefined;
+  #known: GrpcSide | undefined;
+  #registry: FileRegistry | undefined;
+  #port: TlsPort | undefined;
+  #renewal: NodeJS.Timeout | undefined;
+  #snapshot: Snapshot | undefined;
+  #encoded: EncodedSnapshot | undefined;
+
+  private constructor(config: ControlConfig, log: Logger, lock: FolderLock, authority: Authority) {
+    this.#config = config;
+    this.#log = log;
+    this.#lock = lock;
+    this.#authority = authority;
+    this.#ads = new AdsServer({ log, callerOf: (stream) => this.#nodeCalling(stream) });
+  }
+
+  /**
+   * Starts a control plane and returns it with the port it serves on. Throws MeshError: `conflict`
+   * when the state folder or a port is taken, `invalid` when the manifests have errors. Starting
+   * with part of the policies would open what the missing part closes.
+   */
+  static async start(
+    config: ControlConfig,
+    log: Logger,
+  ): Promise<{ readonly plane: ControlPlane; readonly port: number }> {
+    await ensurePrivateFolder(config.state);
+    const lock = await lockFolder(config.state);
+    let plane: ControlPlane | undefined;
+    try {
+      const authority = await Authority.open(config.state, config.trustDomain, new Date());
+      plane = new ControlPlane(config, log, lock, authority);
+      return { plane, port: await plane.#serve() };
+    } catch (thrown) {
+      if (plane !== undefined) {
+        await plane.#release();
+      }
+      await lock.release();
+      throw MeshError.from(thrown);
+    }
+  }
+
+  async #serve(): Promise<number> {
+    this.#registry = await FileRegistry.open(this.#config.config, {
+      onState: (state) => this.#follow(state),
+      onTrouble: ({ message }) => this.#log.error({ message }, 'registry cannot follow its folder'),
+    });
+    const { state } = this.#registry;
+    this.#report(state.problems);
+    if (hasErrors(state)) {
+      const lines = state.problems.filter(({ severity }) => severity === 'error');
+      const text = lines.map(formatProblem).join('\n  ');
+      throw new MeshError('invalid', `${this.#config.config} has errors:\n  ${text}`);
+    }
+    this.#publish(state);
+    const certificates = await this.#certificates();
+    const sideOf = (bytesMax: number): GrpcSide => {
+      const side = new GrpcSide(bytesMax);
+      side.addService(adsService, this.#ads.handlers);
+      side.addService(certificateService, certificates.handlers);
+      return side;
+    };
+    this.#joining = sideOf(certificateMessageBytesMax);
+    this.#known = sideOf(messageBytesMax);
+    return await this.#listen();
+  }
+
+  async #certificates(): Promise<CertificateServer> {
+    const { state, trustDomain } = this.#config;
+    return new CertificateServer({
+      log: this.#log,
+      authority: this.#authority,
+      tokens: await JoinTokens.open(state, trustDomain, new Date()),
+      callerOf,
+      places: (...workload) => this.#snapshot?.places(...workload) ?? false,
+      now: () => new Date(),
+    });
+  }
+
+  async #listen(): Promise<number> {
+    const accept = (socket: TLSSocket): void => {
+      const side = socket.authorized ? this.#known : this.#joining;
+      side?.inject(socket);
+    };
+    const own = await issueServerCertificate(this.#authority, this.#config.san, new Date());
+    this.#port = new TlsPort(own.material, this.#log, accept);
+    const port = await this.#port.listen(this.#config.listen);
+    this.#renewAt(own.renewAt);
+    return port;
+  }
+
+  #renewAt(time: Date): void {
+    const delay = Math.max(0, time.getTime() - Date.now());
+    this.#renewal = setTimeout(() => void this.#renew(), delay);
+  }
+
+  async #renew(): Promise<void> {
+    let next = new Date(Date.now() + renewRetryMs);
+    try {
+      const own = await issueServerCertificate(this.#authority, this.#config.san, new Date());
+      this.#port?.renew(own.material);
+      next = own.renewAt;
+      this.#log.info({ next }, 'own certificate renewed');
+    } catch (thrown) {
+      const { message } = MeshError.from(thrown);
+      this.#log.error({ message, next }, 'own certificate not renewed');
+    }
+    this.#renewAt(next);
+  }
+
+  #nodeCalling(stream: DeltaStream): string | undefined {
+    const id = callerOf(stream);
+    const own = id !== undefined && id.trustDomain === this.#authority.trustDomain;
+    return own && nodeOf(id) !== undefined ? formatSpiffeId(id) : undefined;
+  }
+
+  #follow(state: RegistryState): void {
+    this.#report(state.problems);
+    this.#publish(state);
+  }
+
+  #report(problems: readonly Problem[]): void {
+    for (const problem of problems) {
+      const { severity, file, line, field, message } = problem;
+      const level = severity === 'error' ? 'error' : 'warn';
+      this.#log[level]({ file, line, field, reason: message }, 'manifest');
+    }
+  }
+
+  #publish(state: RegistryState): void {
+    const settings = { ...meshDefaults, trustDomain: this.#config.trustDomain };
+    // The node authorizer and the streams change over in the same turn.
+    this.#snapshot = buildSnapshot(state.objects, settings);
+    this.#encoded = encodeSnapshot(this.#snapshot, this.#encoded);
+    this.#ads.publish(this.#encoded);
+    const { workloads, services, policies } = this.#snapshot;
+    const sizes = { workloads: workloads.size, services: services.size, policies: policies.size };
+    this.#log.info(sizes, 'snapshot');
+  }
+
+  /** Ends open streams and calls, and gives the state folder free. */
+  async stop(): Promise<void> {
+    this.#port?.stopListening();
+    this.#ads.close();
+    await Promise.all([this.#joining?.stop(shutdownMs), this.#known?.stop(shutdownMs)]);
+    await this.#release();
+    await this.#lock.release();
+  }
+
+  async #release(): Promise<void> {
+    clearTimeout(this.#renewal);
+    this.#registry?.close();
+    this.#port?.stopListening();
+    await Promise.all([this.#joining?.stop(0), this.#known?.stop(0)]);
+    this.#port?.destroy();
+  }
+}
