@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <map>
 #include <unordered_map>
+#include <unordered_set>
 #include <utility>
 
 namespace weft::proxy {
@@ -102,16 +103,17 @@ class Builder {
  private:
   // Per service, per workload: what its endpoint is now. A null workload: it is none any more.
   using EndpointEdits = std::map<std::string_view, ServiceEndpoint>;
+  using Newcomers = std::vector<std::shared_ptr<const Policy>>;
 
   bool changeWorkload(std::string_view uid, const std::shared_ptr<const Workload>& next);
   bool changeService(std::string_view key, const std::shared_ptr<const Service>& next);
   void changePolicy(std::string_view key, const std::shared_ptr<const Policy>& next);
-  void regroup(const Policy& policy);
+  Newcomers* groupOf(const Policy& policy);
   Status changeAll(const TablesDelta& delta);
   void finishEndpoints(std::string_view service, EndpointEdits edits);
-  void finishGroup(std::string_view namespaceName);
+  void finishGroup(std::string_view namespaceName, Newcomers newcomers);
   std::shared_ptr<const PolicyGroup> regrouped(const PolicyGroup* old, std::string_view name,
-                                               PolicyScope scope) const;
+                                               Newcomers newcomers) const;
 
   const TablesState& base_;
   decltype(TablesState::workloads)::Editor workloads_;
@@ -122,8 +124,9 @@ class Builder {
   decltype(TablesState::policies)::Editor policies_;
   decltype(TablesState::namespacePolicies)::Editor namespacePolicies_;
   std::unordered_map<std::string_view, EndpointEdits> endpointEdits_;
-  std::map<std::string_view, const Policy*> changedPolicies_;  // Null: removed.
-  std::vector<std::string_view> changedNamespaces_;
+  std::unordered_set<std::string_view> changedPolicies_;
+  std::unordered_map<std::string_view, Newcomers> newcomers_;  // Of each group that changed.
+  Newcomers globalNewcomers_;
   bool globalChanged_ = false;
   bool verdictsChanged_ = false;
 };
@@ -161,13 +164,19 @@ bool Builder::changeService(std::string_view key, const std::shared_ptr<const Se
   return moveClaims(vips_, old, claimedBy(old), next, claimedBy(next.get()));
 }
 
-/// Notes which group has to be put together again for `policy`, that came or went.
-void Builder::regroup(const Policy& policy) {
-  if (policy.scope == PolicyScope::kGlobal) {
-    globalChanged_ = true;
-  } else if (policy.scope == PolicyScope::kNamespace) {
-    changedNamespaces_.push_back(policy.namespaceName);
+/// The newcomers to the group `policy` belongs to, which is put together again in the end. Null for
+/// a policy that belongs to none.
+Builder::Newcomers* Builder::groupOf(const Policy& policy) {
+  switch (policy.scope) {
+    case PolicyScope::kGlobal:
+      globalChanged_ = true;
+      return &globalNewcomers_;
+    case PolicyScope::kNamespace:
+      return &newcomers_[policy.namespaceName];
+    case PolicyScope::kWorkload:
+      return nullptr;
   }
+  return nullptr;
 }
 
 void Builder::changePolicy(std::string_view key, const std::shared_ptr<const Policy>& next) {
@@ -177,15 +186,18 @@ void Builder::changePolicy(std::string_view key, const std::shared_ptr<const Pol
     return;
   }
   verdictsChanged_ = true;
-  changedPolicies_[key] = next.get();
+  changedPolicies_.insert(key);
   if (old != nullptr) {
-    regroup(*old);
+    groupOf(*old);
   }
   if (next == nullptr) {
     policies_.erase(key);
-  } else {
-    policies_.set(next->key, next);
-    regroup(*next);
+    return;
+  }
+  policies_.set(next->key, next);
+  Newcomers* const group = groupOf(*next);
+  if (group != nullptr && !next->dryRun) {
+    group->push_back(next);
   }
 }
 
@@ -255,12 +267,13 @@ void Builder::finishEndpoints(std::string_view service, EndpointEdits edits) {
   }
 }
 
-/// The group `old` without the policies that changed, and with those of them that belong in it now.
-/// Null when nothing is left.
+/// The group `old` without the policies that changed, and with those that belong in it now. Null
+/// when nothing is left.
 std::shared_ptr<const PolicyGroup> Builder::regrouped(const PolicyGroup* old, std::string_view name,
-                                                      PolicyScope scope) const {
+                                                      Newcomers newcomers) const {
   auto group = std::make_shared<PolicyGroup>();
   group->namespaceName = name;
+  group->policies = std::move(newcomers);
   if (old != nullptr) {
     for (const auto& policy : old->policies) {
       if (!changedPolicies_.contains(policy->key)) {
@@ -268,22 +281,15 @@ std::shared_ptr<const PolicyGroup> Builder::regrouped(const PolicyGroup* old, st
       }
     }
   }
-  for (const auto& [key, policy] : changedPolicies_) {
-    const bool inGroup = policy != nullptr && !policy->dryRun && policy->scope == scope &&
-                         (scope == PolicyScope::kGlobal || policy->namespaceName == name);
-    if (inGroup) {
-      group->policies.push_back(*policies_.find(key));
-    }
-  }
   std::sort(group->policies.begin(), group->policies.end(),
             [](const auto& a, const auto& b) { return a->key < b->key; });
   return group->policies.empty() ? nullptr : group;
 }
 
-void Builder::finishGroup(std::string_view namespaceName) {
+void Builder::finishGroup(std::string_view namespaceName, Newcomers newcomers) {
   const auto* old = base_.namespacePolicies.find(namespaceName);
   auto group =
-      regrouped(old == nullptr ? nullptr : old->get(), namespaceName, PolicyScope::kNamespace);
+      regrouped(old == nullptr ? nullptr : old->get(), namespaceName, std::move(newcomers));
   if (group == nullptr) {
     namespacePolicies_.erase(namespaceName);
   } else {
@@ -299,14 +305,14 @@ Result<std::shared_ptr<const TablesState>> Builder::build(const TablesDelta& del
   for (auto& [service, edits] : endpointEdits_) {
     finishEndpoints(service, std::move(edits));
   }
-  std::sort(changedNamespaces_.begin(), changedNamespaces_.end());
-  const auto end = std::unique(changedNamespaces_.begin(), changedNamespaces_.end());
-  std::for_each(changedNamespaces_.begin(), end, [&](std::string_view name) { finishGroup(name); });
+  for (auto& [name, newcomers] : newcomers_) {
+    finishGroup(name, std::move(newcomers));
+  }
 
   auto state = std::make_shared<TablesState>();
-  state->globalPolicies = globalChanged_
-                              ? regrouped(base_.globalPolicies.get(), "", PolicyScope::kGlobal)
-                              : base_.globalPolicies;
+  state->globalPolicies =
+      globalChanged_ ? regrouped(base_.globalPolicies.get(), "", std::move(globalNewcomers_))
+                     : base_.globalPolicies;
   state->workloads = std::move(workloads_).finish();
   state->workloadIps = std::move(workloadIps_).finish();
   state->services = std::move(services_).finish();
