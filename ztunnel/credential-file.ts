@@ -96,7 +96,10 @@ export function loadCredential(stateDir: string): IssuedCertificate | undefined 
   }
   try {
     checkOwner(file, path);
-    return schema.parse(JSON.parse(readFileSync(file, 'utf8')));
+    const { version: _version, ...credential } = schema.parse(
+      JSON.parse(readFileSync(file, 'utf8')),
+    );
+    return credential;
   } catch (error) {
     if (error instanceof MeshError) {
       throw error;

@@ -61,7 +61,7 @@ export function parseJoinToken(text: string): Result<JoinToken> {
 
 /** Splits "host:port" or "[v6]:port". Throws MeshError `invalid`. */
 export function splitAddress(address: string): { readonly host: string; readonly port: number } {
-  const found = /^(?:\[([^\]]+)\]|([^:]+)):(\d{1,5})$/.exec(address);
+  const found = /^(?:\[([^\]]+)\]|([^:[\]]+)):(\d{1,5})$/.exec(address);
   const host = found?.[1] ?? found?.[2];
   const port = Number(found?.[3]);
   if (host === undefined || port < 1 || port > 65535) {
