@@ -1,0 +1,362 @@
+// SPDX-License-Identifier: Apache-2.0
+// A running lab: namespaces, the mesh's processes and the pods' own, and how all of it ends.
+import { cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as wait } from 'node:timers/promises';
+import { MeshError } from '../lib/error.ts';
+import { ports } from '../lib/ports.ts';
+import { mustRun, type ProgramOptions, type ProgramResult, runProgram } from '../lib/program.ts';
+import { agentReady, enrolPod, unenrolPod } from './cni-client.ts';
+import { waitForRecord } from './log-watch.ts';
+import { readPods } from './mesh-files.ts';
+import { buildNetwork, buildPod, netnsPath, removeNetns, removeNetwork } from './netns.ts';
+import {
+  endProcess,
+  insideOf,
+  type LabProcess,
+  removeCgroup,
+  startProcess,
+  tailOf,
+} from './processes.ts';
+import { isAlive, loadState, markProcess, removeFolder, saveState } from './state.ts';
+import { type LabNames, type LabPlan, type NodePlan, type PodPlan, planLab } from './topology.ts';
+
+/** What a lab is built from. */
+export interface LabOptions {
+  readonly names: LabNames;
+  /** Folder of the mesh's YAML; it is copied, the original is not touched. */
+  readonly config: string;
+  /** Told what is being done, one line each. */
+  readonly progress: (text: string) => void;
+}
+
+/** How long a process may take until it says that it is ready. */
+export const startTimeoutMs = 20_000;
+/** How long processes may take to end by themselves. */
+export const stopTimeoutMs = 8_000;
+
+const launcher: string = new URL('../cli/main.ts', import.meta.url).pathname;
+const labFolder: string = import.meta.dirname;
+const pollMs = 50;
+
+/** One lab. Its methods are for one caller at a time. */
+export class Lab {
+  readonly plan: LabPlan;
+  /** The mesh's folder that the control plane watches; the demo edits it. */
+  readonly meshFolder: string;
+  readonly #options: LabOptions;
+  readonly #processes = new Map<string, LabProcess>();
+  #pods: PodPlan[];
+  #kept = false;
+
+  private constructor(options: LabOptions) {
+    const { names, config } = options;
+    this.#options = options;
+    this.meshFolder = join(names.folder, 'mesh');
+    this.plan = planLab(names, readPods(config));
+    this.#pods = [...this.plan.pods];
+  }
+
+  /**
+   * Claims the name, removes what a killed lab left, and reads the plan. Throws MeshError
+   * `conflict` when another lab with that name runs, `invalid` when the YAML cannot be built.
+   */
+  static async prepare(options: LabOptions): Promise<Lab> {
+    const { names, config } = options;
+    const state = loadState(names);
+    if (state !== undefined && !state.kept && isAlive(state.owner)) {
+      throw new MeshError('conflict', `a lab is running already (process ${state.owner.pid})`);
+    }
+    const lab = new Lab(options);
+    await removeLab(names);
+    mkdirSync(names.folder, { recursive: true, mode: 0o700 });
+    lab.#save();
+    cpSync(config, lab.meshFolder, { recursive: true });
+    return lab;
+  }
+
+  /** Builds everything and resolves when traffic can flow. */
+  async start(): Promise<void> {
+    const { progress } = this.#options;
+    progress('network namespaces');
+    await buildNetwork(this.plan);
+    progress('control plane');
+    await this.#startControl();
+    for (const node of this.plan.nodes) {
+      progress(`${node.name}: agent and proxy`);
+      await this.#startNode(node);
+    }
+    progress('pods');
+    for (const pod of this.#pods) {
+      await this.#startPod(pod);
+    }
+    await Promise.all(this.plan.nodes.map((node) => this.#waitReady(node)));
+  }
+
+  /** The pod called `name`. Throws MeshError `invalid` when there is none. */
+  pod(name: string): PodPlan {
+    const pod = this.#pods.find((each) => each.name === name);
+    if (pod === undefined) {
+      throw new MeshError('invalid', `there is no pod ${name}`);
+    }
+    return pod;
+  }
+
+  /** The node called `name`. Throws MeshError `invalid` when there is none. */
+  node(name: string): NodePlan {
+    const node = this.plan.nodes.find((each) => each.name === name);
+    if (node === undefined) {
+      throw new MeshError('invalid', `there is no node ${name}`);
+    }
+    return node;
+  }
+
+  /** The process called `name`, such as "control" or "node-a/ztunnel". */
+  process(name: string): LabProcess {
+    const found = this.#processes.get(name);
+    if (found === undefined) {
+      throw new MeshError('invalid', `there is no process ${name}`);
+    }
+    return found;
+  }
+
+  /** The mesh's own processes, by name. They must be the same from beginning to end. */
+  meshProcesses(): LabProcess[] {
+    return [...this.#processes.values()].filter(({ name }) => !name.startsWith('pod/'));
+  }
+
+  /** The API socket of a node's CNI agent. */
+  api(node: string): string {
+    return join(this.#folderOf(node), 'cni.sock');
+  }
+
+  /** Where a node's proxy keeps its key. */
+  proxyState(node: string): string {
+    return join(this.#folderOf(node), 'state');
+  }
+
+  /** Where files of the demo go. */
+  get scratch(): string {
+    const folder = join(this.#options.names.folder, 'demo');
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    return folder;
+  }
+
+  /** Runs a program in a pod, as one of its processes. */
+  inPod(
+    name: string,
+    command: readonly string[],
+    options: ProgramOptions = {},
+  ): Promise<ProgramResult> {
+    const pod = this.pod(name);
+    const [file = '', ...args] = insideOf(pod.netns, this.#cgroupOf(`pods/${pod.name}`), command);
+    return runProgram(file, args, options);
+  }
+
+  /** Runs a program in a node's network namespace. */
+  onNode(
+    name: string,
+    command: readonly string[],
+    options: ProgramOptions = {},
+  ): Promise<ProgramResult> {
+    const args = [`--net=${netnsPath(this.node(name).netns)}`, '--', ...command];
+    return runProgram('nsenter', args, options);
+  }
+
+  /** Writes one of the mesh's files in one step, as a careful user would. */
+  writeMesh(file: string, text: string): Promise<void> {
+    // A name that is no YAML's is not read before the rename.
+    const fresh = join(this.meshFolder, `.${file}.new`);
+    writeFileSync(fresh, text);
+    return mustRun('mv', [fresh, join(this.meshFolder, file)]).then(() => undefined);
+  }
+
+  /** Adds the pods that the mesh's files name and the lab does not have yet; answers their names. */
+  async addNewPods(): Promise<string[]> {
+    const known = new Set(this.#pods.map(({ name }) => name));
+    const plan = planLab(this.plan.names, readPods(this.meshFolder));
+    const fresh = plan.pods.filter(({ name }) => !known.has(name));
+    for (const pod of fresh) {
+      this.#pods.push(pod);
+      this.#save();
+      await buildPod(this.node(pod.node), pod);
+      await this.#startPod(pod);
+    }
+    return fresh.map(({ name }) => name);
+  }
+
+  /** Un-enrols a pod, ends its processes and removes its namespace. */
+  async removePod(name: string): Promise<void> {
+    const pod = this.pod(name);
+    await unenrolPod(this.api(pod.node), pod);
+    await removeCgroup(this.#cgroupOf(`pods/${name}`));
+    await removeNetns(pod.netns);
+    this.#pods = this.#pods.filter((each) => each !== pod);
+    this.#save();
+  }
+
+  /** Leaves everything running when this process ends. */
+  keep(): void {
+    this.#kept = true;
+    this.#save();
+  }
+
+  /** Ends everything: proxies drain, the rest is killed, nothing stays behind. Never throws half. */
+  async stop(): Promise<void> {
+    await Promise.all([...this.#processes.values()].map((each) => endProcess(each, stopTimeoutMs)));
+    await removeLab(this.plan.names);
+  }
+
+  #folderOf(name: string): string {
+    return join(this.#options.names.folder, name);
+  }
+
+  #cgroupOf(name: string): string {
+    return join(this.#options.names.cgroup, name);
+  }
+
+  #save(): void {
+    const places = this.#pods.map(({ name, netns }) => {
+      return [name, { netns, cgroup: this.#cgroupOf(`pods/${name}`) }] as const;
+    });
+    const owner = markProcess(process.pid);
+    const pods = Object.fromEntries(places);
+    saveState(this.#options.names, { version: 1, owner, kept: this.#kept, pods });
+  }
+
+  async #spawn(name: string, netns: string, command: readonly string[]): Promise<LabProcess> {
+    const folder = this.#folderOf(name);
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    const started = await startProcess({
+      name,
+      netns,
+      cgroup: this.#cgroupOf(name),
+      command,
+      logFile: join(this.#options.names.folder, 'logs', `${name.replaceAll('/', '-')}.log`),
+      folder,
+    });
+    this.#processes.set(name, started);
+    return started;
+  }
+
+  #spawnWeft(name: string, netns: string, args: readonly string[]): Promise<LabProcess> {
+    return this.#spawn(name, netns, [process.execPath, launcher, ...args]);
+  }
+
+  // A process that ends before it is ready fails the start at once, with its last words.
+  async #until<T>(started: LabProcess, ready: Promise<T>): Promise<T> {
+    const failed = started.ended.then((how) => {
+      throw new MeshError('unavailable', `${started.name}: ${how}\n${tailOf(started.logFile)}`);
+    });
+    failed.catch(() => undefined);
+    ready.catch(() => undefined);
+    return await Promise.race([ready, failed]);
+  }
+
+  async #startControl(): Promise<void> {
+    const { control } = this.plan;
+    const state = this.#folderOf('control/state');
+    const args = ['--config', this.meshFolder, '--state', state];
+    const sans = ['--san', control.ipv4, '--san', control.ipv6];
+    const started = await this.#spawnWeft('control', control.netns, ['control', ...args, ...sans]);
+    const isReady = waitForRecord(
+      started.logFile,
+      0,
+      (record) => record['msg'] === 'ready',
+      'the control plane',
+      startTimeoutMs,
+    );
+    await this.#until(started, isReady);
+  }
+
+  async #mintToken(node: NodePlan): Promise<string> {
+    const state = this.#folderOf('control/state');
+    const args = ['token', 'create', '--node', node.name, '--state', state];
+    const token = await mustRun(process.execPath, [launcher, ...args]);
+    const file = join(this.#folderOf(node.name), 'join-token');
+    writeFileSync(file, token, { mode: 0o600 });
+    return file;
+  }
+
+  async #startNode(node: NodePlan): Promise<void> {
+    const folder = this.#folderOf(node.name);
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    const zds = join(folder, 'zds.sock');
+    const proxyCgroup = this.#cgroupOf(`${node.name}/ztunnel`);
+    // The agent writes its id into the rules, so it comes before the proxy.
+    mkdirSync(proxyCgroup, { recursive: true });
+    const common = ['--node', node.name, '--zds', zds];
+    const agent = ['cni', ...common, '--api', this.api(node.name), '--proxy-cgroup', proxyCgroup];
+    const cni = await this.#spawnWeft(`${node.name}/cni`, node.netns, agent);
+    const token = await this.#mintToken(node);
+    const control = `${this.plan.control.ipv4}:${ports.control}`;
+    const join_ = ['--control', control, '--join-token', token];
+    const proxy = ['ztunnel', ...common, ...join_, '--state', this.proxyState(node.name)];
+    const ztunnel = await this.#spawnWeft(`${node.name}/ztunnel`, node.netns, proxy);
+    const connected = this.#waitFor(() => agentReady(this.api(node.name)), `${node.name}'s proxy`);
+    await this.#until(ztunnel, this.#until(cni, connected));
+  }
+
+  async #startPod(pod: PodPlan): Promise<void> {
+    const folder = this.#folderOf(`pods/${pod.name}`);
+    // As a runtime does it: the network is ready before any process of the pod runs.
+    if (pod.enrolled) {
+      await enrolPod(this.api(pod.node), pod);
+    }
+    const values: Record<string, string> = {
+      POD_DIR: folder,
+      MESH_DIR: this.meshFolder,
+      LAB_DIR: labFolder,
+      NODE: process.execPath,
+    };
+    for (const { name, command, ports: wanted } of pod.containers) {
+      const expanded = command.map((text) => expand(text, values));
+      const started = await this.#spawn(`pod/${pod.name}/${name}`, pod.netns, expanded);
+      const listening = this.#waitFor(
+        async () => listens(started.pid, wanted),
+        `${pod.name}/${name}: ports ${wanted.join(', ')}`,
+      );
+      await this.#until(started, listening);
+    }
+  }
+
+  async #waitReady(node: NodePlan): Promise<void> {
+    const url = `http://127.0.0.1:${ports.readiness}/healthz/ready`;
+    const ask = ['curl', '-s', '-f', '-m', '2', url];
+    await this.#waitFor(
+      async () => (await this.onNode(node.name, ask)).code === 0,
+      `${node.name} is ready`,
+    );
+  }
+
+  async #waitFor(check: () => Promise<boolean>, what: string): Promise<void> {
+    const until = Date.now() + startTimeoutMs;
+    while (!(await check().catch(() => false))) {
+      if (Date.now() > until) {
+        throw new MeshError('timeout', `${what}: not within ${startTimeoutMs} ms`);
+      }
+      await wait(pollMs);
+    }
+  }
+}
+
+/** Replaces `$(NAME)` as Kubernetes does; an unknown name stays as it is. */
+export function expand(text: string, values: Readonly<Record<string, string>>): string {
+  return text.replace(/\$\((\w+)\)/g, (whole, name: string) => values[name] ?? whole);
+}
+
+// From /proc, because a probing connection would be captured like any other.
+function listens(pid: number, wanted: readonly number[]): boolean {
+  const tables = ['tcp', 'tcp6'].map((name) => readFileSync(`/proc/${pid}/net/${name}`, 'latin1'));
+  return wanted.every((port) => {
+    const suffix = port.toString(16).toUpperCase().padStart(4, '0');
+    return tables.some((table) => new RegExp(`:${suffix} [0-9A-F]+:0000 0A `).test(table));
+  });
+}
+
+/** Removes every trace of a lab with these names, running or not. */
+export async function removeLab(names: LabNames): Promise<void> {
+  await removeCgroup(names.cgroup);
+  await removeNetwork(names);
+  removeFolder(names);
+}

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the lab itself reads of the mesh's YAML: which pods to make. The control plane reads the
+// same files and judges them; here only what cannot be built is an error.
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { parseAllDocuments } from 'yaml';
+import { z } from 'zod';
+import { MeshError } from '../lib/error.ts';
+
+/** A pod as the files describe it. */
+export interface PodObject {
+  readonly name: string;
+  readonly namespace: string;
+  readonly uid: string;
+  readonly node: string;
+  readonly serviceAccount: string;
+  readonly addresses: readonly string[];
+  /** In the mesh by its own label or, without one, by its namespace's. */
+  readonly enrolled: boolean;
+  readonly containers: readonly ContainerObject[];
+}
+
+/** One process of a pod. */
+export interface ContainerObject {
+  readonly name: string;
+  readonly command: readonly string[];
+  /** Ports it says it listens on. */
+  readonly ports: readonly number[];
+}
+
+/** The label that puts a pod or a namespace into the mesh. */
+export const modeLabel = 'istio.io/dataplane-mode';
+
+/** Most YAML files the lab reads. */
+export const filesMax = 1000;
+
+const metadata = z.looseObject({
+  name: z.string(),
+  namespace: z.string().default('default'),
+  uid: z.string().optional(),
+  labels: z.record(z.string(), z.string()).default({}),
+});
+
+const container = z.looseObject({
+  name: z.string().default('main'),
+  command: z.array(z.string()).default([]),
+  args: z.array(z.string()).default([]),
+  ports: z.array(z.looseObject({ containerPort: z.number() })).default([]),
+});
+
+const podSchema = z.looseObject({
+  metadata,
+  spec: z.looseObject({
+    nodeName: z.string(),
+    serviceAccountName: z.string().default('default'),
+    hostNetwork: z.boolean().default(false),
+    containers: z.array(container).default([]),
+  }),
+  status: z.looseObject({ podIPs: z.array(z.looseObject({ ip: z.string() })).default([]) }),
+});
+
+type RawPod = z.infer<typeof podSchema>;
+
+function documentsIn(file: string): unknown[] {
+  return parseAllDocuments(readFileSync(file, 'utf8')).map((document) => {
+    const [error] = document.errors;
+    if (error !== undefined) {
+      throw new MeshError('invalid', `${file}: ${error.message}`);
+    }
+    return document.toJS() as unknown;
+  });
+}
+
+function kindOf(document: unknown): string {
+  return typeof document === 'object' && document !== null && 'kind' in document
+    ? String(document.kind)
+    : '';
+}
+
+function podOf(pod: RawPod, modes: ReadonlyMap<string, string>): PodObject {
+  const { name, namespace, uid, labels } = pod.metadata;
+  const mode = labels[modeLabel] ?? modes.get(namespace) ?? 'none';
+  return {
+    name,
+    namespace,
+    uid: uid ?? `${namespace}/${name}`,
+    node: pod.spec.nodeName,
+    serviceAccount: pod.spec.serviceAccountName,
+    addresses: pod.status.podIPs.map(({ ip }) => ip),
+    enrolled: mode === 'ambient' && !pod.spec.hostNetwork,
+    containers: pod.spec.containers.map((each) => ({
+      name: each.name,
+      command: [...each.command, ...each.args],
+      ports: each.ports.map(({ containerPort }) => containerPort),
+    })),
+  };
+}
+
+/** Reads every pod in the folder's YAML files. Throws MeshError `invalid` with the file's name. */
+export function readPods(folder: string): PodObject[] {
+  const files = readdirSync(folder).filter((name) => /\.ya?ml$/.test(name));
+  if (files.length > filesMax) {
+    throw new MeshError('limit', `${folder} has over ${filesMax} YAML files`);
+  }
+  const modes = new Map<string, string>();
+  const pods: RawPod[] = [];
+  for (const name of files) {
+    const file = join(folder, name);
+    for (const document of documentsIn(file)) {
+      try {
+        if (kindOf(document) === 'Namespace') {
+          const parsed = z.looseObject({ metadata }).parse(document).metadata;
+          modes.set(parsed.name, parsed.labels[modeLabel] ?? 'none');
+        } else if (kindOf(document) === 'Pod') {
+          pods.push(podSchema.parse(document));
+        }
+      } catch (error) {
+        throw new MeshError('invalid', `${file}: ${MeshError.from(error).message}`);
+      }
+    }
+  }
+  return pods.map((pod) => podOf(pod, modes));
+}
