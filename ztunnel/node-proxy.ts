@@ -43,13 +43,13 @@ export class NodeProxy {
   readonly #applier: Applier;
   readonly #metrics: Metrics;
   readonly #transport: ZdsTransport;
-  #servers: StatusServer[] = [];
+  readonly #servers: StatusServer[] = [];
   #credential: NodeCredential | undefined;
   #certificates: Certificates | undefined;
   #pods: Pods | undefined;
   #zds: ZdsClient | undefined;
   #xds: XdsClient | undefined;
-  #stopping = false;
+  #stopped: Promise<void> | undefined;
   #wasReady = false;
 
   constructor(config: Config, native: NativeParts, log: Logger) {
@@ -101,7 +101,7 @@ export class NodeProxy {
   /** What the proxy still waits for; nothing when it is ready. */
   pending(): string[] {
     const waits: [boolean, string][] = [
-      [this.#stopping, 'draining'],
+      [this.#stopped !== undefined, 'draining'],
       [this.#credential === undefined, 'node credential'],
       [this.#xds?.synced !== true, 'control plane state'],
       [this.#pods?.ready !== true, 'pods'],
@@ -109,9 +109,13 @@ export class NodeProxy {
     return waits.filter(([holds]) => holds).map(([, name]) => name);
   }
 
-  /** Stops taking work, lets streams end within the deadline, then ends everything. */
-  async stop(): Promise<void> {
-    this.#stopping = true;
+  /** Stops taking work, lets streams end within the deadline, then ends everything. Once. */
+  stop(): Promise<void> {
+    this.#stopped ??= this.#stop();
+    return this.#stopped;
+  }
+
+  async #stop(): Promise<void> {
     this.#zds?.close();
     this.#pods?.close();
     this.#xds?.close();
@@ -120,7 +124,6 @@ export class NodeProxy {
     await this.#engine.drain(drainDeadlineMs);
     this.#engine.stop();
     await Promise.all(this.#servers.map((server) => server.close()));
-    this.#servers = [];
   }
 
   #xdsClient(credential: NodeCredential): XdsClient {

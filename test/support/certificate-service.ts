@@ -40,7 +40,11 @@ export interface CertificateService {
 export async function serveCertificates(
   ca: IssuingCa,
   answer: Answer,
-  options: { readonly requireClient?: boolean } = {},
+  options: {
+    readonly requireClient?: boolean;
+    /** More services for the same port. */
+    readonly more?: { addTo(server: Server): void };
+  } = {},
 ): Promise<CertificateService> {
   const asks: Ask[] = [];
   const server = new Server();
@@ -65,6 +69,7 @@ export async function serveCertificates(
     );
   };
   server.addService({ createCertificate: createCertificateMethod }, { createCertificate: handler });
+  options.more?.addTo(server);
   const { chainPem, keyPem } = await ca.serverCertificate();
   const credentials = ServerCredentials.createSsl(
     Buffer.from(ca.rootPem),

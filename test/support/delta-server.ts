@@ -60,10 +60,7 @@ export class DeltaServer {
     address = 'localhost:0',
   ): Promise<DeltaServer> {
     const self = new DeltaServer();
-    self.#server.addService(
-      { delta: deltaMethod },
-      { delta: (stream: Stream) => self.#accept(stream) },
-    );
+    self.addTo(self.#server);
     const port = await new Promise<number>((resolve, reject) => {
       self.#server.bindAsync(address, credentials, (error, bound) =>
         error === null ? resolve(bound) : reject(error),
@@ -71,6 +68,11 @@ export class DeltaServer {
     });
     self.address = `localhost:${port}`;
     return self;
+  }
+
+  /** Makes another server serve the stream, on its own port. */
+  addTo(server: Server): void {
+    server.addService({ delta: deltaMethod }, { delta: (stream: Stream) => this.#accept(stream) });
   }
 
   /** The next request, in the order of arrival over all streams. */

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+// The real engine, real SEQPACKET sockets and a real network namespace; control plane and agent
+// are plain ones of the tests.
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import t, { type Test } from 'tap';
+import * as native from '../../native/index.ts';
+import { createLog } from '../../src/lib/log.ts';
+import { TunnelProtocol, typeUrls } from '../../src/xds/wire.ts';
+import { NodeProxy } from '../../ztunnel/node-proxy.ts';
+import { addressResource } from '../support/delta-server.ts';
+import { FakeAgent } from '../support/fake-agent.ts';
+import { startFakeControl } from '../support/fake-control.ts';
+import { makeNetNamespace } from '../support/net-namespace.ts';
+
+const local = { host: '127.0.0.1', port: 0 };
+const client = addressResource('Kubernetes//Pod/demo/client', '1', {
+  type: {
+    case: 'workload',
+    value: {
+      uid: 'Kubernetes//Pod/demo/client',
+      name: 'client',
+      namespace: 'demo',
+      serviceAccount: 'client',
+      node: 'a',
+      addresses: [new Uint8Array([10, 0, 0, 1])],
+      tunnelProtocol: TunnelProtocol.HBONE,
+    },
+  },
+});
+const info = { name: 'client', namespace: 'demo', serviceAccount: 'client' };
+
+interface Line {
+  readonly msg: string;
+  readonly [key: string]: unknown;
+}
+
+async function setUp(t: Test) {
+  const control = await startFakeControl();
+  // Not t.testdir: a socket's path has to be short.
+  const dir = mkdtempSync(join(tmpdir(), 'weft-proxy-'));
+  writeFileSync(join(dir, 'token'), control.token);
+  const lines: Line[] = [];
+  const waiting = new Map<string, (line: Line) => void>();
+  const log = createLog('test', 'debug', {
+    write: (text) => {
+      const line = JSON.parse(text) as Line;
+      lines.push(line);
+      waiting.get(line.msg)?.(line);
+    },
+  });
+  const logged = (msg: string): Promise<Line> => {
+    const seen = lines.find((line) => line.msg === msg);
+    return seen === undefined
+      ? new Promise((resolve) => waiting.set(msg, resolve))
+      : Promise.resolve(seen);
+  };
+  const config = {
+    node: 'a',
+    control: control.service.address,
+    joinTokenFile: join(dir, 'token'),
+    stateDir: join(dir, 'state'),
+    zdsPath: join(dir, 'zds.sock'),
+    metrics: local,
+    readiness: local,
+    workers: 1,
+    logLevel: 'debug' as const,
+  };
+  const proxy = new NodeProxy(
+    config,
+    {
+      engine: (onEvents) => new native.Engine({ workers: 1 }, onEvents),
+      transport: { connect: native.connectPackets, closeFd: native.closeFd },
+    },
+    log,
+  );
+  const agent = new FakeAgent(config.zdsPath);
+  t.teardown(async () => {
+    await proxy.stop();
+    agent.close();
+    control.close();
+    rmSync(dir, { recursive: true });
+  });
+  return { control, agent, proxy, logged };
+}
+
+async function get(port: unknown, path: string): Promise<{ status: number; text: string }> {
+  const response = await fetch(`http://127.0.0.1:${port}${path}`);
+  return { status: response.status, text: await response.text() };
+}
+
+t.test('a node joins, learns its state, carries a pod and is ready', async (t) => {
+  const { control, agent, proxy, logged } = await setUp(t);
+  const namespace = await makeNetNamespace();
+  t.teardown(() => namespace.close());
+  await proxy.start(new AbortController().signal);
+  const { metrics, readiness } = await logged('listening');
+  const before = await get(readiness, '/healthz/ready');
+  t.equal(before.status, 500);
+  t.match(before.text, 'not ready, pending: control plane state, pods');
+
+  const greeting = agent.greeting();
+  await control.delta.serve([client], []);
+  t.equal(await greeting, 1);
+  const fd = native.openPath(namespace.path);
+  t.teardown(() => native.closeFd(fd));
+  const add = { case: 'add' as const, value: { uid: 'u1', workloadInfo: info } };
+  t.equal(await agent.ask(add, fd), '');
+  t.match((await get(readiness, '/healthz/ready')).text, 'pending: pods\n');
+  t.equal(await agent.ask({ case: 'snapshotSent', value: {} }), '');
+  t.equal((await get(readiness, '/healthz/ready')).status, 200);
+  await logged('ready');
+  t.match(await logged('certificate issued'), {
+    identity: 'spiffe://cluster.local/ns/demo/sa/client',
+  });
+  const { text } = await get(metrics, '/metrics');
+  t.match(text, /^weft_pods 1$/m);
+  t.match(text, /^weft_tunnels_opened 0$/m, 'the counters of the engine are shown');
+});
+
+t.test('a pod that the control plane does not place here is refused', async (t) => {
+  const { control, agent, proxy } = await setUp(t);
+  const namespace = await makeNetNamespace();
+  t.teardown(() => namespace.close());
+  await proxy.start(new AbortController().signal);
+  const greeting = agent.greeting();
+  await control.delta.serve([client], []);
+  await greeting;
+  const fd = native.openPath(namespace.path);
+  t.teardown(() => native.closeFd(fd));
+  const workloadInfo = { ...info, serviceAccount: 'admin' };
+  const error = await agent.ask({ case: 'add', value: { uid: 'u1', workloadInfo } }, fd);
+  t.match(error, 'no pod demo/client with service account admin is placed on this node');
+});
+
+t.test('what the engine cannot hold is named to the control plane', async (t) => {
+  const { control, proxy } = await setUp(t);
+  await proxy.start(new AbortController().signal);
+  await control.delta.serve([client], []);
+  const bad = addressResource('bad', '1', {
+    type: {
+      case: 'workload',
+      value: { uid: 'bad', name: 'x', namespace: 'y', addresses: [new Uint8Array(3)] },
+    },
+  });
+  control.delta.send(typeUrls.address, [bad]);
+  t.match((await control.delta.next()).errorDetail?.message, /bad: an address of 3 bytes/);
+});
+
+t.test('a stop closes everything, also before the node has joined', async (t) => {
+  const { control, proxy, logged } = await setUp(t);
+  control.close();
+  const stop = new AbortController();
+  const starting = proxy.start(stop.signal);
+  const { readiness } = await logged('listening');
+  t.match((await get(readiness, '/healthz/ready')).text, 'pending: node credential');
+  await logged('cannot join yet');
+  stop.abort();
+  await t.rejects(starting, { name: 'AbortError' });
+  t.equal(proxy.pending().includes('draining'), false);
+  await proxy.stop();
+  t.equal(proxy.pending()[0], 'draining');
+  await t.rejects(get(readiness, '/healthz/ready'));
+});
