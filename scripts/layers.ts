@@ -36,6 +36,7 @@ export const layers: Readonly<Record<string, Layer>> = {
     uses: ['src/lib/', 'src/mesh/', 'src/spiffe/', 'src/ca/', 'src/registry/', 'src/xds/'],
     packages: ['node:', '@bufbuild/protobuf', 'commander', 'yaml', 'zod'],
   },
+  'src/bench': { uses: ['src/lib/', 'src/lab/'], packages: ['node:', 'commander'] },
   'src/cni': {
     uses: ['src/lib/', 'native/index.ts'],
     packages: ['node:', '@bufbuild/protobuf', 'commander', 'pino', 'zod'],
@@ -44,7 +45,7 @@ export const layers: Readonly<Record<string, Layer>> = {
   'src/cli': {
     uses: [
       ...['src/lib/', 'native/index.ts', 'src/control/main.ts', 'src/control/token.ts'],
-      ...['src/cni/main.ts', 'src/lab/main.ts', 'ztunnel/main.ts'],
+      ...['src/cni/main.ts', 'src/lab/main.ts', 'src/bench/main.ts', 'ztunnel/main.ts'],
     ],
     packages: ['node:', 'commander'],
   },

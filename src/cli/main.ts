@@ -39,6 +39,11 @@ const verbs: readonly Verb[] = [
     load: () => import('../cni/main.ts'),
   },
   {
+    name: 'bench',
+    summary: 'measure the tunnel against the bare link, on a lab of its own',
+    load: () => import('../bench/main.ts'),
+  },
+  {
     name: 'token',
     summary: 'create a join token for a node',
     load: () => import('../control/token.ts'),
