@@ -7,7 +7,7 @@ import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { type ClientHttp2Stream, connect as connectHttp2 } from 'node:http2';
-import { connect as connectTls } from 'node:tls';
+import { checkServerIdentity, connect as connectTls, createSecureContext } from 'node:tls';
 import { ChannelCredentials } from '@grpc/grpc-js';
 import { z } from 'zod';
 import { CaClient, type IssuedCertificate } from '../ca/client.ts';
@@ -49,13 +49,14 @@ function pemOf(material: Pick<IssuedCertificate, 'chain' | 'key' | 'roots'>): Pe
 
 async function certificateFor(file: string, control: string, spiffeId: string): Promise<Pem> {
   const node = pemOf(credentialSchema.parse(JSON.parse(readFileSync(file, 'utf8'))));
-  const buffers = [node.ca, node.key, node.cert].map((text) => Buffer.from(text)) as [
-    Buffer,
-    Buffer,
-    Buffer,
-  ];
-  const credentials = ChannelCredentials.createSsl(...buffers);
-  const client = new CaClient(control, { credentials, options: {} });
+  const host = control.slice(0, control.lastIndexOf(':'));
+  // Node refuses an IP address as TLS server name (RFC 6066 section 3): the certificate is held to
+  // the address, and a name goes in its place.
+  const credentials = ChannelCredentials.createFromSecureContext(createSecureContext(node), {
+    checkServerIdentity: (_name, certificate) => checkServerIdentity(host, certificate),
+  });
+  const options = { 'grpc.ssl_target_name_override': 'control.weft.internal' };
+  const client = new CaClient(control, { credentials, options });
   try {
     return pemOf(await client.issue({ spiffeId, validitySeconds, impersonate: true }));
   } finally {

@@ -2,6 +2,7 @@
 // Demo rows about what the pods' traffic looks like, from the ends and from the wire between.
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
+import { ports } from '../lib/ports.ts';
 import type { ProgramResult } from '../lib/program.ts';
 import { enrolPod, unenrolPod } from './cni-client.ts';
 import { analyse, type Recording, record, type Sighting } from './detector.ts';
@@ -85,11 +86,18 @@ export function reachRows(lab: Lab): (() => Promise<Row>)[] {
 }
 
 /** Starts to record everything on node A's uplink. */
-export function recordUplink(lab: Lab, name: string): Promise<Recording & { file: string }> {
+export async function recordUplink(
+  lab: Lab,
+  name: string,
+): Promise<Recording & { readonly file: string }> {
   const file = join(lab.scratch, `${name}.pcap`);
   const cgroup = join(lab.plan.names.cgroup, 'detector');
-  const { netns } = lab.node('node-a');
-  return record(netns, cgroup, 'up', file).then((recording) => ({ ...recording, file }));
+  const other = `http://${lab.node('node-b').ipv4}:${ports.metrics}`;
+  const recording = await record({
+    ...{ netns: lab.node('node-a').netns, cgroup, link: 'uplink', file },
+    sendMarker: (marker) => lab.onNode('node-a', ['curl', '-s', '-m', '3', `${other}/${marker}`]),
+  });
+  return { ...recording, file };
 }
 
 function describe(sighting: Sighting, wanted: number): string {

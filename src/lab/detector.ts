@@ -2,9 +2,11 @@
 // Sees every frame on a node's uplink: tcpdump writes them, tshark (which shares no code with the
 // mesh) says what they are, and secrets are searched for in the raw bytes.
 import { spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
+import { mkdirSync, readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
+import { setTimeout as wait } from 'node:timers/promises';
 import { MeshError } from '../lib/error.ts';
 import { ports } from '../lib/ports.ts';
 import { mustRun } from '../lib/program.ts';
@@ -35,16 +37,38 @@ export interface Recording {
 /** Largest capture that is analysed, in bytes; a demo writes a few hundred kilobytes. */
 export const captureBytesMax: number = 256 << 20;
 
-/** Starts to record all frames on `link` in a network namespace; resolves when it sees them. */
-export async function record(
-  netns: string,
-  cgroup: string,
-  link: string,
-  file: string,
-): Promise<Recording> {
-  const options = ['-n', '-U', '-s', '0', '-B', '16384', '-Z', 'root'];
+/** Where and how to record. */
+export interface RecordingPlace {
+  readonly netns: string;
+  readonly cgroup: string;
+  readonly link: string;
+  readonly file: string;
+  /** Sends a text over the link in plaintext, to see that everything before it was written. */
+  sendMarker(marker: string): Promise<unknown>;
+}
+
+const markerTimeoutMs = 5_000;
+
+// tcpdump says nothing of frames that it has not read yet when it is told to end.
+async function waitForMarker(place: RecordingPlace): Promise<void> {
+  const marker = randomBytes(16).toString('hex');
+  const until = Date.now() + markerTimeoutMs;
+  await place.sendMarker(marker);
+  while (!readFileSync(place.file).includes(marker)) {
+    if (Date.now() > until) {
+      throw new MeshError('timeout', 'the recording does not see the link');
+    }
+    await wait(20);
+  }
+}
+
+/** Starts to record all frames on a link of a network namespace; resolves when it sees them. */
+export async function record(place: RecordingPlace): Promise<Recording> {
+  const { netns, cgroup, link, file } = place;
+  const options = ['-n', '-U', '--immediate-mode', '-s', '0', '-B', '16384', '-Z', 'root'];
   const command = ['tcpdump', '-i', link, ...options, '-w', file];
   const [program = '', ...args] = insideOf(netns, cgroup, command);
+  mkdirSync(cgroup, { recursive: true });
   const child = spawn(program, args, { stdio: ['ignore', 'ignore', 'pipe'] });
   const exited = once(child, 'exit');
   const said: string[] = [];
@@ -60,6 +84,7 @@ export async function record(
   });
   return {
     stop: async () => {
+      await waitForMarker(place);
       child.kill('SIGINT');
       await exited;
       if (!said.some((line) => line.startsWith('0 packets dropped by kernel'))) {

@@ -7,7 +7,7 @@ import { MeshError } from '../lib/error.ts';
 import { ports } from '../lib/ports.ts';
 import { mustRun, type ProgramOptions, type ProgramResult, runProgram } from '../lib/program.ts';
 import { agentReady, enrolPod, unenrolPod } from './cni-client.ts';
-import { waitForRecord } from './log-watch.ts';
+import { readLog } from './log-watch.ts';
 import { readPods } from './mesh-files.ts';
 import { buildNetwork, buildPod, netnsPath, removeNetns, removeNetwork } from './netns.ts';
 import {
@@ -48,6 +48,7 @@ export class Lab {
   readonly #processes = new Map<string, LabProcess>();
   #pods: PodPlan[];
   #kept = false;
+  #stopped = false;
 
   private constructor(options: LabOptions) {
     const { names, config } = options;
@@ -122,7 +123,7 @@ export class Lab {
 
   /** The mesh's own processes, by name. They must be the same from beginning to end. */
   meshProcesses(): LabProcess[] {
-    return [...this.#processes.values()].filter(({ name }) => !name.startsWith('pod/'));
+    return [...this.#processes.values()].filter(({ name }) => !name.startsWith('pods/'));
   }
 
   /** The API socket of a node's CNI agent. */
@@ -203,6 +204,7 @@ export class Lab {
 
   /** Ends everything: proxies drain, the rest is killed, nothing stays behind. Never throws half. */
   async stop(): Promise<void> {
+    this.#stopped = true;
     await Promise.all([...this.#processes.values()].map((each) => endProcess(each, stopTimeoutMs)));
     await removeLab(this.plan.names);
   }
@@ -224,9 +226,15 @@ export class Lab {
     saveState(this.#options.names, { version: 1, owner, kept: this.#kept, pods });
   }
 
-  async #spawn(name: string, netns: string, command: readonly string[]): Promise<LabProcess> {
-    const folder = this.#folderOf(name);
-    mkdirSync(folder, { recursive: true, mode: 0o700 });
+  async #spawn(
+    name: string,
+    netns: string,
+    command: readonly string[],
+    folder: string = this.#options.names.folder,
+  ): Promise<LabProcess> {
+    if (this.#stopped) {
+      throw new MeshError('unavailable', 'the lab is being taken down');
+    }
     const started = await startProcess({
       name,
       netns,
@@ -243,30 +251,16 @@ export class Lab {
     return this.#spawn(name, netns, [process.execPath, launcher, ...args]);
   }
 
-  // A process that ends before it is ready fails the start at once, with its last words.
-  async #until<T>(started: LabProcess, ready: Promise<T>): Promise<T> {
-    const failed = started.ended.then((how) => {
-      throw new MeshError('unavailable', `${started.name}: ${how}\n${tailOf(started.logFile)}`);
-    });
-    failed.catch(() => undefined);
-    ready.catch(() => undefined);
-    return await Promise.race([ready, failed]);
-  }
-
   async #startControl(): Promise<void> {
     const { control } = this.plan;
     const state = this.#folderOf('control/state');
     const args = ['--config', this.meshFolder, '--state', state];
     const sans = ['--san', control.ipv4, '--san', control.ipv6];
     const started = await this.#spawnWeft('control', control.netns, ['control', ...args, ...sans]);
-    const isReady = waitForRecord(
-      started.logFile,
-      0,
-      (record) => record['msg'] === 'ready',
-      'the control plane',
-      startTimeoutMs,
-    );
-    await this.#until(started, isReady);
+    const ready = (): boolean => {
+      return readLog(started.logFile, 0).records.some((record) => record['msg'] === 'ready');
+    };
+    await this.#waitFor('the control plane', [started], async () => ready());
   }
 
   async #mintToken(node: NodePlan): Promise<string> {
@@ -293,12 +287,14 @@ export class Lab {
     const join_ = ['--control', control, '--join-token', token];
     const proxy = ['ztunnel', ...common, ...join_, '--state', this.proxyState(node.name)];
     const ztunnel = await this.#spawnWeft(`${node.name}/ztunnel`, node.netns, proxy);
-    const connected = this.#waitFor(() => agentReady(this.api(node.name)), `${node.name}'s proxy`);
-    await this.#until(ztunnel, this.#until(cni, connected));
+    const api = this.api(node.name);
+    await this.#waitFor(`${node.name}'s proxy`, [cni, ztunnel], () => agentReady(api));
   }
 
   async #startPod(pod: PodPlan): Promise<void> {
     const folder = this.#folderOf(`pods/${pod.name}`);
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    mkdirSync(this.#cgroupOf(`pods/${pod.name}`), { recursive: true });
     // As a runtime does it: the network is ready before any process of the pod runs.
     if (pod.enrolled) {
       await enrolPod(this.api(pod.node), pod);
@@ -311,28 +307,35 @@ export class Lab {
     };
     for (const { name, command, ports: wanted } of pod.containers) {
       const expanded = command.map((text) => expand(text, values));
-      const started = await this.#spawn(`pod/${pod.name}/${name}`, pod.netns, expanded);
-      const listening = this.#waitFor(
-        async () => listens(started.pid, wanted),
-        `${pod.name}/${name}: ports ${wanted.join(', ')}`,
-      );
-      await this.#until(started, listening);
+      const started = await this.#spawn(`pods/${pod.name}/${name}`, pod.netns, expanded, folder);
+      const what = `${pod.name}/${name}: ports ${wanted.join(', ')}`;
+      await this.#waitFor(what, [started], async () => listens(started.pid, wanted));
     }
   }
 
   async #waitReady(node: NodePlan): Promise<void> {
     const url = `http://127.0.0.1:${ports.readiness}/healthz/ready`;
     const ask = ['curl', '-s', '-f', '-m', '2', url];
-    await this.#waitFor(
-      async () => (await this.onNode(node.name, ask)).code === 0,
-      `${node.name} is ready`,
-    );
+    await this.#waitFor(`${node.name} is ready`, [], async () => {
+      return (await this.onNode(node.name, ask)).code === 0;
+    });
   }
 
-  async #waitFor(check: () => Promise<boolean>, what: string): Promise<void> {
+  // A process that ends before it is ready fails the start at once, with its last words.
+  async #waitFor(
+    what: string,
+    needed: readonly LabProcess[],
+    check: () => Promise<boolean>,
+  ): Promise<void> {
     const until = Date.now() + startTimeoutMs;
     while (!(await check().catch(() => false))) {
-      if (Date.now() > until) {
+      for (const each of needed) {
+        if (!isAlive(each)) {
+          const how = await each.ended;
+          throw new MeshError('unavailable', `${each.name}: ${how}\n${tailOf(each.logFile)}`);
+        }
+      }
+      if (this.#stopped || Date.now() > until) {
         throw new MeshError('timeout', `${what}: not within ${startTimeoutMs} ms`);
       }
       await wait(pollMs);

@@ -85,7 +85,8 @@ function exec(name: string, pod: string, command: readonly string[]): Promise<nu
       `there is no pod ${pod}; "weft lab --keep" leaves a lab running`,
     );
   }
-  const [file = '', ...args] = insideOf(place.netns, place.cgroup, command);
+  const words = command[0] === '--' ? command.slice(1) : command;
+  const [file = '', ...args] = insideOf(place.netns, place.cgroup, words);
   return new Promise((resolve, reject) => {
     const child = spawn(file, args, { stdio: 'inherit' });
     child.on('error', (error) => reject(MeshError.from(error)));

@@ -32,10 +32,10 @@ async function buildNode(plan: LabPlan, node: NodePlan): Promise<void> {
   await make(node.netns);
   await sysctl(node.netns, ['net.ipv4.ip_forward=1', 'net.ipv6.conf.all.forwarding=1']);
   await ip(node.netns, [
-    `link add up type veth peer name ${node.name} netns ${control}`,
-    `addr add ${node.ipv4}/24 dev up`,
-    `addr add ${node.ipv6}/64 dev up nodad`,
-    'link set up up',
+    `link add uplink type veth peer name ${node.name} netns ${control}`,
+    `addr add ${node.ipv4}/24 dev uplink`,
+    `addr add ${node.ipv6}/64 dev uplink nodad`,
+    'link set uplink up',
   ]);
   await ip(control, [
     `link set ${node.name} master fabric`,
