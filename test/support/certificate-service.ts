@@ -42,6 +42,8 @@ export async function serveCertificates(
   answer: Answer,
   options: {
     readonly requireClient?: boolean;
+    /** Where to listen; localhost unless it says otherwise. */
+    readonly host?: string;
     /** More services for the same port. */
     readonly more?: { addTo(server: Server): void };
   } = {},
@@ -77,7 +79,7 @@ export async function serveCertificates(
     options.requireClient ?? false,
   );
   const port = await new Promise<number>((resolve, reject) => {
-    server.bindAsync('localhost:0', credentials, (error, bound) =>
+    server.bindAsync(`${options.host ?? 'localhost'}:0`, credentials, (error, bound) =>
       error === null ? resolve(bound) : reject(error),
     );
   });
