@@ -16,6 +16,8 @@ import { MeshError } from '../lib/error.ts';
 import { netnsPath } from './netns.ts';
 import { isAlive, markProcess, type ProcessMark } from './state.ts';
 
+const removeTimeoutMs = 5_000;
+
 /** What to start. */
 export interface ProcessSpec {
   readonly name: string;
@@ -139,18 +141,32 @@ function killAll(cgroup: string): void {
   }
 }
 
-/** Kills everything in a cgroup and removes it. Nothing is there: no error. */
+/**
+ * Kills everything in a cgroup and removes it with those below it; one that is not there is no
+ * error. Throws MeshError `timeout` when that takes over 5 s.
+ */
 export async function removeCgroup(cgroup: string): Promise<void> {
-  const until = Date.now() + 5_000;
-  killAll(cgroup);
-  while (processesIn(cgroup).length > 0) {
+  const until = Date.now() + removeTimeoutMs;
+  for (;;) {
+    killAll(cgroup);
+    if (removeEmpty(cgroup)) {
+      return;
+    }
     if (Date.now() > until) {
       throw new MeshError('timeout', `processes in ${cgroup} do not end`);
     }
     await wait(10);
-    killAll(cgroup);
   }
-  for (const folder of foldersBelow(cgroup)) {
-    rmdirSync(folder);
+}
+
+// The kernel refuses while a killed process is still on its way out.
+function removeEmpty(cgroup: string): boolean {
+  try {
+    foldersBelow(cgroup).forEach((folder) => {
+      rmdirSync(folder);
+    });
+    return true;
+  } catch {
+    return false;
   }
 }
