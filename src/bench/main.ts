@@ -41,7 +41,7 @@ export function tableOf(results: readonly Result[]): string {
   const rows = results.map((result) => {
     const { spread, ratioToBare: ratio, proxyCpu: cpu } = result;
     return [
-      result.workload,
+      `${result.workload}: ${result.metric}`,
       result.variant,
       `${show(spread.median)} ${result.unit} (${show(spread.min)}..${show(spread.max)})`,
       ratio === undefined ? '1' : `${show(ratio.median)} (${show(ratio.min)}..${show(ratio.max)})`,

@@ -7,7 +7,7 @@ import { MeshError } from '../lib/error.ts';
 import { runProgram } from '../lib/program.ts';
 import { cpuSecondsOf } from './cpu.ts';
 import { ratioOf, type Spread, spreadOf } from './statistics.ts';
-import type { Workload } from './workloads.ts';
+import type { Figure, Workload } from './workloads.ts';
 
 /** How often and how long. */
 export interface TunnelBenchOptions {
@@ -16,10 +16,11 @@ export interface TunnelBenchOptions {
   readonly progress: (text: string) => void;
 }
 
-/** One workload through one variant. */
+/** One figure of one workload through one variant. */
 export interface Result {
   readonly variant: Variant;
   readonly workload: string;
+  readonly metric: string;
   readonly unit: string;
   readonly spread: Spread;
   /** To bare, within each round; absent for bare itself. */
@@ -35,9 +36,14 @@ export type Variant = 'bare' | 'mesh';
 const variants: readonly Variant[] = ['bare', 'mesh'];
 const proxies = ['node-a/ztunnel', 'node-b/ztunnel'] as const;
 
+/** What one workload gave through one variant: a list a figure, one entry a round. */
 interface Samples {
-  readonly figures: number[];
+  readonly figures: readonly number[][];
   readonly cpu: number[];
+}
+
+function noSamples(workload: Workload): Samples {
+  return { figures: workload.figures.map(() => []), cpu: [] };
 }
 
 /** Pins everything of node A to one core and everything of node B to another. */
@@ -46,7 +52,7 @@ export async function pin(lab: Lab): Promise<void> {
   for (const node of lab.plan.nodes) {
     const names = [`${node.name}/ztunnel`, `${node.name}/cni`];
     for (const pod of lab.plan.pods.filter((each) => each.node === node.name)) {
-      names.push(...pod.containers.map((container) => `pod/${pod.name}/${container.name}`));
+      names.push(...pod.containers.map((container) => `pods/${pod.name}/${container.name}`));
     }
     for (const name of names) {
       await pinProcess(lab.process(name).pid, cores[node.name] ?? '0');
@@ -80,33 +86,40 @@ async function measure(
   if (run.code !== 0) {
     throw new MeshError('unavailable', `${command.join(' ')}: ${run.stderr || run.stdout}`);
   }
-  samples.figures.push(workload.parse(run.stdout));
+  for (const [index, figure] of workload.figures.entries()) {
+    samples.figures[index]?.push(figure.parse(run.stdout));
+  }
   if (workload.work !== undefined) {
     samples.cpu.push(used / workload.work.of(run.stdout));
   }
 }
 
-function resultOf(workload: Workload, variant: Variant, own: Samples, bare: Samples): Result {
-  const { name, unit, work } = workload;
-  const base = {
-    variant,
-    workload: name,
-    unit,
-    spread: spreadOf(own.figures),
-    samples: own.figures,
-  };
+function cpuOf(
+  work: NonNullable<Workload['work']>,
+  seconds: readonly number[],
+): Result['proxyCpu'] {
+  return work.unit === 'request'
+    ? { unit: 'us/request', spread: spreadOf(seconds.map((each) => each * 1e6)) }
+    : { unit: `s/${work.unit}`, spread: spreadOf(seconds) };
+}
+
+function resultOf(
+  workload: Workload,
+  figure: Figure,
+  variant: Variant,
+  measured: Readonly<Record<Variant, Samples>>,
+): Result {
+  const index = workload.figures.indexOf(figure);
+  const samples = measured[variant].figures[index] ?? [];
+  const { name, unit } = figure;
+  const base = { variant, workload: workload.name, metric: name, unit, samples };
+  const result = { ...base, spread: spreadOf(samples) };
   if (variant === 'bare') {
-    return base;
+    return result;
   }
-  const ratioToBare = ratioOf(own.figures, bare.figures);
-  if (work === undefined) {
-    return { ...base, ratioToBare };
-  }
-  const proxyCpu =
-    work.unit === 'request'
-      ? { unit: 'us/request', spread: spreadOf(own.cpu.map((seconds) => seconds * 1e6)) }
-      : { unit: `s/${work.unit}`, spread: spreadOf(own.cpu) };
-  return { ...base, ratioToBare, proxyCpu };
+  const ratioToBare = ratioOf(samples, measured.bare.figures[index] ?? []);
+  const cpu = workload.work === undefined ? undefined : cpuOf(workload.work, measured[variant].cpu);
+  return { ...result, ratioToBare, ...(cpu === undefined ? {} : { proxyCpu: cpu }) };
 }
 
 /** Runs every workload through both variants, round by round, on a lab that is up and pinned. */
@@ -116,25 +129,20 @@ export async function benchTunnel(
   options: TunnelBenchOptions,
 ): Promise<Result[]> {
   const { rounds, seconds, progress } = options;
-  const samples = workloads.map(() => ({
-    bare: { figures: [] as number[], cpu: [] as number[] },
-    mesh: { figures: [] as number[], cpu: [] as number[] },
-  }));
+  const measured = workloads.map((workload) => {
+    return { workload, bare: noSamples(workload), mesh: noSamples(workload) };
+  });
   for (let round = 1; round <= rounds; round++) {
-    for (const [index, workload] of workloads.entries()) {
-      progress(`round ${round} of ${rounds}: ${workload.name}`);
+    for (const each of measured) {
+      progress(`round ${round} of ${rounds}: ${each.workload.name}`);
       for (const variant of variants) {
-        const own = samples[index]?.[variant];
-        if (own !== undefined) {
-          await measure(lab, workload, variant, seconds, own);
-        }
+        await measure(lab, each.workload, variant, seconds, each[variant]);
       }
     }
   }
-  return workloads.flatMap((workload, index) => {
-    const both = samples[index];
-    return both === undefined
-      ? []
-      : variants.map((variant) => resultOf(workload, variant, both[variant], both.bare));
-  });
+  return measured.flatMap((each) =>
+    each.workload.figures.flatMap((figure) =>
+      variants.map((variant) => resultOf(each.workload, figure, variant, each)),
+    ),
+  );
 }

@@ -3,16 +3,21 @@
 // what it prints.
 import { MeshError } from '../lib/error.ts';
 
-/** One measured figure. Lower or higher is better as `better` says. */
-export interface Workload {
+/** One measured figure of a workload. */
+export interface Figure {
   readonly name: string;
   readonly unit: string;
-  readonly better: 'lower' | 'higher';
-  /** The tool and its arguments, against a server's address. */
-  readonly command: (server: string, seconds: number) => readonly string[];
   /** The figure, from what the tool printed. Throws MeshError `invalid` when it is not there. */
   readonly parse: (output: string) => number;
-  /** How much work the figure stands for, for CPU per unit of work: requests, or GB. */
+}
+
+/** One load, and what is read from it. */
+export interface Workload {
+  readonly name: string;
+  /** The tool and its arguments, against a server's address. */
+  readonly command: (server: string, seconds: number) => readonly string[];
+  readonly figures: readonly Figure[];
+  /** How much was done, for CPU per unit of work: requests, or GB. */
   readonly work?: { readonly unit: string; readonly of: (output: string) => number };
 }
 
@@ -24,17 +29,10 @@ function numberAfter(output: string, pattern: RegExp): number {
   return value;
 }
 
-function pingPong(name: string, percentile: string): Workload {
-  return {
-    name,
-    unit: 'us',
-    better: 'lower',
-    command: (server, seconds) => [
-      ...['sockperf', 'ping-pong', '--tcp', '-i', server, '-p', '7000'],
-      ...['--msg-size', '64', '--time', String(seconds), '--full-rtt'],
-    ],
-    parse: (output) => numberAfter(output, new RegExp(`percentile ${percentile} = +([0-9.]+)`)),
-  };
+function percentile(rank: string): Figure {
+  const pattern = new RegExp(`percentile ${rank.replace('.', '[.]')}0* = +([0-9.]+)`);
+  const name = `p${Number(rank)}`;
+  return { name, unit: 'us', parse: (output) => numberAfter(output, pattern) };
 }
 
 interface IperfEnd {
@@ -54,29 +52,39 @@ function received(output: string, key: 'bits_per_second' | 'bytes'): number {
 function bulk(name: string, direction: readonly string[]): Workload {
   return {
     name,
-    unit: 'Gbit/s',
-    better: 'higher',
     command: (server, seconds) => [
       ...['iperf3', '--client', server, '--port', '7001', '--json'],
       ...['--time', String(seconds), ...direction],
     ],
-    parse: (output) => received(output, 'bits_per_second'),
+    figures: [
+      { name: 'rate', unit: 'Gbit/s', parse: (output) => received(output, 'bits_per_second') },
+    ],
     work: { unit: 'GB', of: (output) => received(output, 'bytes') },
   };
 }
 
 /** All workloads, in the order they are run. */
 export const workloads: readonly Workload[] = [
-  pingPong('round trip of 64 B, p50', '50.000'),
-  pingPong('round trip of 64 B, p99', '99.000'),
+  {
+    name: 'round trip of 64 B, 1 connection',
+    command: (server, seconds) => [
+      ...['sockperf', 'ping-pong', '--tcp', '-i', server, '-p', '7000'],
+      ...['--msg-size', '64', '--time', String(seconds), '--full-rtt'],
+    ],
+    figures: [percentile('50.0'), percentile('99.0')],
+  },
   {
     name: 'HTTP/1.1 of 1 KiB, 64 connections',
-    unit: 'requests/s',
-    better: 'higher',
     command: (server, seconds) => [
       ...['wrk', '-t', '1', '-c', '64', '-d', `${seconds}s`, `http://${server}:8080/`],
     ],
-    parse: (output) => numberAfter(output, /Requests\/sec: +([0-9.]+)/),
+    figures: [
+      {
+        name: 'rate',
+        unit: 'requests/s',
+        parse: (output) => numberAfter(output, /Requests\/sec: +([0-9.]+)/),
+      },
+    ],
     work: { unit: 'request', of: (output) => numberAfter(output, /([0-9]+) requests in/) },
   },
   bulk('bulk to the server, 1 connection', []),
