@@ -167,8 +167,8 @@ export function parseManifests(file: string, text: string): ParsedFile {
   const parser = new FileParser(file);
   if (Buffer.byteLength(text) > fileBytesMax) {
     parser.fail(1, '', `larger than ${fileBytesMax} bytes`);
-    return parser;
+  } else {
+    parser.parse(text);
   }
-  parser.parse(text);
-  return parser;
+  return { objects: parser.objects, problems: parser.problems };
 }

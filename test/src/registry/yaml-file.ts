@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: Apache-2.0
+import t from 'tap';
+import { documentsMax, fileBytesMax, parseManifests } from '../../../src/registry/yaml-file.ts';
+
+const complaints = (text: string) =>
+  parseManifests('f.yaml', text).problems.map(
+    ({ line, field, message }) => `${line} ${field}: ${message}`,
+  );
+
+const pod = `
+apiVersion: v1
+kind: Pod
+metadata:
+  name: x
+  namespace: demo
+spec:
+  nodeName: a
+`;
+
+t.test('reads what kubectl prints of real objects', async (t) => {
+  const text = `
+apiVersion: v1
+kind: Pod
+metadata:
+  creationTimestamp: "2026-01-01T00:00:00Z"
+  generateName: web-
+  labels: {app: web}
+  name: web-1
+  namespace: demo
+  ownerReferences: [{apiVersion: apps/v1, kind: ReplicaSet, name: web, uid: "1"}]
+  resourceVersion: "12"
+  uid: 0b1d
+spec:
+  containers:
+  - image: nginx
+    name: nginx
+    ports: [{containerPort: 8080, name: http, protocol: TCP}]
+    resources: {limits: {cpu: "1"}}
+    volumeMounts: [{mountPath: /x, name: v}]
+  dnsPolicy: ClusterFirst
+  enableServiceLinks: true
+  nodeName: a
+  restartPolicy: Always
+  schedulerName: default-scheduler
+  securityContext: {}
+  serviceAccount: web
+  serviceAccountName: web
+  terminationGracePeriodSeconds: 30
+  tolerations: [{effect: NoExecute, key: k, operator: Exists}]
+  volumes: [{name: v, emptyDir: {}}]
+status:
+  conditions: [{type: Ready, status: "False"}]
+  hostIP: 192.168.0.1
+  phase: Running
+  podIP: 10.0.0.1
+  podIPs: [{ip: 10.0.0.1}, {ip: "fd00::1"}]
+  qosClass: Burstable
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: demo}
+spec:
+  clusterIP: 10.96.0.1
+  clusterIPs: [10.96.0.1, "fd00:96::1"]
+  internalTrafficPolicy: Cluster
+  ipFamilies: [IPv4, IPv6]
+  ipFamilyPolicy: PreferDualStack
+  ports:
+  - {name: http-web, port: 80, protocol: TCP, targetPort: http}
+  - {name: dns, port: 53, protocol: UDP, targetPort: 53}
+  selector: {app: web}
+  sessionAffinity: None
+  type: ClusterIP
+status: {loadBalancer: {}}
+`;
+  const { objects, problems } = parseManifests('f.yaml', text);
+  t.same(problems, []);
+  t.match(
+    objects.map(({ object }) => object),
+    [
+      {
+        kind: 'Pod',
+        value: {
+          name: 'web-1',
+          node: 'a',
+          serviceAccount: 'web',
+          addresses: { length: 2 },
+          ports: [{ name: 'http', port: 8080 }],
+          ready: false,
+          finished: false,
+        },
+      },
+      {
+        kind: 'Service',
+        value: {
+          addresses: { length: 2 },
+          ports: [{ port: 80, target: 'http', appProtocol: 'http11' }],
+          selector: { app: 'web' },
+          distribution: 'any',
+        },
+      },
+    ],
+  );
+});
+
+t.test('fills in what Kubernetes fills in', async (t) => {
+  const { objects } = parseManifests('f.yaml', pod.replace('  namespace: demo\n', ''));
+  t.match(objects[0]?.object.value, {
+    namespace: 'default',
+    serviceAccount: 'default',
+    hostNetwork: false,
+    ready: true,
+    addresses: [],
+  });
+});
+
+t.test('a service without addresses, or without a selector', async (t) => {
+  const text = `
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec: {clusterIP: None, ports: [{port: 80}]}
+`;
+  t.match(parseManifests('f.yaml', text).objects[0]?.object.value, {
+    addresses: [],
+    selector: undefined,
+    ports: [{ port: 80, target: 80 }],
+  });
+});
+
+t.test('says where each mistake is', async (t) => {
+  t.same(complaints(`${pod}  nodename: b\n`), ['9 spec.nodename: unknown field']);
+  t.same(complaints(pod.replace('  nodeName: a', '  hostNetwork: false')), [
+    '7 spec.nodeName: missing',
+  ]);
+  t.match(complaints(pod.replace('nodeName: a', 'nodeName: A_b')), [/^8 spec.nodeName: not a Kub/]);
+  t.match(complaints(pod.replace('namespace: demo', 'namespace: a.b')), [/^6 metadata.namespace/]);
+  t.match(complaints(`${pod}status: {podIP: 10.0.0.300}\n`), [/^9 status.podIP: not an IP/]);
+  t.match(complaints(pod.replace('v1', 'v2')), [/^3 kind: Pod of v2 is not a known kind/]);
+  t.match(complaints('- a\n'), [/^1 : a manifest is a map/]);
+  t.match(complaints('a: b: c\n'), [/^1 : not YAML/]);
+  t.match(complaints('a: 1\na: 2\n'), [/^2 : not YAML/]);
+});
+
+t.test('one bad document does not hide the next one, good or bad', async (t) => {
+  const { objects, problems } = parseManifests('f.yaml', `kind: X\n---${pod}---\nkind: Y\n`);
+  t.equal(objects.length, 1);
+  t.equal(objects[0]?.place.line, 3);
+  t.same(
+    problems.map(({ line }) => line),
+    [1, 11],
+  );
+});
+
+t.test('empty files and documents hold nothing and are no mistake', async (t) => {
+  for (const text of ['', '\n', '# comment\n', '---\n---\n', 'null\n']) {
+    t.same(parseManifests('f.yaml', text), { objects: [], problems: [] });
+  }
+});
+
+const policy = (spec: string) => `
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: p, namespace: demo}
+${spec}
+`;
+
+t.test('a policy without a spec, or without rules, is one that allows nothing', async (t) => {
+  for (const spec of ['', 'spec: {}', 'spec: {action: ALLOW}', 'spec: {rules: []}']) {
+    const { objects, problems } = parseManifests('f.yaml', policy(spec));
+    t.same(problems, []);
+    t.match(objects[0]?.object.value, { action: 'allow', rules: [], selector: undefined });
+  }
+});
+
+t.test('a policy is refused rather than misread', async (t) => {
+  const source = (text: string) => `spec: {rules: [{from: [{source: {${text}}}]}]}`;
+  const cases: [string, RegExp][] = [
+    ['spec: {action: AUDIT}', /spec.action: only ALLOW and DENY/],
+    ['spec: {action: CUSTOM, provider: {name: x}}', /spec.action|spec.provider/],
+    ['spec: {targetRefs: []}', /spec.targetRefs: unknown field/],
+    ['spec: {rule: []}', /spec.rule: unknown field/],
+    ['spec: {rules: [{from: []}]}', /from: empty list/],
+    ['spec: {rules: [{from: [{}]}]}', /source: missing/],
+    [source(''), /source: a source needs/],
+    [source('principals: []'), /principals: empty list/],
+    [source('principal: [a]'), /principal: unknown field/],
+    [source('principals: [a], serviceAccounts: [b]'), /cannot stand beside/],
+    ['spec: {rules: [{to: [{operation: {ports: [80]}}]}]}', /ports\[0\]/],
+    ['spec: {rules: [{when: [{key: source.ip}]}]}', /needs values or notValues/],
+    ['spec: {selector: {app: web}}', /spec.selector/],
+  ];
+  for (const [spec, complaint] of cases) {
+    const found = complaints(policy(spec));
+    t.ok(
+      found.some((text) => complaint.test(text)),
+      `${spec}: ${found.join('; ')}`,
+    );
+    t.match(found[0], /^5 /, 'with its line');
+  }
+});
+
+t.test('dry run comes from the annotation', async (t) => {
+  const text = policy('').replace('{name: p', '{annotations: {istio.io/dry-run: "true"}, name: p');
+  t.match(parseManifests('f.yaml', text).objects[0]?.object.value, { dryRun: true });
+});
+
+t.test('holds its limits, and an alias bomb is a mistake like any other', async (t) => {
+  t.match(complaints(' '.repeat(fileBytesMax + 1)), [/larger than/]);
+  t.match(complaints('---\n'.repeat(documentsMax + 2)), [/over the limit/]);
+  const bomb = ['a0: &a0 [x,x,x,x,x,x,x,x,x,x]'];
+  for (let i = 1; i < 9; i += 1) {
+    bomb.push(`a${i}: &a${i} [${`*a${i - 1},`.repeat(9)}*a${i - 1}]`);
+  }
+  t.match(complaints(bomb.join('\n')), [/alias/i]);
+});
