@@ -11,7 +11,7 @@ import {
   type TableService,
   type TableWorkload,
 } from './translate.ts';
-import { parseTablePolicy, type TablePolicy } from './translate-policy.ts';
+import { parseTablePolicy, standInOf, type TablePolicy } from './translate-policy.ts';
 
 /** A change of the engine's tables. */
 export type Delta = MessageInitShape<typeof TablesDeltaSchema>;
@@ -39,7 +39,8 @@ type Step =
 /**
  * Keeps the engine's tables equal to what the control plane said, and remembers the workloads for
  * those who ask by uid or by place. A resource that breaks a rule is left out and named; its last
- * good version stays in force. Main thread only.
+ * good version stays in force, and a policy that has none is stood in for by one that denies.
+ * Main thread only.
  */
 export class Applier {
   readonly #sink: TableSink;
@@ -62,8 +63,8 @@ export class Applier {
     const { removed } = update;
     if (update.type === typeUrls.authorization) {
       const gone = removed.map((name): Step => ({ kind: 'policy gone', name }));
-      const steps = [...this.#policySteps(update.changed, rejected), ...gone];
-      this.#apply(steps, true, rejected);
+      this.#apply([...this.#policySteps(update.changed, rejected), ...gone], true, rejected);
+      this.#standIn([...update.broken, ...rejected.keys()], update.changed, rejected);
     } else {
       const gone = removed.map((name): Step => ({ kind: 'gone', name }));
       this.#apply([...this.#addressSteps(update.changed, rejected), ...gone], false, rejected);
@@ -199,6 +200,25 @@ export class Applier {
       }
     }
     this.#sink.apply({ policiesReceived });
+  }
+
+  #standIn(
+    lost: readonly string[],
+    changed: Extract<Update, { type: typeof typeUrls.authorization }>['changed'],
+    rejected: Map<string, string>,
+  ): void {
+    for (const name of lost.filter((candidate) => !this.#policies.has(candidate))) {
+      const policy = standInOf(name, changed.get(name));
+      if (policy === undefined) {
+        continue;
+      }
+      try {
+        this.#sink.apply({ policies: [policy] });
+        this.#policies.add(name);
+      } catch (error) {
+        rejected.set(name, `not stood in for either: ${MeshError.from(error).message}`);
+      }
+    }
   }
 
   #deltaOf(steps: readonly Step[]): Delta {

@@ -134,3 +134,29 @@ export function parseTablePolicy(wire: Authorization): Result<TablePolicy> {
     return { ok: false, error: MeshError.from(error) };
   }
 }
+
+/**
+ * What takes the place of a policy that is refused while no version of it is in force, so that the
+ * lost policy cannot let through what it was made to stop (fail-closed): for an ALLOW, one that
+ * allows nobody; else a DENY of everybody, in the same scope. Undefined where none is needed: a
+ * dry run decides nothing, and a workload that names an unknown policy is closed by itself.
+ *
+ * @param name the resource name, "namespace/name".
+ * @param wire undefined when it could not even be decoded.
+ */
+export function standInOf(name: string, wire: Authorization | undefined): TablePolicy | undefined {
+  if (wire?.dryRun === true || wire?.scope === AuthorizationScope.WORKLOAD_SELECTOR) {
+    return undefined;
+  }
+  const namespace = name.slice(0, Math.max(0, name.indexOf('/')));
+  const isGlobal = namespace === '' || wire?.scope === AuthorizationScope.GLOBAL;
+  const isAllow = wire?.action === AuthorizationAction.ALLOW;
+  return {
+    key: name,
+    namespace,
+    scope: isGlobal ? PolicyScope.SCOPE_GLOBAL : PolicyScope.SCOPE_NAMESPACE,
+    action: isAllow ? PolicyAction.ACTION_ALLOW : PolicyAction.ACTION_DENY,
+    // No rule never matches; a rule without clauses always does.
+    rules: isAllow ? [] : [{ clauses: [] }],
+  };
+}

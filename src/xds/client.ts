@@ -29,18 +29,18 @@ import {
   typeUrls,
 } from './wire.ts';
 
+interface Changes<Type extends TypeUrl, Body> {
+  readonly type: Type;
+  readonly changed: ReadonlyMap<string, Body>;
+  readonly removed: readonly string[];
+  /** Resources that came but cannot be read. They are rejected whatever the handler says. */
+  readonly broken: readonly string[];
+}
+
 /** What one response changed, of one type, decoded. Names are resource names. */
 export type Update =
-  | {
-      readonly type: typeof typeUrls.address;
-      readonly changed: ReadonlyMap<string, Address>;
-      readonly removed: readonly string[];
-    }
-  | {
-      readonly type: typeof typeUrls.authorization;
-      readonly changed: ReadonlyMap<string, Authorization>;
-      readonly removed: readonly string[];
-    };
+  | Changes<typeof typeUrls.address, Address>
+  | Changes<typeof typeUrls.authorization, Authorization>;
 
 /**
  * Takes one update and returns the resources it could not take, with a sentence each. They are
@@ -256,10 +256,12 @@ export class XdsClient {
     const { onUpdate } = this.#options;
     if (type === typeUrls.address) {
       const { changed, rejected } = decode(response.resources, type, parseAddress);
-      return new Map([...rejected, ...onUpdate({ type, changed, removed })]);
+      const broken = [...rejected.keys()];
+      return new Map([...onUpdate({ type, changed, removed, broken }), ...rejected]);
     }
     const { changed, rejected } = decode(response.resources, type, parseAuthorization);
-    return new Map([...rejected, ...onUpdate({ type, changed, removed })]);
+    const broken = [...rejected.keys()];
+    return new Map([...onUpdate({ type, changed, removed, broken }), ...rejected]);
   }
 
   // A rejected resource keeps the version that is in force, so that a reconnect brings it again.

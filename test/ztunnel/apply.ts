@@ -3,6 +3,7 @@
 // have their tests in C++.
 import { create, type MessageInitShape } from '@bufbuild/protobuf';
 import t from 'tap';
+import { PolicyAction } from '../../native/gen/tables_pb.js';
 import { MeshError } from '../../src/lib/error.ts';
 import type { Update } from '../../src/xds/client.ts';
 import {
@@ -37,14 +38,14 @@ function service(hostname: string) {
 }
 
 function addresses(changed: Parameters<typeof entriesOf>[0], removed: string[] = []): Update {
-  return { type: typeUrls.address, changed: entriesOf(changed), removed };
+  return { type: typeUrls.address, changed: entriesOf(changed), removed, broken: [] };
 }
 
 function entriesOf(changed: Record<string, ReturnType<typeof workload>>) {
   return new Map(Object.entries(changed));
 }
 
-function policies(names: readonly string[], removed: string[] = []): Update {
+function policies(names: readonly string[], removed: string[] = [], broken: string[] = []): Update {
   const changed = new Map(
     names.map((name) => [
       `demo/${name}`,
@@ -56,7 +57,7 @@ function policies(names: readonly string[], removed: string[] = []): Update {
       }),
     ]),
   );
-  return { type: typeUrls.authorization, changed, removed };
+  return { type: typeUrls.authorization, changed, removed, broken };
 }
 
 function fakeSink(refuse: (delta: Delta) => boolean = () => false) {
@@ -121,7 +122,7 @@ t.test('a bad resource is rejected by name; its last good version stays', async 
   t.equal(applier.workload('client')?.name, 'client');
   t.equal(applier.workload('other')?.name, 'other');
   t.match([...applier.update(policies(['good', 'bad']))], [['demo/bad', /port 0/]]);
-  t.match(sink.deltas.at(-1)?.policies, [{ key: 'demo/good' }]);
+  t.match(sink.deltas.at(-2)?.policies, [{ key: 'demo/good' }]);
 });
 
 t.test('what the engine refuses is found one by one, and the rest is applied', async (t) => {
@@ -136,11 +137,38 @@ t.test('what the engine refuses is found one by one, and the rest is applied', a
   t.ok(applier.workload('c'));
 });
 
+t.test('a lost policy is stood in for by one that lets nobody through', async (t) => {
+  const sink = fakeSink();
+  const applier = new Applier(sink, 'a');
+  applier.update(policies(['bad'], [], ['demo/broken']));
+  t.match(sink.deltas.slice(1), [
+    {
+      policies: [
+        { key: 'demo/broken', action: PolicyAction.ACTION_DENY, rules: [{ clauses: [] }] },
+      ],
+    },
+    { policies: [{ key: 'demo/bad', action: PolicyAction.ACTION_ALLOW, rules: [] }] },
+  ]);
+  applier.update(policies(['bad'], ['demo/broken']));
+  t.match(sink.deltas.at(-1), { removedPolicies: ['demo/broken'] }, 'until it goes');
+  t.equal(sink.deltas.length, 4, 'and once only');
+});
+
+t.test('a policy that was good before stays as it was when its next version is bad', async (t) => {
+  const sink = fakeSink();
+  const applier = new Applier(sink, 'a');
+  applier.update(policies(['p']));
+  applier.update(policies([], [], ['demo/p']));
+  t.match(sink.deltas, [{ policies: [{ key: 'demo/p' }] }, { policies: [] }]);
+});
+
 t.test('policies count as received although one was refused by the engine', async (t) => {
-  const sink = fakeSink(({ policies: list }) => (list?.length ?? 0) > 0);
+  const sink = fakeSink(
+    ({ policies: list }) => list?.some(({ dryRun }) => dryRun !== undefined) ?? false,
+  );
   const applier = new Applier(sink, 'a');
   t.match([...applier.update(policies(['p']))], [['demo/p', /the engine refuses/]]);
-  t.same(sink.deltas, [{ policiesReceived: true }]);
+  t.match(sink.deltas, [{ policiesReceived: true }, { policies: [{ key: 'demo/p', rules: [] }] }]);
 });
 
 t.test('a workload that moves to another network is taken out', async (t) => {

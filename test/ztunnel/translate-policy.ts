@@ -9,7 +9,7 @@ import {
   AuthorizationSchema,
   AuthorizationScope,
 } from '../../src/xds/wire.ts';
-import { parseTablePolicy } from '../../ztunnel/translate-policy.ts';
+import { parseTablePolicy, standInOf } from '../../ztunnel/translate-policy.ts';
 
 type Init = MessageInitShape<typeof AuthorizationSchema>;
 
@@ -123,3 +123,26 @@ for (const [what, wire, message] of refused) {
     t.match(parseTablePolicy(wire), { ok: false, error: { code: 'invalid', message } });
   });
 }
+
+t.test('a stand-in keeps scope and kind, and denies', async (t) => {
+  const deny = { action: PolicyAction.ACTION_DENY, rules: [{ clauses: [] }] };
+  t.same(standInOf('demo/p', policy()), {
+    key: 'demo/p',
+    namespace: 'demo',
+    scope: PolicyScope.SCOPE_NAMESPACE,
+    action: PolicyAction.ACTION_ALLOW,
+    rules: [],
+  });
+  t.match(standInOf('demo/p', policy({ action: AuthorizationAction.DENY })), deny);
+  t.match(standInOf('demo/p', policy({ action: 7 as AuthorizationAction })), deny);
+  t.match(standInOf('demo/p', undefined), { ...deny, scope: PolicyScope.SCOPE_NAMESPACE });
+  t.match(standInOf('p', undefined), { ...deny, scope: PolicyScope.SCOPE_GLOBAL });
+  const global = policy({ scope: AuthorizationScope.GLOBAL });
+  t.match(standInOf('root/p', global), { scope: PolicyScope.SCOPE_GLOBAL });
+});
+
+t.test('no stand-in where nothing would be let through', async (t) => {
+  t.equal(standInOf('demo/p', policy({ dryRun: true })), undefined);
+  const selector = policy({ scope: AuthorizationScope.WORKLOAD_SELECTOR });
+  t.equal(standInOf('demo/p', selector), undefined);
+});

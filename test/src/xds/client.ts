@@ -95,8 +95,9 @@ t.test('a rejected resource is named in a NACK and the others are kept', async (
   const nack = await server.next();
   t.equal(nack.responseNonce, nonce);
   t.equal(nack.errorDetail?.code, 3);
-  t.match(nack.errorDetail?.message, /broken: bytes are not .*; bad: port 0/);
+  t.match(nack.errorDetail?.message, /bad: port 0; broken: bytes are not /);
   t.same([...(updates[0]?.changed.keys() ?? [])], ['a', 'bad']);
+  t.same(updates[0]?.broken, ['broken']);
 });
 
 t.test('a resource of another type than its response is rejected', async (t) => {
