@@ -244,6 +244,9 @@ export class XdsClient {
       });
       return;
     }
+    const { resources, removedResources } = response;
+    const counts = { type, changed: resources.length, removed: removedResources.length };
+    this.#options.log.debug(counts, 'xds update');
     const rejected = this.#deliver(type, response);
     this.#remember(type, response, rejected);
     this.#answer(response, rejected);
