@@ -119,6 +119,7 @@ interface Frame {
   readonly versions: readonly string[];
 }
 
+const pcapMagic = 0xa1b2c3d4;
 const tcp = 6;
 const synAck = 0x12;
 const syn = 0x02;
@@ -157,13 +158,18 @@ function serverPorts(frames: readonly Frame[]): number[] {
 
 /**
  * Analyses a capture. `isPod` says which addresses are pods'; tokens are looked for in every byte
- * of every frame, whoever it is between.
+ * of every frame, whoever it is between. Throws MeshError `invalid` when `file` is no capture.
  */
 export async function analyse(
   file: string,
   isPod: (address: string) => boolean,
   tokens: readonly string[],
 ): Promise<Sighting> {
+  const bytes = readFileSync(file);
+  // tshark takes many kinds of files for captures, and finds nothing in them.
+  if (bytes.length < 4 || bytes.readUInt32LE(0) !== pcapMagic) {
+    throw new MeshError('invalid', `${file} is not a capture`);
+  }
   const wanted = fields.flatMap((field) => ['-e', field]);
   const decode = ['-d', `tcp.port==${ports.hbone},tls`, '-T', 'fields', '-E', 'occurrence=a'];
   const text = await mustRun('tshark', ['-n', '-r', file, ...decode, ...wanted], {
@@ -175,7 +181,6 @@ export async function analyse(
   const streams = between.filter(({ protocol }) => protocol === tcp);
   const others = between.filter(({ protocol }) => protocol !== tcp);
   const hellos = streams.filter((frame) => frame.serverHello);
-  const bytes = readFileSync(file);
   return {
     frames: frames.length,
     podFrames: between.length,
