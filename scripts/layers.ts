@@ -34,7 +34,7 @@ export const layers: Readonly<Record<string, Layer>> = {
   },
   'src/lab': {
     uses: ['src/lib/', 'src/mesh/', 'src/spiffe/', 'src/ca/', 'src/registry/', 'src/xds/'],
-    packages: ['node:', '@bufbuild/protobuf', 'commander', 'yaml', 'zod'],
+    packages: ['node:', ...wire, 'commander', 'yaml', 'zod'],
   },
   'src/bench': { uses: ['src/lib/', 'src/lab/'], packages: ['node:', 'commander'] },
   'src/cni': {
