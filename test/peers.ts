@@ -169,6 +169,20 @@ t.test('several tunnels run at once', async (test) => {
   });
 });
 
+t.test('a tunnel that is open goes on after a GOAWAY', async (test) => {
+  const { server, options } = await startPair(test, '--echo');
+  const client = new HboneClient([...options, '--authority', 'a:1']);
+  client.input.write('before');
+  test.equal(String((await once(client.output, 'data'))[0]), 'before');
+  await server.next();
+  const drained = server.drain();
+  test.equal((await server.next()).event, 'draining');
+  client.input.end('after');
+  const end = await client.end();
+  test.match(end.report, { sent: 11, received: 11, goaways: [0], error: null });
+  test.equal(await drained, 0);
+});
+
 t.test('the client connects from the address it is told', async (test) => {
   const { server, options } = await startPair(test, '--echo');
   await runClient([...options, '--authority', 'a:1', '--bind', '127.0.0.7']);
@@ -176,14 +190,15 @@ t.test('the client connects from the address it is told', async (test) => {
 });
 
 t.test('the server refuses a client that proves nothing it trusts', async (test) => {
-  const { ca, options } = await startPair(test, '--echo');
+  const { ca, options, server } = await startPair(test, '--echo');
   const other = await TestCa.create(dirname(ca.rootFile), 'other');
   const connect = options.slice(0, 2);
   const refused = async (name: string, ...more: string[]): Promise<void> => {
     const end = await runClient([...connect, '--authority', 'a:1', ...more]);
     test.equal(end.report.status, null, name);
     // The alert is lost when the reset that follows it is faster.
-    test.match(end.report.error, /^(SSLError|ConnectionResetError|BrokenPipeError)/, name);
+    const lost = /^(SSLError|ConnectionResetError|BrokenPipeError|connection closed)/;
+    test.match(end.report.error, lost, name);
     test.equal(end.code, 1, name);
   };
   await refused('no certificate', '--no-cert', '--ca', ca.rootFile);
@@ -194,6 +209,9 @@ t.test('the server refuses a client that proves nothing it trusts', async (test)
   await refused('not yet valid', ...identity(early, ca.rootFile));
   const forServers = await ca.issue(clientId, { onlyFor: 'server' });
   await refused('for servers only', ...identity(forServers, ca.rootFile));
+  // None of them came as far as a request.
+  await runClient([...options, '--authority', 'good:1']);
+  test.match(await server.next(), { authority: 'good:1' });
 });
 
 t.test('the client refuses a server of another authority', async (test) => {

@@ -3,12 +3,14 @@
 """Serves HBONE tunnels: mutual TLS 1.3, HTTP/2, one CONNECT per stream.
 
 Each tunnel is echoed, or forwarded by TCP to the authority it asks for. Lines of JSON on standard
-output tell what happens; `event` is listening, request, malformed or end.
+output tell what happens; `event` is listening, request, malformed, end or draining. SIGTERM drains:
+GOAWAY goes out, the tunnels that are open go on, and the process ends with the last connection.
 """
 
 import argparse
 import asyncio
 import json
+import signal
 
 import tunnel
 
@@ -139,7 +141,7 @@ async def serve_stream(stream, headers, arguments):
     log("end", authority=authority, **await carry(stream, application))
 
 
-async def serve_connection(reader, writer, arguments):
+async def serve_connection(reader, writer, arguments, connections):
     tls = writer.get_extra_info("ssl_object")
     uris = tunnel.peer_uris(tls)
     tasks = set()
@@ -165,9 +167,12 @@ async def serve_connection(reader, writer, arguments):
         tasks.add(task)
         task.add_done_callback(tasks.discard)
 
-    await tunnel.Connection(reader, writer, client=False, on_request=on_request).run()
+    connection = tunnel.Connection(reader, writer, client=False, on_request=on_request)
+    connections.add(connection)
+    await connection.run()
     if tasks:
         await asyncio.wait(tasks)
+    connections.remove(connection)
 
 
 async def serve(arguments):
@@ -175,12 +180,24 @@ async def serve(arguments):
         server=True, ca=arguments.ca, cert=arguments.cert, key=arguments.key, alpn="h2"
     )
     host, port = tunnel.split_address(arguments.listen)
-    server = await asyncio.start_server(
-        lambda reader, writer: serve_connection(reader, writer, arguments), host, port, ssl=context
-    )
+    connections = set()
+    serving = set()
+
+    async def accept(reader, writer):
+        serving.add(asyncio.current_task())
+        await serve_connection(reader, writer, arguments, connections)
+
+    server = await asyncio.start_server(accept, host, port, ssl=context)
+    draining = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, draining.set)
     log("listening", port=server.sockets[0].getsockname()[1])
-    async with server:
-        await server.serve_forever()
+    await draining.wait()
+    server.close()
+    for connection in connections:
+        connection.go_away()
+    log("draining")
+    if serving:
+        await asyncio.wait(serving)
 
 
 def main():

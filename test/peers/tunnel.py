@@ -225,6 +225,14 @@ class Connection:
             stream.fail(self.error)
         self.writer.close()
 
+    def go_away(self):
+        """Announces that new streams are no longer taken, as bytes: h2 would end those that run."""
+        last_stream = max(self.streams, default=0)
+        payload = last_stream.to_bytes(4, "big") + bytes(4)
+        self.flush()
+        header = len(payload).to_bytes(3, "big") + bytes([GOAWAY_TYPE]) + bytes(5)
+        self.writer.write(header + payload)
+
     def handle_goaways(self):
         for last_stream, code in self.filter.goaways:
             if code != 0:

@@ -29,7 +29,7 @@ export interface ClientReport {
 
 /** What the server says of one request, or of the end of one. */
 export interface ServerEvent {
-  readonly event: 'listening' | 'request' | 'malformed' | 'end';
+  readonly event: 'listening' | 'request' | 'malformed' | 'end' | 'draining';
   readonly port?: number;
   readonly method?: string;
   readonly authority?: string;
@@ -149,7 +149,19 @@ export class HboneServer {
     return event;
   }
 
+  /** Sends GOAWAY on each connection; resolves with the exit code once the last one has ended. */
+  async drain(): Promise<number | null> {
+    const closed = once(this.#child, 'close');
+    this.#child.kill('SIGTERM');
+    const [code] = (await closed) as [number | null];
+    return code;
+  }
+
+  /** Ends it at once; nothing when it has ended. */
   async stop(): Promise<void> {
+    if (this.#child.exitCode !== null || this.#child.signalCode !== null) {
+      return;
+    }
     const closed = once(this.#child, 'close');
     this.#child.kill('SIGKILL');
     await closed;
