@@ -12,6 +12,8 @@ import json
 import os
 import sys
 
+import h2.exceptions
+
 import tunnel
 
 CHUNK_BYTES = 256 << 10
@@ -81,7 +83,9 @@ async def run_tunnel(connection, arguments, report):
         asyncio.create_task(send_input(stream, arguments, report)),
         asyncio.create_task(receive_output(stream, report)),
     ]
-    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+    done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+    for task in pending:
+        task.cancel()
     for task in done:
         task.result()
 
@@ -133,7 +137,7 @@ def main():
         loop.run_until_complete(asyncio.wait_for(run(arguments, report), arguments.timeout))
     except TimeoutError:
         report["error"] = "timeout"
-    except tunnel.TunnelError as error:
+    except (tunnel.TunnelError, h2.exceptions.H2Error) as error:
         report["error"] = str(error)
     except OSError as error:
         report["error"] = f"{type(error).__name__}: {error}"
