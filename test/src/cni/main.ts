@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+// The real agent process with real rules in a real namespace; only the proxy is a stand-in.
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdirSync, mkdtempSync, readFileSync, rmdirSync, rmSync, statSync } from 'node:fs';
+import { request } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import t, { type Test } from 'tap';
+import { main } from '../../../src/cni/main.ts';
+import { cgroup2RootOf } from '../../../src/lib/machine.ts';
+import { mustRun, runProgram } from '../../../src/lib/program.ts';
+import { FakeProxy } from '../../support/fake-proxy.ts';
+
+const skip = process.getuid?.() === 0 ? false : 'needs root';
+const launcher = new URL('../../../src/cli/main.ts', import.meta.url).pathname;
+const netns = `weft-cni-${process.pid}`;
+const netnsPath = `/run/netns/${netns}`;
+const cgroup = join(
+  cgroup2RootOf(readFileSync('/proc/self/mounts', 'utf8')) ?? '',
+  `weft-cni-${process.pid}`,
+);
+const body = { name: 'one', namespace: 'demo', serviceAccount: 'web', netns: netnsPath };
+
+interface Process {
+  readonly child: ChildProcess;
+  readonly log: Record<string, unknown>[];
+  /** Resolves when a line with this message was logged, or the process ended. */
+  logged(message: string): Promise<void>;
+  stop(): Promise<number | null>;
+}
+
+function start(folder: string): Process {
+  const flags = ['--node', 'n', '--zds', `${folder}/zds.sock`, '--api', `${folder}/cni.sock`];
+  const args = [launcher, 'cni', ...flags, '--proxy-cgroup', cgroup];
+  const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });
+  const ended = once(child, 'exit');
+  const log: Record<string, unknown>[] = [];
+  const lines = createInterface({ input: child.stdout });
+  lines.on('line', (line) => log.push(JSON.parse(line)));
+  return {
+    child,
+    log,
+    logged: async (message) => {
+      while (child.exitCode === null && !log.some((record) => record['msg'] === message)) {
+        await Promise.race([once(lines, 'line'), ended]);
+      }
+    },
+    stop: async () => {
+      child.kill('SIGTERM');
+      await ended;
+      return child.exitCode;
+    },
+  };
+}
+
+function call(folder: string, method: string, path: string, content?: unknown): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const options = { socketPath: `${folder}/cni.sock`, method, path };
+    const asked = request(options, (response) => {
+      response.resume();
+      response.on('end', () => resolve(response.statusCode ?? 0));
+    });
+    asked.on('error', reject);
+    asked.end(content === undefined ? '' : JSON.stringify(content));
+  });
+}
+
+async function rules(): Promise<string> {
+  return await mustRun('nsenter', [`--net=${netnsPath}`, 'nft', 'list', 'ruleset']);
+}
+
+function prepare(t: Test): string {
+  const folder = mkdtempSync(join(tmpdir(), 'weft-cni-'));
+  t.teardown(() => rmSync(folder, { recursive: true }));
+  return folder;
+}
+
+t.test('bad flags are refused with exit code 2', async (t) => {
+  t.equal(await main(['--node', 'n']), 2);
+  const long = 'x'.repeat(200);
+  t.equal(await main(['--node', 'n', '--zds', `/tmp/${long}`, '--api', '/tmp/api']), 2);
+});
+
+t.test('the agent from enrolment to restart', { skip }, async (t) => {
+  mkdirSync(cgroup);
+  await mustRun('ip', ['netns', 'add', netns]);
+  await mustRun('ip', ['-n', netns, 'link', 'set', 'lo', 'up']);
+  t.teardown(async () => {
+    await runProgram('ip', ['netns', 'del', netns]);
+    rmdirSync(cgroup);
+  });
+  const folder = prepare(t);
+  let agent = start(folder);
+  t.teardown(() => agent.child.kill('SIGKILL'));
+  await agent.logged('ready');
+
+  await t.test('without a proxy nothing is enrolled and nothing captured', async (t) => {
+    t.equal(await call(folder, 'GET', '/ready'), 503);
+    t.equal(await call(folder, 'PUT', '/pods/u-1', body), 503);
+    t.equal(await rules(), '');
+  });
+
+  const refusing = { answer: (heard: string) => (heard.startsWith('add') ? 'not here' : '') };
+  await t.test('a pod that the proxy refuses is not captured', async (t) => {
+    const proxy = new FakeProxy(`${folder}/zds.sock`, { version: 1, ...refusing });
+    await agent.logged('snapshot acknowledged');
+    t.equal(await call(folder, 'PUT', '/pods/u-1', body), 403);
+    t.equal(await rules(), '');
+    t.same(proxy.heard.slice(-1), ['del u-1'], 'and the proxy is told to forget it');
+    proxy.close();
+  });
+
+  await t.test('a pod is captured, exempting the cgroup, and handed over', async (t) => {
+    const proxy = new FakeProxy(`${folder}/zds.sock`, { version: 1 });
+    await proxy.until(({ heard }) => heard.includes('snapshot'));
+    t.equal(await call(folder, 'PUT', '/pods/u-1', body), 200);
+    t.match(await rules(), new RegExp(`socket cgroupv2 level 1 ".*weft-cni-${process.pid}"`));
+    t.same(proxy.heard, ['snapshot', `add u-1 demo/one web ${statSync(netnsPath).ino}`]);
+    t.equal(await call(folder, 'PUT', '/pods/u-1', body), 200);
+    t.equal(proxy.heard.length, 2);
+    proxy.close();
+  });
+
+  await t.test('a second agent on the same sockets is refused and changes nothing', async (t) => {
+    const second = start(folder);
+    await once(second.child, 'exit');
+    t.equal(second.child.exitCode, 1);
+    t.match(await rules(), 'table inet weft');
+    t.equal(await call(folder, 'GET', '/pods'), 200);
+  });
+
+  await t.test('pods stay captured over a restart and are in the next snapshot', async (t) => {
+    t.equal(await agent.stop(), 0);
+    t.match(await rules(), 'table inet weft');
+    agent = start(folder);
+    await agent.logged('ready');
+    const proxy = new FakeProxy(`${folder}/zds.sock`, { version: 1 });
+    await proxy.until(({ heard }) => heard.includes('snapshot'));
+    t.match(proxy.heard, [/^add u-1 /, 'snapshot']);
+    t.equal(await call(folder, 'DELETE', '/pods/u-1'), 200);
+    t.equal(await rules(), '');
+    t.equal(await call(folder, 'DELETE', '/pods/u-1'), 200);
+    proxy.close();
+  });
+
+  await t.test('a pod whose namespace was deleted can be deleted', async (t) => {
+    const proxy = new FakeProxy(`${folder}/zds.sock`, { version: 1 });
+    await proxy.until(({ heard }) => heard.includes('snapshot'));
+    t.equal(await call(folder, 'PUT', '/pods/u-1', body), 200);
+    await mustRun('ip', ['netns', 'del', netns]);
+    t.equal(await call(folder, 'DELETE', '/pods/u-1'), 200);
+    t.same(proxy.heard.slice(-1), ['del u-1']);
+    proxy.close();
+  });
+  t.equal(await agent.stop(), 0);
+});

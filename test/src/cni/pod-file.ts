@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+import { statSync } from 'node:fs';
+import { join } from 'node:path';
+import t from 'tap';
+import { loadPods, savePods } from '../../../src/cni/pod-file.ts';
+
+const pod = { uid: 'u', name: 'n', namespace: 's', serviceAccount: 'a', netns: '/run/netns/x' };
+
+t.test('the list comes back as it was saved, readable by its owner only', async (t) => {
+  const path = join(t.testdir(), 'pods.json');
+  t.same(loadPods(path), []);
+  savePods(path, [pod]);
+  t.same(loadPods(path), [pod]);
+  t.equal(statSync(path).mode & 0o777, 0o600);
+});
+
+t.test('a damaged list is an error, not an empty one', async (t) => {
+  for (const text of ['', '[{', '[{"uid":"u"}]']) {
+    const path = join(t.testdir({ 'pods.json': text }), 'pods.json');
+    t.throws(() => loadPods(path), { code: 'invalid' });
+  }
+});

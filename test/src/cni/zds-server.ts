@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+// Real SEQPACKET sockets; the proxies are stand-ins.
+import { mkdtempSync, openSync, rmSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import t, { type Test } from 'tap';
+import { closeFd, listenPackets } from '../../../native/index.ts';
+import { type ZdsPod, ZdsServer } from '../../../src/cni/zds-server.ts';
+import { createLog } from '../../../src/lib/log.ts';
+import { FakeProxy, type FakeProxyOptions } from '../../support/fake-proxy.ts';
+
+const file = '/proc/self/ns/net';
+const inode = statSync(file).ino;
+const log = createLog('test', 'silent');
+
+function pod(uid: string): ZdsPod {
+  const netns = openSync(file, 'r');
+  return { uid, name: `name-${uid}`, namespace: 'demo', serviceAccount: 'web', netns };
+}
+
+const addOf = (uid: string): string => `add ${uid} demo/name-${uid} web ${inode}`;
+
+interface Fixture {
+  readonly server: ZdsServer;
+  readonly pods: ZdsPod[];
+  connect(options?: FakeProxyOptions): FakeProxy;
+  /** Connects a proxy and waits until its snapshot is over. */
+  connected(options?: FakeProxyOptions): Promise<FakeProxy>;
+}
+
+function serve(t: Test): Fixture {
+  const pods: ZdsPod[] = [];
+  const server = new ZdsServer({ pods: async () => pods, closeFd, log });
+  // A socket's path has at most 107 bytes.
+  const folder = mkdtempSync(join(tmpdir(), 'weft-zds-'));
+  const path = join(folder, 'zds.sock');
+  const listener = listenPackets(path, (packets) => server.accept(packets));
+  const connect = (options: FakeProxyOptions = {}): FakeProxy => {
+    const proxy = new FakeProxy(path, { version: 1, ...options });
+    t.teardown(() => proxy.close());
+    return proxy;
+  };
+  t.teardown(() => {
+    listener.close();
+    server.close();
+    rmSync(folder, { recursive: true });
+  });
+  const connected = async (options?: FakeProxyOptions): Promise<FakeProxy> => {
+    const proxy = connect(options);
+    await proxy.until(({ heard }) => heard.includes('snapshot'));
+    return proxy;
+  };
+  return { server, pods, connect, connected };
+}
+
+t.test('a new proxy gets all pods with their namespaces, then the end mark', async (t) => {
+  const { pods, connected } = serve(t);
+  pods.push(pod('one'), pod('two'));
+  const proxy = await connected();
+  t.same(proxy.heard, [addOf('one'), addOf('two'), 'snapshot']);
+});
+
+t.test('an add goes to the newest proxy, a deletion to all', async (t) => {
+  const { server, connected } = serve(t);
+  const older = await connected();
+  const newer = await connected();
+  await server.add(pod('one'));
+  await server.remove('one');
+  t.same(older.heard, ['snapshot', 'del one']);
+  t.same(newer.heard, ['snapshot', addOf('one'), 'del one']);
+});
+
+t.test('when the newest proxy ends the older one gets the adds again', async (t) => {
+  const { server, connected } = serve(t);
+  const older = await connected();
+  const newer = await connected();
+  newer.close();
+  // It may be sent before the end is noticed, and then fails with it.
+  await server.add(pod('one')).catch(() => undefined);
+  await server.add(pod('two'));
+  t.ok(older.heard.includes(addOf('two')));
+});
+
+t.test('requests are serial: the next goes out only after the ack', async (t) => {
+  const { server, connected } = serve(t);
+  const proxy = await connected({ answer: (heard) => (heard === addOf('one') ? undefined : '') });
+  const first = server.add(pod('one'));
+  const second = server.add(pod('two'));
+  await proxy.until(({ heard }) => heard.includes(addOf('one')));
+  // A round trip through another connection, so that a second request would have arrived.
+  const other = await connected();
+  t.notOk(proxy.heard.includes(addOf('two')));
+  other.close();
+  proxy.sendAck('');
+  await first;
+  await second;
+  t.ok(proxy.heard.includes(addOf('two')));
+});
+
+t.test('a refusal carries the words of the proxy', async (t) => {
+  const { server, connected } = serve(t);
+  await connected({ answer: (heard) => (heard.startsWith('add') ? 'not placed here' : '') });
+  await t.rejects(server.add(pod('one')), { code: 'denied', message: 'not placed here' });
+});
+
+t.test('without a proxy an add fails and a deletion is nothing', async (t) => {
+  const { server } = serve(t);
+  t.equal(server.ready, false);
+  await t.rejects(server.add(pod('one')), { code: 'unavailable' });
+  await server.remove('one');
+});
+
+t.test('the server is ready when a snapshot was acknowledged', async (t) => {
+  const { server, connect } = serve(t);
+  const proxy = connect({ answer: (heard) => (heard === 'snapshot' ? undefined : '') });
+  await proxy.until(({ heard }) => heard.includes('snapshot'));
+  t.equal(server.ready, false);
+  proxy.sendAck('');
+  await server.add(pod('one'));
+  t.equal(server.ready, true);
+});
+
+t.test('a proxy that ends with a request under way fails the request', async (t) => {
+  const { server, connected } = serve(t);
+  const proxy = await connected({ answer: (heard) => (heard === 'snapshot' ? '' : undefined) });
+  const add = server.add(pod('one'));
+  await proxy.until(({ heard }) => heard.includes(addOf('one')));
+  proxy.close();
+  await t.rejects(add, { code: 'unavailable' });
+});
+
+t.test('a proxy that breaks the protocol is cut off', async (t) => {
+  const { connect, connected } = serve(t);
+  const stranger = connect({ version: 0 });
+  await stranger.until((proxy) => proxy.closed);
+  t.pass('unknown version');
+  const hasty = await connected();
+  hasty.sendAck('');
+  hasty.sendAck('');
+  await hasty.until((proxy) => proxy.closed);
+  t.pass('an ack that nothing asked for');
+  const garbled = await connected();
+  garbled.sendRaw(new Uint8Array([0xff, 0xff, 0xff]));
+  await garbled.until((proxy) => proxy.closed);
+  t.pass('bytes that are no message');
+});
+
+t.test('of three proxies the oldest has to go', async (t) => {
+  const { connected } = serve(t);
+  const [first, second, third] = [await connected(), await connected(), await connected()];
+  await first.until((proxy) => proxy.closed);
+  t.notOk(second.closed);
+  t.notOk(third.closed);
+});
+
+t.test('a pod whose names do not fit a packet is refused', async (t) => {
+  const { server, connected } = serve(t);
+  await connected();
+  await t.rejects(server.add({ ...pod('one'), name: 'x'.repeat(1024) }), { code: 'limit' });
+});
