@@ -71,6 +71,18 @@ t.test('a whole file falls back to its last good version', async (t) => {
   t.same(pods, ['old']);
 });
 
+t.test('a mistake in one document takes the whole file back', async (t) => {
+  const { pods } = merge({
+    'a.yaml': { now: join(ns, node()) },
+    'b.yaml': {
+      now: join(pod('new', '10.0.0.2'), pod('bad', 'no address')),
+      good: pod('old', '10.0.0.1'),
+    },
+    'c.yaml': { now: join(pod('first', '10.0.0.3'), pod('bad', 'no address')) },
+  });
+  t.same(pods, ['old']);
+});
+
 t.test('a file that leans on what another takes back falls back too', async (t) => {
   const { pods, errors } = merge({
     'a.yaml': { now: join(ns, node()) },
