@@ -10,6 +10,7 @@ GOAWAY goes out, the tunnels that are open go on, and the process ends with the 
 import argparse
 import asyncio
 import json
+import os
 import signal
 
 import tunnel
@@ -17,6 +18,12 @@ import tunnel
 PROTOCOL_ERROR = 0x1
 CANCEL = 0x8
 CONNECT_ERROR = 0xA
+
+
+def exit_at_end_of_input():
+    """For a test that may be killed: its end of the pipe then closes, and nothing is left behind."""
+    if not os.read(0, 4096):
+        os._exit(0)
 
 
 def log(event, **fields):
@@ -189,7 +196,10 @@ async def serve(arguments):
 
     server = await asyncio.start_server(accept, host, port, ssl=context)
     draining = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, draining.set)
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, draining.set)
+    if arguments.until_eof:
+        loop.add_reader(0, exit_at_end_of_input)
     log("listening", port=server.sockets[0].getsockname()[1])
     await draining.wait()
     server.close()
@@ -206,6 +216,7 @@ def main():
     parser.add_argument("--cert", required=True, metavar="FILE", help="chain, leaf first")
     parser.add_argument("--key", required=True, metavar="FILE")
     parser.add_argument("--ca", required=True, metavar="FILE", help="roots to check clients by")
+    parser.add_argument("--until-eof", action="store_true", help="end when standard input ends")
     mode = parser.add_mutually_exclusive_group(required=True)
     mode.add_argument("--echo", action="store_true", help="send back what comes")
     mode.add_argument("--forward", action="store_true", help="connect to the authority")

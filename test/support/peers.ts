@@ -124,7 +124,8 @@ export class HboneServer {
     options: readonly string[],
     before: readonly string[] = [],
   ): Promise<HboneServer> {
-    const command = [...before, python, join(folder, 'hbone_server.py'), ...options];
+    const program = [python, join(folder, 'hbone_server.py'), '--until-eof'];
+    const command = [...before, ...program, ...options];
     const child: Child = spawn(command[0] ?? python, command.slice(1), {
       stdio: ['pipe', 'pipe', 'pipe'],
     });
