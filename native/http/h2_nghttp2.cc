@@ -201,8 +201,9 @@ void NgHttp2::setOptions(nghttp2_option* options, const H2Limits& limits) {
   nghttp2_option_set_max_settings(options, kSettingsEntriesMax);
   nghttp2_option_set_max_continuations(options, kContinuationsMax);
   nghttp2_option_set_max_deflate_dynamic_table_size(options, kHpackTableBytesMax);
-  // The library's own rates stand behind our budget: alone they would cut a busy, honest peer,
-  // whose applications may well reset 33 connections a second.
+  // The library's own rates, by its own clock, stand behind our budget: alone they would cut a
+  // busy, honest peer, whose applications may well reset 33 connections a second. They are all
+  // there is against frames of unknown types, which no callback sees.
   const uint64_t behind = uint64_t{4} * limits.controlFramesPerTickMax;
   nghttp2_option_set_stream_reset_rate_limit(options, behind, behind);
   nghttp2_option_set_glitch_rate_limit(options, behind, behind);
