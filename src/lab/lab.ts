@@ -200,6 +200,9 @@ export class Lab {
   keep(): void {
     this.#kept = true;
     this.#save();
+    for (const each of this.#processes.values()) {
+      each.release();
+    }
   }
 
   /** Ends everything: proxies drain, the rest is killed, nothing stays behind. Never throws half. */

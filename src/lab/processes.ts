@@ -36,6 +36,8 @@ export interface LabProcess extends ProcessMark {
   readonly logFile: string;
   /** Resolves with the exit code, or the signal's name, when it ends. */
   readonly ended: Promise<string>;
+  /** From now on this program may end before the process does. */
+  release(): void;
 }
 
 // The shell only joins the cgroup before it becomes the program: a socket belongs to the cgroup
@@ -60,7 +62,6 @@ export function startProcess(spec: ProcessSpec): Promise<LabProcess> {
     stdio: ['ignore', log, log],
   });
   closeSync(log);
-  child.unref();
   return new Promise((resolve, reject) => {
     child.once('error', (error) => reject(MeshError.from(error)));
     child.once('spawn', () => {
@@ -69,7 +70,8 @@ export function startProcess(spec: ProcessSpec): Promise<LabProcess> {
         child.once('exit', (code, signal) => done(signal ?? `exit code ${code}`));
       });
       try {
-        resolve({ ...markProcess(pid), name: spec.name, logFile: spec.logFile, ended });
+        const { name, logFile } = spec;
+        resolve({ ...markProcess(pid), name, logFile, ended, release: () => child.unref() });
       } catch (error) {
         reject(MeshError.from(error));
       }
