@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+// Over real TLS, with certificates of a test authority.
+import 'reflect-metadata';
+import { X509Certificate } from 'node:crypto';
+import { once } from 'node:events';
+import { type ConnectionOptions, connect, type TLSSocket } from 'node:tls';
+import t, { type Test } from 'tap';
+import { TlsPort } from '../../../src/control/tls-port.ts';
+import { createLog } from '../../../src/lib/log.ts';
+import { makeRequest } from '../../support/certificate-requests.ts';
+import { IssuingCa } from '../../support/issuing-ca.ts';
+
+async function materialOf(ca: IssuingCa) {
+  const { chainPem, keyPem } = await ca.serverCertificate();
+  return { keyPem, chainPem: [chainPem], rootPem: ca.rootPem };
+}
+
+async function open(t: Test) {
+  const ca = await IssuingCa.create();
+  const accepted: TLSSocket[] = [];
+  const first = Promise.withResolvers<TLSSocket>();
+  const reasons: string[] = [];
+  const log = createLog('test', 'info', {
+    write: (line) => void reasons.push(String(JSON.parse(line).reason)),
+  });
+  const port = new TlsPort(await materialOf(ca), log, (socket) => {
+    accepted.push(socket);
+    first.resolve(socket);
+  });
+  t.teardown(() => {
+    port.stopListening();
+    port.destroy();
+  });
+  const number = await port.listen([
+    { host: '127.0.0.1', port: 0 },
+    { host: '::1', port: 0 },
+  ]);
+  const dial = async (options: ConnectionOptions = {}) => {
+    const socket = connect({
+      port: number,
+      host: '127.0.0.1',
+      servername: 'localhost',
+      ca: ca.rootPem,
+      ALPNProtocols: ['h2'],
+      ...options,
+    });
+    t.teardown(() => socket.destroy());
+    socket.on('error', () => {});
+    await once(socket, 'secureConnect');
+    return socket;
+  };
+  return { accepted, ca, dial, first: first.promise, port, reasons };
+}
+
+/** A key and certificate of a client. */
+async function clientOf(ca: IssuingCa, notAfterMs = 60_000) {
+  const { csrPem, keyPem } = await makeRequest('spiffe://td/node/a');
+  const leaf = await ca.issueFor(csrPem, { notAfterMs });
+  return { key: keyPem, cert: leaf.toString('pem') };
+}
+
+t.test('hands on a client without a certificate, as one that is not known', async (t) => {
+  const { dial, first } = await open(t);
+  const socket = await dial();
+  t.match(socket, { alpnProtocol: 'h2', authorized: true });
+  t.equal(socket.getProtocol(), 'TLSv1.3');
+  const accepted = await first;
+  t.equal(accepted.authorized, false);
+  t.equal(accepted.getPeerX509Certificate(), undefined);
+});
+
+t.test('shows its chain with the root, so that a node can learn it', async (t) => {
+  const { ca, dial } = await open(t);
+  const socket = await dial();
+  const root = socket.getPeerCertificate(true).issuerCertificate;
+  t.same(root.raw, new X509Certificate(ca.rootPem).raw);
+});
+
+t.test('hands on a client with a good certificate as that', async (t) => {
+  const { ca, dial, first } = await open(t);
+  await dial(await clientOf(ca));
+  t.equal((await first).authorized, true);
+});
+
+t.test('ends a client with a certificate that is strange or over', async (t) => {
+  const { accepted, ca, dial, reasons } = await open(t);
+  const stranger = await clientOf(await IssuingCa.create());
+  const late = await clientOf(ca, -1000);
+  for (const identity of [stranger, late]) {
+    const socket = await dial(identity);
+    await once(socket, 'close');
+  }
+  t.equal(accepted.length, 0);
+  t.match(reasons, [/./, 'CERT_HAS_EXPIRED']);
+});
+
+t.test("cuts a connection when its client's certificate ends", async (t) => {
+  const { ca, dial } = await open(t);
+  const identity = await clientOf(ca, 2000);
+  const socket = await dial(identity);
+  const end = new X509Certificate(identity.cert).validToDate.getTime();
+  await once(socket.resume(), 'close');
+  t.ok(Date.now() >= end);
+});
+
+t.test('listens on every address with one port number', async (t) => {
+  const { dial } = await open(t);
+  t.ok((await dial()).remotePort === (await dial({ host: '::1' })).remotePort);
+});
+
+t.test('shows a new certificate once it is renewed', async (t) => {
+  const { ca, dial, port } = await open(t);
+  const serial = async () => (await dial()).getPeerX509Certificate()?.serialNumber;
+  const before = await serial();
+  t.equal(await serial(), before);
+  port.renew(await materialOf(ca));
+  t.not(await serial(), before);
+});
+
+t.test('says when an address is taken', async (t) => {
+  const { ca, dial } = await open(t);
+  const taken = (await dial()).remotePort ?? 0;
+  const second = new TlsPort(await materialOf(ca), createLog('test', 'silent'), () => {});
+  await t.rejects(second.listen([{ host: '127.0.0.1', port: taken }]), { code: 'conflict' });
+});
