@@ -7,6 +7,7 @@
 import { createCipheriv, createHash, type Hash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { connect, createServer, type Socket } from 'node:net';
+import { MeshError } from '../lib/error.ts';
 
 const pieceBytes: number = 1 << 20;
 
@@ -111,13 +112,21 @@ async function send(host: string, port: number, size: number): Promise<BulkResul
   return { sent: size, ...reader.result(own.digest('hex')), halfClose };
 }
 
-if (import.meta.main) {
-  const [verb, ...args] = process.argv.slice(2);
+async function main(args: readonly string[]): Promise<void> {
+  const [verb, first = '', port, size] = args;
   if (verb === 'serve') {
-    serve(Number(args[0]));
-  } else {
-    const [host = '', port, size] = args;
-    const result = await send(host, Number(port), Number(size));
-    process.stdout.write(`${JSON.stringify(result)}\n`);
+    serve(Number(first));
+    return;
+  }
+  const result = await send(first, Number(port), Number(size));
+  process.stdout.write(`${JSON.stringify(result)}\n`);
+}
+
+if (import.meta.main) {
+  try {
+    await main(process.argv.slice(2));
+  } catch (error) {
+    process.stderr.write(`${MeshError.from(error).message}\n`);
+    process.exit(1);
   }
 }

@@ -11,6 +11,7 @@ import { checkServerIdentity, connect as connectTls, createSecureContext } from 
 import { ChannelCredentials } from '@grpc/grpc-js';
 import { z } from 'zod';
 import { CaClient, type IssuedCertificate } from '../ca/client.ts';
+import { MeshError } from '../lib/error.ts';
 import { ports } from '../lib/ports.ts';
 
 /** What the program prints. */
@@ -104,5 +105,10 @@ async function main(args: readonly string[]): Promise<ClaimResult> {
 }
 
 if (import.meta.main) {
-  process.stdout.write(`${JSON.stringify(await main(process.argv.slice(2)))}\n`);
+  try {
+    process.stdout.write(`${JSON.stringify(await main(process.argv.slice(2)))}\n`);
+  } catch (error) {
+    process.stderr.write(`${MeshError.from(error).message}\n`);
+    process.exit(1);
+  }
 }

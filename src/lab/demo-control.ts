@@ -146,7 +146,7 @@ async function msUntil(lab: Lab, pod: string, wanted: boolean): Promise<number> 
   for (;;) {
     const seen = await passes(lab, pod);
     const ms = performance.now() - start;
-    if (seen === wanted || ms > 5 * effectMsMax) {
+    if (seen === wanted || ms > 2 * effectMsMax) {
       return ms;
     }
   }
@@ -163,8 +163,10 @@ export async function policyRow(lab: Lab): Promise<Row> {
   const from = endOfLog(serverLog(lab));
   let worst = 0;
   let wrong = 0;
-  for (let flip = 0; flip < flipsCount; flip += 1) {
-    const admitted = flip % 2 === 1;
+  let flips = 0;
+  // One that comes too late settles the row.
+  for (; flips < flipsCount && worst < effectMsMax; flips += 1) {
+    const admitted = flips % 2 === 1;
     const accounts = admitted ? [demo.client, demo.intruder] : [demo.client];
     await lab.writeMesh(policyFile, policyOf(accounts));
     worst = Math.max(worst, await msUntil(lab, demo.intruder, admitted));
@@ -178,7 +180,7 @@ export async function policyRow(lab: Lab): Promise<Row> {
   return {
     name: 'a denied identity is refused, an allowed one passes',
     expected: `${flipsCount} flips, each under ${effectMsMax} ms; client refused 0 times; intruder refused at least ${flipsCount / 2} times by policy; same processes`,
-    seen: `${flipsCount} flips, worst ${Math.ceil(worst)} ms; ${times}; ${logged}; ${same}`,
+    seen: `${flips} flips, worst ${Math.ceil(worst)} ms; ${times}; ${logged}; ${same}`,
     how: 'policy file rewritten, curl in both pods, access log on node B, process ids and start times',
     ok:
       worst < effectMsMax && wrong === 0 && refusals >= flipsCount / 2 && same === 'same processes',
@@ -261,7 +263,7 @@ export async function bulkRow(lab: Lab): Promise<Row> {
   const to = [demo.vip4, String(demo.bulkPort), String(bulkBytes)];
   const started = performance.now();
   const result = await lab.inPod(demo.client, [process.execPath, program, 'send', ...to], {
-    timeoutMs: 120_000,
+    timeoutMs: 60_000,
   });
   if (result.code !== 0) {
     throw new MeshError('internal', result.stderr.trim().slice(-300));

@@ -61,7 +61,7 @@ export function waitForRecord(
   from: number,
   wanted: (record: LogRecord) => boolean,
   what: string,
-  timeoutMs = 10_000,
+  timeoutMs = 5_000,
 ): Promise<LogRecord> {
   return new Promise((resolve, reject) => {
     let at = from;

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+// Each row of the demo fails when its cause is broken: here the mesh's YAML is, nothing else.
+import { cpSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import t from 'tap';
+import { type Report, tableOf } from '../../../src/lab/report.ts';
+import { runProgram } from '../../../src/lib/program.ts';
+
+const skip = process.getuid?.() === 0 ? false : 'needs root';
+const launcher = new URL('../../../src/cli/main.ts', import.meta.url).pathname;
+const mesh = new URL('../../../src/lab/mesh', import.meta.url).pathname;
+const name = `d${process.pid}`.slice(0, 10);
+const timeoutMs = 120_000;
+
+t.setTimeout(4 * timeoutMs);
+t.teardown(() => lab('down', '--name', name));
+
+function lab(...args: string[]): ReturnType<typeof runProgram> {
+  return runProgram(process.execPath, [launcher, 'lab', ...args], { timeoutMs });
+}
+
+// What each row's name begins with.
+const rows = {
+  reach: 'client reaches server',
+  wire: 'only TLS 1.3',
+  identity: 'server side knows',
+  claim: 'a tunnel that claims|a claim',
+  policy: 'a denied identity',
+  late: 'a pod added|a pod comes',
+  bulk: 'bulk each way',
+  detector: 'with capture off',
+} as const;
+type RowKey = keyof typeof rows;
+
+interface Break {
+  readonly title: string;
+  /** Text to replace, by file. A new file has an empty text to be replaced. */
+  readonly edits: readonly (readonly [file: string, from: string | RegExp, to: string])[];
+  readonly fail: readonly RowKey[];
+  readonly hold: readonly RowKey[];
+}
+
+const onlyIntruder = `apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: only-intruder, namespace: demo}
+spec:
+  selector: {matchLabels: {app: web}}
+  action: ALLOW
+  rules: [{from: [{source: {principals: [cluster.local/ns/demo/sa/intruder]}}]}]
+`;
+
+const tooEarly = "require('net').createServer((s) => s.resume().end('x')).listen(9000, '::')";
+
+const breaks: readonly Break[] = [
+  {
+    title: 'a namespace that is not in the mesh',
+    edits: [['platform.yaml', 'dataplane-mode: ambient', 'dataplane-mode: none']],
+    fail: ['wire', 'identity', 'claim', 'policy', 'late', 'bulk'],
+    hold: ['detector'],
+  },
+  {
+    title: 'a server beside its client, so that nothing crosses the link',
+    edits: [
+      ['server.yaml', 'nodeName: node-b', 'nodeName: node-a'],
+      ['server.yaml', '10.77.2.10', '10.77.1.20'],
+      ['server.yaml', 'fd77:0:0:2::10', 'fd77:0:0:1::20'],
+    ],
+    fail: ['wire', 'identity', 'claim', 'detector'],
+    hold: ['reach', 'late', 'bulk'],
+  },
+  {
+    title: 'a policy that admits only the intruder',
+    edits: [['intruder.yaml', '', onlyIntruder]],
+    fail: ['reach', 'wire', 'identity', 'policy', 'bulk'],
+    hold: ['claim', 'late'],
+  },
+  {
+    title: 'a client with another account, and a server that answers too early',
+    edits: [
+      ['client.yaml', 'serviceAccountName: client', 'serviceAccountName: intruder'],
+      ['server.yaml', /command: .*bulk.*/, `command: [$(NODE), -e, "${tooEarly}"]`],
+    ],
+    fail: ['identity', 'policy', 'late', 'bulk'],
+    hold: ['reach', 'wire', 'claim', 'detector'],
+  },
+];
+
+for (const { title, edits, fail, hold } of breaks) {
+  t.test(title, { skip }, async (t) => {
+    const config = join(t.testdir(), 'mesh');
+    cpSync(mesh, config, { recursive: true });
+    for (const [file, from, to] of edits) {
+      const path = join(config, file);
+      const before = from === '' ? '' : readFileSync(path, 'utf8');
+      const after = before.replace(from, () => to);
+      t.not(after, before, `${file} is changed`);
+      writeFileSync(path, after);
+    }
+    const result = await lab('--name', name, '--config', config, '-o', 'json');
+    const report = JSON.parse(result.stdout) as Report;
+    t.comment(tableOf(report));
+    t.equal(result.code, 1);
+    t.equal(report.ok, false);
+    const wanted = [...fail.map((key) => [key, false]), ...hold.map((key) => [key, true])] as [
+      RowKey,
+      boolean,
+    ][];
+    for (const [key, ok] of wanted) {
+      const found = report.rows.filter((row) => new RegExp(`^(${rows[key]})`).test(row.name));
+      t.ok(
+        found.length > 0 && found.every((row) => row.ok === ok),
+        `${key} ${ok ? 'holds' : 'fails'}: ${found.map(({ seen }) => seen).join(' | ')}`,
+      );
+    }
+  });
+}
