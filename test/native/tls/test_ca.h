@@ -107,7 +107,7 @@ class TestCa {
     recipe.constraints = "critical,CA:TRUE";
     recipe.usage = "critical,keyCertSign,cRLSign";
     recipe.extendedUsage.clear();
-    recipe.notBefore = kNow - 1000 * kHour;
+    recipe.notBefore = 0;  // an engine under test goes by the real clock
     recipe.notAfter = notAfter;
     certificate_ = make(name, recipe, key_.get(), parent ? parent->certificate_.get() : nullptr,
                         parent ? parent->key_.get() : key_.get());
