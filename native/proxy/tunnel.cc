@@ -255,10 +255,13 @@ void Tunnel::push() {
 }
 
 void Tunnel::flushTouched() {
-  for (size_t i = 0; i < touched_.size(); i++) {
-    touched_[i]->flushToApp();
+  // A flush may end its pipe, which then leaves touched_: so the list is walked apart. The pipes
+  // themselves live until the turn ends.
+  flushing_.swap(touched_);
+  for (Pipe* pipe : flushing_) {
+    pipe->flushToApp();
   }
-  touched_.clear();
+  flushing_.clear();
 }
 
 void Tunnel::flush() {

@@ -127,6 +127,7 @@ class Tunnel final : public Connection,
   std::vector<Pipe*> waiting_;
   std::vector<Pipe*> blocked_;
   std::vector<Pipe*> touched_;
+  std::vector<Pipe*> flushing_;  // touched_, while it is walked
   io::Timer timer_;  // connect, handshake, idle or linger: one at a time
   io::Timer tick_;
 };
