@@ -87,8 +87,10 @@ class H2 {
  public:
   virtual ~H2() = default;
 
-  /// Takes all of `bytes` (plaintext from TLS) and calls the events. An error is final: produce()
-  /// still yields the GOAWAY that names it, then the connection must be closed.
+  /// Takes all of `bytes` (plaintext from TLS) and calls the events. An error is final: every open
+  /// stream gets its onReset() first, produce() still yields the GOAWAY that names the error, then
+  /// the connection must be closed. kLimit for a peer that asks too much, kInvalid for one that
+  /// breaks RFC 9113.
   virtual Status receive(std::span<uint8_t> bytes) = 0;
 
   /// Client: opens a stream. kUnavailable when the peer's stream limit is reached or ids ran out.

@@ -1,19 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <nghttp2/nghttp2.h>
+#include "http/h2_nghttp2.h"
 
 #include <algorithm>
-#include <map>
+#include <utility>
 
-#include "base/buffer.h"
 #include "base/check.h"
-#include "http/h2.h"
 
 namespace weft::http {
 namespace {
 
-/// One DATA frame's payload: with its header it fills one TLS record exactly.
-constexpr size_t kPayloadBytesMax = (16 << 10) - 9;
-constexpr size_t kFrameHeaderBytes = 9;
 constexpr uint32_t kFrameBytesMin = 16 << 10;
 constexpr uint32_t kFrameBytesMax = (1 << 24) - 1;
 constexpr size_t kContinuationsMax = 8;
@@ -24,101 +19,6 @@ constexpr size_t kHeaderOverheadBytes = 32;
 /// A header list over its limit costs the stream; over this many times its limit, the connection.
 constexpr size_t kHeaderAbuseFactor = 4;
 
-struct Stream {
-  Buffer pending;         // committed, not framed yet; at most kPayloadBytesMax
-  size_t unconsumed = 0;  // given by onData(), not yet answered by consumed()
-  bool answered = false;  // server: respond() was called; client: the final response came
-  bool ending = false;    // end() was called
-  bool ended = false;     // END_STREAM was received
-  bool starved = false;   // reserve() came back empty: onSendable() is owed
-};
-
-/// The header block under way. Blocks of two streams never mix (RFC 9113 section 4.3).
-struct HeaderBlock {
-  std::string method;
-  int status = 0;
-  ConnectRequest fields;
-  size_t bytes = 0;
-};
-
-class NgHttp2 final : public H2 {
- public:
-  NgHttp2(bool server, const H2Limits& limits, H2Events& events);
-  ~NgHttp2() override { nghttp2_session_del(session_); }
-
-  Status receive(std::span<uint8_t> bytes) override;
-  Result<StreamId> request(const ConnectRequest& request) override;
-  void respond(StreamId id, int status, const std::vector<Header>& headers, bool end) override;
-  std::span<uint8_t> reserve(StreamId id, size_t want) override;
-  void commit(StreamId id, size_t n) override;
-  void end(StreamId id) override;
-  void reset(StreamId id, H2Error code) override;
-  void consumed(StreamId id, size_t n) override;
-  void goaway(H2Error code) override;
-  void ping() override { nghttp2_submit_ping(session_, NGHTTP2_FLAG_NONE, nullptr); }
-  void tick() override { controlFrames_ = 0; }
-  void produce(ByteWriter& out) override;
-  bool wantsProduce() const override {
-    return !early_.empty() || nghttp2_session_want_write(session_) != 0;
-  }
-  size_t openStreams() const override { return streams_.size(); }
-  uint32_t peerStreamsMax() const override {
-    return nghttp2_session_get_remote_settings(session_, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
-  }
-  bool takesStreams() const override;
-
- private:
-  static NgHttp2& self(void* user) { return *static_cast<NgHttp2*>(user); }
-  static void setCallbacks(nghttp2_session_callbacks* callbacks);
-  static void setOptions(nghttp2_option* options, const H2Limits& limits);
-  void submitSettings();
-
-  int onBeginFrame(const nghttp2_frame_hd& frame);
-  int onHeader(std::string_view name, std::string_view value);
-  void onHeaders(const nghttp2_frame& frame);
-  int onFrame(const nghttp2_frame& frame);
-  void onChunk(StreamId id, std::span<uint8_t> data);
-  void onClosed(StreamId id, uint32_t code);
-  nghttp2_ssize onRead(StreamId id, size_t max, uint32_t* flags);
-  int onSendData(StreamId id, const uint8_t* header, size_t n);
-
-  int countControlFrame();
-  void abandon(StreamId id, H2Error code);
-  void fail(H2Error code, Status why);
-  void drainControl();
-  void inspect(std::span<const uint8_t> frame);
-  void notifySendable();
-  size_t windowOf(StreamId id) const;
-  void put(std::span<const uint8_t> bytes);
-  Stream* find(StreamId id);
-  std::map<StreamId, Stream>::iterator forget(std::map<StreamId, Stream>::iterator stream);
-  nghttp2_data_provider2 provider();
-
-  const bool server_;
-  const H2Limits limits_;
-  H2Events& events_;
-  nghttp2_session* session_ = nullptr;
-  std::map<StreamId, Stream> streams_;
-  HeaderBlock block_;
-  ByteWriter* out_ = nullptr;
-  Buffer early_;             // control frames framed by receive(), for the next produce()
-  size_t pendingBytes_ = 0;  // over all streams
-  uint32_t controlFrames_ = 0;
-  uint32_t ownGoaways_ = 0;  // asked for and not framed yet
-  StreamId lastNotified_ = 0;
-  bool goawayAsked_ = false;
-  bool goawayReceived_ = false;
-  bool sendableChanged_ = false;
-  Status failure_;
-};
-
-nghttp2_nv fieldOf(std::string_view name, std::string_view value) {
-  // The library copies both and writes to neither.
-  return {const_cast<uint8_t*>(reinterpret_cast<const uint8_t*>(name.data())),
-          const_cast<uint8_t*>(reinterpret_cast<const uint8_t*>(value.data())), name.size(),
-          value.size(), NGHTTP2_NV_FLAG_NONE};
-}
-
 std::string_view textOf(nghttp2_rcbuf* buffer) {
   const nghttp2_vec bytes = nghttp2_rcbuf_get_buf(buffer);
   return {reinterpret_cast<const char*>(bytes.base), bytes.len};
@@ -128,6 +28,8 @@ uint32_t read32(const uint8_t* at) {
   return static_cast<uint32_t>(at[0]) << 24 | static_cast<uint32_t>(at[1]) << 16 |
          static_cast<uint32_t>(at[2]) << 8 | at[3];
 }
+
+}  // namespace
 
 NgHttp2::NgHttp2(bool server, const H2Limits& limits, H2Events& events)
     : server_(server), limits_(limits), events_(events) {
@@ -161,7 +63,7 @@ void NgHttp2::setCallbacks(nghttp2_session_callbacks* callbacks) {
       });
   nghttp2_session_callbacks_set_on_begin_headers_callback(
       callbacks, [](nghttp2_session*, const nghttp2_frame*, void* user) {
-        self(user).block_ = HeaderBlock();
+        self(user).block_ = H2HeaderBlock();
         return 0;
       });
   nghttp2_session_callbacks_set_on_header_callback2(
@@ -227,18 +129,17 @@ void NgHttp2::submitSettings() {
         0);
 }
 
-Stream* NgHttp2::find(StreamId id) {
+H2Stream* NgHttp2::find(StreamId id) {
   const auto found = streams_.find(id);
   return found == streams_.end() ? nullptr : &found->second;
 }
 
-std::map<StreamId, Stream>::iterator NgHttp2::forget(std::map<StreamId, Stream>::iterator stream) {
+std::map<StreamId, H2Stream>::iterator NgHttp2::forget(
+    std::map<StreamId, H2Stream>::iterator stream) {
   pendingBytes_ -= stream->second.pending.size();
   sendableChanged_ = true;
   return streams_.erase(stream);
 }
-
-// ---- receiving
 
 Status NgHttp2::receive(std::span<uint8_t> bytes) {
   if (!failure_.ok()) {
@@ -276,6 +177,10 @@ void NgHttp2::drainControl() {
   while (nghttp2_session_get_outbound_queue_size(session_) > 0) {
     const uint8_t* frame = nullptr;
     const nghttp2_ssize n = nghttp2_session_mem_send2(session_, &frame);
+    if (n < 0 && failure_.ok()) {
+      failure_ =
+          Status(Code::kInternal, std::string("HTTP/2: ") + nghttp2_strerror(static_cast<int>(n)));
+    }
     if (n <= 0) {
       return;
     }
@@ -367,7 +272,7 @@ int NgHttp2::onFrame(const nghttp2_frame& frame) {
     default:
       return 0;
   }
-  Stream* stream = find(id);
+  H2Stream* stream = find(id);
   if (stream != nullptr && (frame.hd.flags & NGHTTP2_FLAG_END_STREAM) != 0) {
     stream->ended = true;
     events_.onEnd(id);
@@ -386,11 +291,11 @@ void NgHttp2::onHeaders(const nghttp2_frame& frame) {
     }
     streams_.try_emplace(id);
     // Moved out: the owner may write to the connection from within.
-    const HeaderBlock block = std::move(block_);
+    const H2HeaderBlock block = std::move(block_);
     events_.onRequest(id, block.method, block.fields);
     return;
   }
-  Stream* stream = find(id);
+  H2Stream* stream = find(id);
   if (stream == nullptr) {
     return;
   }
@@ -405,14 +310,14 @@ void NgHttp2::onHeaders(const nghttp2_frame& frame) {
   }
   if (block_.status >= 200) {
     stream->answered = true;
-    const HeaderBlock block = std::move(block_);
+    const H2HeaderBlock block = std::move(block_);
     events_.onResponse(id, block.status, block.fields.headers);
   }
 }
 
 void NgHttp2::onChunk(StreamId id, std::span<uint8_t> data) {
   nghttp2_session_consume_connection(session_, data.size());
-  Stream* stream = find(id);
+  H2Stream* stream = find(id);
   if (stream == nullptr) {
     return;
   }
@@ -438,217 +343,6 @@ void NgHttp2::abandon(StreamId id, H2Error code) {
   reset(id, code);
   events_.onReset(id, code);
 }
-
-// ---- sending
-
-nghttp2_data_provider2 NgHttp2::provider() {
-  return {{.ptr = this},
-          [](nghttp2_session*, int32_t id, uint8_t*, size_t max, uint32_t* flags,
-             nghttp2_data_source*, void* user) { return self(user).onRead(id, max, flags); }};
-}
-
-bool NgHttp2::takesStreams() const {
-  return failure_.ok() && !goawayAsked_ && !goawayReceived_ &&
-         (server_ || nghttp2_session_check_request_allowed(session_) != 0);
-}
-
-Result<StreamId> NgHttp2::request(const ConnectRequest& request) {
-  CHECK(!server_);
-  if (!takesStreams() || streams_.size() >= peerStreamsMax()) {
-    return Status(Code::kUnavailable, "HTTP/2: the peer takes no more streams here");
-  }
-  std::vector<nghttp2_nv> fields = {fieldOf(":method", "CONNECT"),
-                                    fieldOf(":authority", request.authority)};
-  for (const Header& header : request.headers) {
-    fields.push_back(fieldOf(header.name, header.value));
-  }
-  const nghttp2_data_provider2 data = provider();
-  const StreamId id =
-      nghttp2_submit_request2(session_, nullptr, fields.data(), fields.size(), &data, nullptr);
-  if (id < 0) {
-    return Status(Code::kUnavailable, std::string("HTTP/2: ") + nghttp2_strerror(id));
-  }
-  streams_.try_emplace(id);
-  return id;
-}
-
-void NgHttp2::respond(StreamId id, int status, const std::vector<Header>& headers, bool end) {
-  CHECK(server_ && status >= 200 && status <= 999);
-  Stream* stream = find(id);
-  if (stream == nullptr || stream->answered) {
-    return;
-  }
-  stream->answered = true;
-  stream->ending = stream->ending || end;
-  const std::string code = std::to_string(status);
-  std::vector<nghttp2_nv> fields = {fieldOf(":status", code)};
-  for (const Header& header : headers) {
-    fields.push_back(fieldOf(header.name, header.value));
-  }
-  const nghttp2_data_provider2 data = provider();
-  nghttp2_submit_response2(session_, id, fields.data(), fields.size(), end ? nullptr : &data);
-}
-
-// What the stream may still send, beyond all that waits to be framed.
-size_t NgHttp2::windowOf(StreamId id) const {
-  int64_t stream = nghttp2_session_get_stream_remote_window_size(session_, id);
-  if (stream < 0) {  // a request that is not on the wire yet
-    stream = static_cast<int64_t>(
-        nghttp2_session_get_remote_settings(session_, NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE));
-  }
-  const int64_t connection = int64_t{nghttp2_session_get_remote_window_size(session_)} -
-                             static_cast<int64_t>(pendingBytes_);
-  return static_cast<size_t>(std::max(int64_t{0}, std::min(stream, connection)));
-}
-
-std::span<uint8_t> NgHttp2::reserve(StreamId id, size_t want) {
-  Stream* stream = find(id);
-  if (stream == nullptr || stream->ending || want == 0 || !failure_.ok()) {
-    return {};
-  }
-  const size_t n =
-      stream->pending.empty() ? std::min({want, windowOf(id), kPayloadBytesMax}) : size_t{0};
-  if (n == 0) {
-    stream->starved = true;
-    return {};
-  }
-  return stream->pending.room(n).first(n);
-}
-
-void NgHttp2::commit(StreamId id, size_t n) {
-  Stream* stream = find(id);
-  if (stream == nullptr || n == 0) {
-    return;
-  }
-  CHECK(stream->pending.empty() && n <= kPayloadBytesMax);
-  stream->pending.commit(n);
-  pendingBytes_ += n;
-  // Refused as long as the stream is not deferred; then it is read in its turn anyway.
-  nghttp2_session_resume_data(session_, id);
-}
-
-void NgHttp2::end(StreamId id) {
-  Stream* stream = find(id);
-  if (stream == nullptr || stream->ending) {
-    return;
-  }
-  stream->ending = true;
-  nghttp2_session_resume_data(session_, id);
-}
-
-void NgHttp2::reset(StreamId id, H2Error code) {
-  const auto stream = streams_.find(id);
-  if (stream == streams_.end()) {
-    return;
-  }
-  forget(stream);
-  nghttp2_submit_rst_stream(session_, NGHTTP2_FLAG_NONE, id, static_cast<uint32_t>(code));
-}
-
-void NgHttp2::consumed(StreamId id, size_t n) {
-  Stream* stream = find(id);
-  if (stream == nullptr) {
-    return;
-  }
-  CHECK(n <= stream->unconsumed);
-  stream->unconsumed -= n;
-  if (!stream->ended) {
-    nghttp2_session_consume_stream(session_, id, n);
-  }
-}
-
-void NgHttp2::goaway(H2Error code) {
-  if (!failure_.ok()) {
-    return;
-  }
-  nghttp2_submit_goaway(session_, NGHTTP2_FLAG_NONE,
-                        nghttp2_session_get_last_proc_stream_id(session_),
-                        static_cast<uint32_t>(code), nullptr, 0);
-  ownGoaways_++;
-  goawayAsked_ = true;
-}
-
-nghttp2_ssize NgHttp2::onRead(StreamId id, size_t max, uint32_t* flags) {
-  Stream* stream = find(id);
-  if (stream == nullptr) {
-    return NGHTTP2_ERR_DEFERRED;  // reset() was called: its RST_STREAM goes first
-  }
-  const size_t n = std::min(max, stream->pending.size());
-  if (stream->ending && n == stream->pending.size()) {
-    *flags |= NGHTTP2_DATA_FLAG_EOF;
-  } else if (n == 0) {
-    return NGHTTP2_ERR_DEFERRED;
-  }
-  if (n > 0) {
-    *flags |= NGHTTP2_DATA_FLAG_NO_COPY;
-  }
-  return static_cast<nghttp2_ssize>(n);
-}
-
-int NgHttp2::onSendData(StreamId id, const uint8_t* header, size_t n) {
-  Stream* stream = find(id);
-  if (stream == nullptr) {
-    return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
-  }
-  put({header, kFrameHeaderBytes});
-  put(std::as_const(stream->pending).bytes().first(n));
-  stream->pending.consume(n);
-  stream->pending.shrink();
-  pendingBytes_ -= n;
-  sendableChanged_ = true;
-  return 0;
-}
-
-void NgHttp2::put(std::span<const uint8_t> bytes) {
-  if (out_ != nullptr) {
-    out_->write(bytes);
-  } else {
-    early_.append(bytes);
-  }
-}
-
-void NgHttp2::produce(ByteWriter& out) {
-  if (!early_.empty()) {
-    out.write(std::as_const(early_).bytes());
-    early_.consume(early_.size());
-    early_.shrink();
-  }
-  out_ = &out;
-  const int sent = nghttp2_session_send(session_);
-  out_ = nullptr;
-  if (sent != 0 && failure_.ok()) {
-    failure_ = Status(Code::kInternal, std::string("HTTP/2: ") + nghttp2_strerror(sent));
-  }
-  notifySendable();
-}
-
-// Outside of the library's callbacks, so that the owner may do as it likes. Begins behind the
-// stream served last: a scarce connection window goes round.
-void NgHttp2::notifySendable() {
-  if (!sendableChanged_) {
-    return;
-  }
-  sendableChanged_ = false;
-  std::vector<StreamId> owed;
-  for (const auto& [id, stream] : streams_) {
-    if (stream.starved && !stream.ending && stream.pending.empty()) {
-      owed.push_back(id);
-    }
-  }
-  const auto first = std::upper_bound(owed.begin(), owed.end(), lastNotified_);
-  std::rotate(owed.begin(), first, owed.end());
-  for (const StreamId id : owed) {
-    Stream* stream = find(id);
-    if (stream == nullptr || !stream->starved || windowOf(id) == 0) {
-      continue;
-    }
-    stream->starved = false;
-    lastNotified_ = id;
-    events_.onSendable(id);
-  }
-}
-
-}  // namespace
 
 std::unique_ptr<H2> newH2Client(const H2Limits& limits, H2Events& events) {
   return std::make_unique<NgHttp2>(false, limits, events);

@@ -26,7 +26,7 @@ class PlainSink {
   virtual Status onHandshakeDone() = 0;
   /// Decrypted bytes, in order. They stay valid, and in place, until the receive() call that
   /// delivers them returns, so that a sink may gather spans and write them out once. A status that
-  /// is not ok ends receive() with that status.
+  /// is not ok ends receive() with that status; the session itself can still seal and close.
   virtual Status onPlain(std::span<uint8_t> plain) = 0;
 };
 
