@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// An empty network namespace for a test, which lasts as long as a process of ours in it.
+// An empty network namespace for a test, which lasts as long as a process of ours in it. That ends
+// with the test's own process, however that ends.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 
@@ -11,9 +12,9 @@ export interface NetNamespace {
 
 /** Makes one; its loopback is down. Needs root. */
 export async function makeNetNamespace(): Promise<NetNamespace> {
-  const script = 'echo up; exec sleep 300';
+  const script = 'echo up; exec cat';
   const child = spawn('unshare', ['--net', 'sh', '-c', script], {
-    stdio: ['ignore', 'pipe', 'inherit'],
+    stdio: ['pipe', 'pipe', 'inherit'],
   });
   await once(child.stdout, 'data');
   return {

@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: Apache-2.0
+// Two pods that share a link: real network namespaces, real capture rules, and an engine in each
+// pod that is to be in the mesh. The other kind is bare: a plain machine, for peers that are not
+// ours. Nothing outlives the test, since processes of it hold the namespaces.
+import { createPrivateKey, X509Certificate } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import type { Test } from 'tap';
+import {
+  closeFd,
+  Engine,
+  type EngineOptions,
+  type IdentityMaterial,
+  openPath,
+  Protocol,
+  type TablesDelta,
+} from '../../native/index.ts';
+import { NftCapture } from '../../src/cni/capture-nft.ts';
+import { mustRun } from '../../src/lib/program.ts';
+import { EventLog } from './event-log.ts';
+import { makeNetNamespace, type NetNamespace } from './net-namespace.ts';
+import { PodApp } from './pod-app.ts';
+import { type LeafFiles, TestCa } from './test-ca.ts';
+
+type PodName = 'client' | 'server';
+
+/** Addresses are the same in each pair: no namespace sees another pair's. */
+const addresses = {
+  client: { ipv4: '10.9.0.1', ipv6: 'fd09::1', mac: '02:00:00:00:00:01', last: 1 },
+  server: { ipv4: '10.9.0.2', ipv6: 'fd09::2', mac: '02:00:00:00:00:02', last: 2 },
+} as const;
+
+// Small buffers in the kernel, so that a bound on what a stalled connection takes can be stated.
+const socketBytesMax = 256 << 10;
+
+/** The SPIFFE ID of the workload with that service account. */
+export function spiffeId(account: string): string {
+  return `spiffe://cluster.local/ns/demo/sa/${account}`;
+}
+
+/** What an engine takes, from what the test authority wrote. */
+export function materialOf(id: string, leaf: LeafFiles, rootFile: string): IdentityMaterial {
+  const der = (file: string): Uint8Array =>
+    new Uint8Array(new X509Certificate(readFileSync(file)).raw);
+  const key = createPrivateKey(readFileSync(leaf.key));
+  return {
+    spiffeId: id,
+    chain: [der(leaf.cert)],
+    key: new Uint8Array(key.export({ format: 'der', type: 'pkcs8' })),
+    roots: [der(rootFile)],
+  };
+}
+
+/** One workload as the tables hold it; `policies` are keys. */
+export function workloadOf(name: PodName, policies: string[] = []): TablesDelta['workloads'][0] {
+  const { last } = addresses[name];
+  return {
+    $typeName: 'weft.tables.Workload',
+    uid: name,
+    name,
+    namespace: 'demo',
+    serviceAccount: name,
+    trustDomain: 'cluster.local',
+    addresses: [
+      Uint8Array.of(10, 9, 0, last),
+      Uint8Array.of(0xfd, 9, ...new Array<number>(13).fill(0), last),
+    ],
+    node: '',
+    protocol: Protocol.HBONE,
+    policies,
+    services: [],
+    healthy: true,
+    canonicalName: name,
+    canonicalRevision: 'v1',
+    workloadName: name,
+    workloadType: 'deployment',
+    cluster: 'Kubernetes',
+    hostNetwork: false,
+  };
+}
+
+/** A pod without a proxy. */
+export class BarePod {
+  readonly name: PodName;
+  readonly ipv4: string;
+  readonly ipv6: string;
+  readonly app: PodApp;
+  readonly netnsPath: string;
+  /** What a command begins with that is to run in this pod. */
+  readonly inside: readonly string[];
+
+  constructor(name: PodName, netnsPath: string) {
+    this.name = name;
+    this.ipv4 = addresses[name].ipv4;
+    this.ipv6 = addresses[name].ipv6;
+    this.netnsPath = netnsPath;
+    this.inside = ['nsenter', `--net=${netnsPath}`, '--'];
+    this.app = new PodApp(netnsPath);
+  }
+}
+
+/** A pod of the mesh: its TCP is captured, by an engine of its own. */
+export class MeshPod extends BarePod {
+  readonly engine: Engine;
+  readonly events: EventLog = new EventLog();
+  readonly spiffeId: string;
+
+  constructor(name: PodName, netnsPath: string, options: EngineOptions) {
+    super(name, netnsPath);
+    this.spiffeId = spiffeId(name);
+    this.engine = new Engine({ workers: 1, ...options }, this.events.add);
+  }
+
+  /** Captures the pod and opens its listeners. The identity may come before or after. */
+  async enrol(): Promise<void> {
+    await new NftCapture().install(this.netnsPath);
+    const netns = openPath(this.netnsPath);
+    try {
+      await this.engine.addPod({
+        uid: this.name,
+        workloadUid: this.name,
+        spiffeId: this.spiffeId,
+        netns,
+      });
+    } finally {
+      closeFd(netns);
+    }
+  }
+}
+
+async function link(client: NetNamespace, server: NetNamespace): Promise<void> {
+  const at = (path: string, ...command: string[]): Promise<string> =>
+    mustRun('nsenter', [`--net=${path}`, '--', ...command]);
+  const { client: near, server: far } = addresses;
+  const end = (mac: string): string[] => ['name', 'eth0', 'address', mac];
+  const peer = ['peer', ...end(far.mac), 'netns', server.path];
+  await at(client.path, 'ip', 'link', 'add', ...end(near.mac), 'type', 'veth', ...peer);
+  for (const [{ path }, own, other] of [
+    [client, near, far],
+    [server, far, near],
+  ] as const) {
+    // Neighbours are told: the first packets of discovery over a new link are lost for a second.
+    const lines = [
+      'link set lo up',
+      `address add ${own.ipv4}/24 dev eth0`,
+      `address add ${own.ipv6}/64 dev eth0 nodad`,
+      'link set eth0 up',
+      `neighbour add ${other.ipv4} lladdr ${other.mac} dev eth0`,
+      `neighbour add ${other.ipv6} lladdr ${other.mac} dev eth0`,
+    ];
+    await mustRun('nsenter', [`--net=${path}`, '--', 'ip', '-batch', '-'], {
+      input: lines.join('\n'),
+    });
+    await at(path, 'sysctl', '-qw', `net.ipv4.tcp_rmem=4096 65536 ${socketBytesMax}`);
+    await at(path, 'sysctl', '-qw', `net.ipv4.tcp_wmem=4096 65536 ${socketBytesMax}`);
+  }
+}
+
+/** Who is in the mesh, and how its engines behave. */
+export interface PairOptions {
+  readonly client?: 'mesh' | 'bare';
+  readonly server?: 'mesh' | 'bare';
+  readonly engine?: EngineOptions;
+  /** False leaves the engines without word that they have all policies. */
+  readonly policiesReceived?: boolean;
+}
+
+/** A client's and a server's pod. A property that is of no use for the kind of pod throws. */
+export class MeshPair {
+  readonly ca: TestCa;
+  readonly #pods: Readonly<Record<PodName, BarePod>>;
+
+  private constructor(ca: TestCa, pods: Readonly<Record<PodName, BarePod>>) {
+    this.ca = ca;
+    this.#pods = pods;
+  }
+
+  /** Ready for traffic: both workloads are in the tables and in the mesh, with no policy. */
+  static async start(test: Test, options: PairOptions = {}): Promise<MeshPair> {
+    const ca = await TestCa.create(test.testdir());
+    const namespaces = { client: await makeNetNamespace(), server: await makeNetNamespace() };
+    test.teardown(async () => {
+      await namespaces.client.close();
+      await namespaces.server.close();
+    });
+    await link(namespaces.client, namespaces.server);
+    const make = (name: PodName): BarePod => {
+      const { path } = namespaces[name];
+      const pod =
+        options[name] === 'bare'
+          ? new BarePod(name, path)
+          : new MeshPod(name, path, options.engine ?? {});
+      test.teardown(async () => {
+        if (pod instanceof MeshPod) {
+          pod.engine.stop();
+        }
+        await pod.app.stop();
+      });
+      return pod;
+    };
+    const pair = new MeshPair(ca, { client: make('client'), server: make('server') });
+    for (const pod of pair.#meshPods()) {
+      pod.engine.setIdentity(await pair.material(pod.name));
+      await pod.enrol();
+    }
+    pair.apply({
+      workloads: [workloadOf('client'), workloadOf('server')],
+      policiesReceived: options.policiesReceived ?? true,
+    });
+    return pair;
+  }
+
+  #meshPods(): MeshPod[] {
+    return Object.values(this.#pods).filter((pod) => pod instanceof MeshPod);
+  }
+
+  #mesh(name: PodName): MeshPod {
+    const pod = this.#pods[name];
+    if (!(pod instanceof MeshPod)) {
+      throw new Error(`the ${name} is bare`);
+    }
+    return pod;
+  }
+
+  get client(): MeshPod {
+    return this.#mesh('client');
+  }
+
+  get server(): MeshPod {
+    return this.#mesh('server');
+  }
+
+  /** Either kind. */
+  get clientPod(): BarePod {
+    return this.#pods.client;
+  }
+
+  get serverPod(): BarePod {
+    return this.#pods.server;
+  }
+
+  /** A new certificate of that service account, as an engine takes it. */
+  async material(account: string): Promise<IdentityMaterial> {
+    const id = spiffeId(account);
+    return materialOf(id, await this.ca.issue(id), this.ca.rootFile);
+  }
+
+  /** The same change for each engine. */
+  apply(delta: Parameters<Engine['apply']>[0]): void {
+    for (const pod of this.#meshPods()) {
+      pod.engine.apply(delta);
+    }
+  }
+}

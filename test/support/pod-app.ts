@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0
+// Applications in a pod's network namespace: real sockets of another process, driven by a test.
+import { type ChildProcessByStdio, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import type { Readable, Writable } from 'node:stream';
+
+const program = join(import.meta.dirname, 'pod_app.py');
+
+/** All that a connection has sent and received. */
+export interface Totals {
+  readonly sent: number;
+  readonly sentSha256: string;
+  readonly received: number;
+  readonly receivedSha256: string;
+}
+
+/** How far `fill` came. */
+export interface Filled extends Totals {
+  /** The peer took nothing more for the time given. */
+  readonly stalled: boolean;
+}
+
+type Address = readonly [host: string, port: number];
+
+interface Answer {
+  readonly id: number;
+  readonly error?: string;
+}
+
+interface Opened {
+  readonly stream: number;
+  readonly peer: Address;
+  readonly local: Address;
+}
+
+/** An error of the socket; its message is the name, such as ECONNRESET. */
+export class SocketError extends Error {}
+
+/** One connection of an application. Each call rejects with SocketError when the socket fails. */
+export class AppStream {
+  readonly #app: PodApp;
+  readonly #opened: Opened;
+
+  constructor(app: PodApp, opened: Opened) {
+    this.#app = app;
+    this.#opened = opened;
+  }
+
+  /** The other end, as the application sees it. */
+  get peer(): Address {
+    return this.#opened.peer;
+  }
+
+  get local(): Address {
+    return this.#opened.local;
+  }
+
+  #ask<T>(op: string, fields: object = {}): Promise<T> {
+    return this.#app.ask<T>({ op, stream: this.#opened.stream, ...fields });
+  }
+
+  /** One byte for each character. */
+  async write(text: string): Promise<void> {
+    await this.#ask('write', { text });
+  }
+
+  writeRandom(bytes: number): Promise<Totals> {
+    return this.#ask('write_random', { bytes });
+  }
+
+  /** Sends random bytes until the peer takes none for `stallMs`, or until `bytes` went in all. */
+  fill(bytes: number, stallMs: number): Promise<Filled> {
+    return this.#ask('fill', { bytes, stallMs });
+  }
+
+  /** Exactly `bytes`, or fewer when the peer ends. */
+  async read(bytes: number): Promise<string> {
+    return (await this.#ask<{ text: string }>('read', { bytes })).text;
+  }
+
+  /** Until the peer ends; `text` is the beginning of it. */
+  readAll(): Promise<Totals & { readonly text: string }> {
+    return this.#ask('read_all');
+  }
+
+  /** Sends FIN; reading goes on. */
+  async end(): Promise<void> {
+    await this.#ask('end');
+  }
+
+  /** Sends RST. */
+  async reset(): Promise<void> {
+    await this.#ask('reset');
+  }
+
+  /** What reading ends with: the name of an error, or how many bytes came before a clean end. */
+  failure(): Promise<string> {
+    return failureOf(this.readAll());
+  }
+}
+
+async function failureOf(reading: Promise<Totals>): Promise<string> {
+  try {
+    return `${(await reading).received} bytes and a clean end`;
+  } catch (error) {
+    return error instanceof SocketError ? error.message : String(error);
+  }
+}
+
+/** The applications of one pod. */
+export class PodApp {
+  readonly #child: ChildProcessByStdio<Writable, Readable, null>;
+  readonly #waiting = new Map<number, (answer: Answer) => void>();
+  #count = 0;
+
+  /** Starts in the network namespace at `netnsPath`. Needs root. */
+  constructor(netnsPath: string) {
+    const inside = [`--net=${netnsPath}`, '--', '/usr/bin/python3', program];
+    this.#child = spawn('nsenter', inside, { stdio: ['pipe', 'pipe', 'inherit'] });
+    createInterface({ input: this.#child.stdout }).on('line', (line) => {
+      const answer = JSON.parse(line) as Answer;
+      this.#waiting.get(answer.id)?.(answer);
+      this.#waiting.delete(answer.id);
+    });
+  }
+
+  /** One request to the program. */
+  async ask<T>(fields: object): Promise<T> {
+    this.#count += 1;
+    const id = this.#count;
+    const answered = new Promise<Answer>((resolve) => this.#waiting.set(id, resolve));
+    this.#child.stdin.write(`${JSON.stringify({ id, ...fields })}\n`);
+    const answer = await answered;
+    if (answer.error !== undefined) {
+      throw new SocketError(answer.error);
+    }
+    return answer as T;
+  }
+
+  /** Listens at every address. */
+  async listen(port: number): Promise<void> {
+    await this.ask({ op: 'listen', port });
+  }
+
+  /** The next connection to a port that `listen` opened. */
+  async accept(port: number): Promise<AppStream> {
+    return new AppStream(this, await this.ask<Opened>({ op: 'accept', port }));
+  }
+
+  /** Listens, and sends back what each connection brings. */
+  async echo(port: number): Promise<void> {
+    await this.ask({ op: 'echo', port });
+  }
+
+  async connect(host: string, port: number): Promise<AppStream> {
+    return new AppStream(this, await this.ask<Opened>({ op: 'connect', host, port }));
+  }
+
+  /** How a connection fails that must not work, be it before or after the proxy took it. */
+  failure(host: string, port: number): Promise<string> {
+    return failureOf(this.connect(host, port).then((stream) => stream.readAll()));
+  }
+
+  /** Begins to keep the frames that pass the pod's link. */
+  async sniff(): Promise<void> {
+    await this.ask({ op: 'sniff' });
+  }
+
+  /** How many frames passed since, and how many of them hold `text`. */
+  sniffed(text: string): Promise<{ readonly frames: number; readonly holding: number }> {
+    return this.ask({ op: 'sniffed', text });
+  }
+
+  async stop(): Promise<void> {
+    const closed = once(this.#child, 'close');
+    this.#child.stdin.end();
+    await closed;
+  }
+}
