@@ -124,10 +124,7 @@ void Inbound::onTunnelRequest(Tunnel& tunnel, http::StreamId id, std::string_vie
 void Inbound::refuse(Tunnel& tunnel, http::StreamId id, int status, const ConnectionInfo& info,
                      const Outcome& outcome) {
   pod_.worker().counters.add(Counter::kStreamsRefused);
-  tunnel.h2().respond(id, status, {}, true);
-  // The client need not send its payload any more (RFC 9113 section 8.1).
-  tunnel.h2().reset(id, http::H2Error::kNoError);
-  tunnel.markDirty();
+  tunnel.refuse(id, status);
   pod_.report(EventKind::kRefused, info, outcome);
 }
 

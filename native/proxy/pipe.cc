@@ -295,7 +295,7 @@ void Pipe::onPeerReset(H2Error code) {
   if (released()) {
     return;
   }
-  id_ = 0;  // the stream is forgotten already
+  streamGone_ = true;
   if (appEnded_ && peerEnded_ && code == H2Error::kNoError) {
     return;  // both ends were said; what is pending still goes out
   }
@@ -304,7 +304,6 @@ void Pipe::onPeerReset(H2Error code) {
 }
 
 void Pipe::onTunnelGone(const Outcome& outcome) {
-  id_ = 0;
   tunnel_ = nullptr;
   abort(outcome);
 }
@@ -330,14 +329,13 @@ void Pipe::abort(const Outcome& outcome) {
   if (released()) {
     return;
   }
-  if (tunnel_ != nullptr && id_ != 0) {
+  if (tunnel_ != nullptr && !streamGone_) {
     if (info_.direction == Direction::kInbound && !opened_) {
-      tunnel_->h2().respond(id_, outcome.reason == Reason::kDenied ? 401 : 503, {}, true);
-      tunnel_->h2().reset(id_, H2Error::kNoError);
+      tunnel_->refuse(id_, outcome.reason == Reason::kDenied ? 401 : 503);
     } else {
       tunnel_->h2().reset(id_, H2Error::kConnectError);
+      tunnel_->markDirty();
     }
-    tunnel_->markDirty();
   }
   io::resetOnClose(fd_.get());
   finish(opened_ ? EventKind::kClosed : EventKind::kRefused, outcome);
@@ -363,10 +361,9 @@ void Pipe::finish(EventKind kind, const Outcome& outcome) {
     std::erase(*waitList_, this);
   }
   Tunnel* tunnel = std::exchange(tunnel_, nullptr);
-  const http::StreamId id = std::exchange(id_, 0);
   release();
   if (tunnel != nullptr) {
-    tunnel->detach(id, this);
+    tunnel->detach(id_, this);
   }
 }
 

@@ -77,6 +77,7 @@ class Pipe final : public Connection {
   bool peerEnded_ = false;  // END_STREAM came
   bool shut_ = false;       // FIN was sent to the application
   bool blocked_ = false;
+  bool streamGone_ = false;    // HTTP/2 forgot the stream; the tunnel still knows this pipe by id_
   std::vector<iovec> pieces_;  // into the tunnel's receive scratch; emptied by flushToApp()
   Buffer pending_;             // what the application did not take; bounded by the stream's window
   io::Timer timer_;            // connect

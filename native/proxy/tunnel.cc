@@ -245,10 +245,27 @@ bool Tunnel::hasRoom() const {
   return h2_->takesStreams() && std::max(load(), h2_->openStreams()) < allowed;
 }
 
-void Tunnel::push() {
+void Tunnel::refuse(http::StreamId id, int status) {
+  h2_->respond(id, status, {}, true);
+  refused_.push_back(id);
+  markDirty();
+}
+
+void Tunnel::produce() {
   if (h2_->wantsProduce()) {
     h2_->produce(*this);
   }
+  // Not before: a reset overtakes the answer that still waits, and the client would never see it.
+  for (const http::StreamId id : std::exchange(refused_, {})) {
+    h2_->reset(id, http::H2Error::kNoError);
+  }
+  if (h2_->wantsProduce()) {
+    h2_->produce(*this);
+  }
+}
+
+void Tunnel::push() {
+  produce();
   if (session_->unsent() >= kTunnelFlushBytes) {
     send();
   }
@@ -268,8 +285,8 @@ void Tunnel::flush() {
   if (released() || state_ == State::kConnecting) {
     return;
   }
-  if (state_ == State::kUp && h2_->wantsProduce()) {
-    h2_->produce(*this);
+  if (state_ == State::kUp) {
+    produce();
   }
   send();
   if (!released() && state_ == State::kUp && !congested()) {
@@ -351,12 +368,11 @@ void Tunnel::fail(const Outcome& outcome) {
   if (http2Failed_ && h2_->wantsProduce()) {
     h2_->produce(*this);
   }
-  send();
-  if (released()) {
-    return;
-  }
+  // A session that failed seals no more; its alert already waits among what is outgoing.
+  [[maybe_unused]] const Status sealed = session_->seal();
   state_ = State::kLingering;
   tick_.cancel();
+  send();
   io::shutdownWrite(fd_.get());
   timer_.start(pod_.worker().loop, kLingerMs, [this] { die(); });
   pod_.worker().loop.again(this);

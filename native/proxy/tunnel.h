@@ -69,6 +69,9 @@ class Tunnel final : public Connection,
   void waitForRoom(Pipe* pipe) { blocked_.push_back(pipe); }
   /// The pipe is told by flushToApp() when the bytes now being received are all delivered.
   void touch(Pipe* pipe) { touched_.push_back(pipe); }
+  /// Server role: answers with `status`, then ends the stream both ways: the client need not send
+  /// its payload any more (RFC 9113 section 8.1).
+  void refuse(http::StreamId id, int status);
   /// Moves queued frames into TLS, so that a pipe may read more; sends when much has gathered.
   void push();
   void markDirty() { pod_.worker().loop.atTurnEnd(this); }
@@ -99,6 +102,7 @@ class Tunnel final : public Connection,
   void readSome();
   bool receive(std::span<uint8_t> cipher);
   void flushTouched();
+  void produce();
   void flush();
   void send();
   void unblock();
@@ -127,8 +131,9 @@ class Tunnel final : public Connection,
   std::vector<Pipe*> waiting_;
   std::vector<Pipe*> blocked_;
   std::vector<Pipe*> touched_;
-  std::vector<Pipe*> flushing_;  // touched_, while it is walked
-  io::Timer timer_;  // connect, handshake, idle or linger: one at a time
+  std::vector<http::StreamId> refused_;  // answered, to be reset once that is framed
+  std::vector<Pipe*> flushing_;          // touched_, while it is walked
+  io::Timer timer_;                      // connect, handshake, idle or linger: one at a time
   io::Timer tick_;
 };
 
