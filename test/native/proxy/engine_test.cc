@@ -1,0 +1,796 @@
+// SPDX-License-Identifier: Apache-2.0
+// The engine as it runs, with real sockets in throw-away network namespaces. Needs root.
+// base/check.h and doctest both define CHECK, and the later one counts.
+// clang-format off
+#include "proxy/engine.h"
+
+#include "proxy/delta_writer.h"
+#include "proxy/event_reader.h"
+#include "proxy/hbone_peer.h"
+
+#include <doctest/doctest.h>
+// clang-format on
+
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <filesystem>
+#include <future>
+#include <mutex>
+#include <thread>
+
+using weft::Counter;
+using weft::Ip;
+using weft::Status;
+using weft::http::H2Error;
+using weft::http::StreamId;
+using weft::proxy::DeltaWriter;
+using weft::proxy::Engine;
+using weft::proxy::EventKind;
+using weft::proxy::Policy;
+using weft::proxy::PolicyAction;
+using weft::proxy::PolicyScope;
+using weft::proxy::Reason;
+using weft::proxy::Settings;
+using weft::proxy::Workload;
+using weft::test::App;
+using weft::test::Bytes;
+using weft::test::bytesOf;
+using weft::test::CertificateRecipe;
+using weft::test::dial;
+using weft::test::Event;
+using weft::test::HbonePeer;
+using weft::test::kHour;
+using weft::test::kWaitSeconds;
+using weft::test::Line;
+using weft::test::NetworkNamespace;
+using weft::test::TestCa;
+
+namespace {
+
+constexpr const char* kCart = "spiffe://cluster.local/ns/shop/sa/cart";
+constexpr const char* kWeb = "spiffe://cluster.local/ns/shop/sa/web";
+constexpr const char* kCartUid = "Kubernetes//Pod/shop/cart";
+
+size_t openDescriptors() {
+  size_t count = 0;
+  for ([[maybe_unused]] const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
+    count++;
+  }
+  return count;
+}
+
+Workload workload(const std::string& name, const char* ip) {
+  Workload w;
+  w.uid = "Kubernetes//Pod/shop/" + name;
+  w.name = name;
+  w.namespaceName = "shop";
+  w.serviceAccount = name;
+  w.trustDomain = "cluster.local";
+  w.addresses = {*Ip::parse(ip)};
+  w.hbone = true;
+  return w;
+}
+
+/// Matches every client, or the one whose identity is given.
+Policy policy(const std::string& name, PolicyAction action, const std::string& principal = "") {
+  Policy p;
+  p.key = "shop/" + name;
+  p.namespaceName = "shop";
+  p.scope = PolicyScope::kNamespace;
+  p.action = action;
+  p.rules.resize(1);
+  if (!principal.empty()) {
+    weft::proxy::PolicyMatch match;
+    match.principals = {{weft::proxy::StringMatch::Kind::kExact, principal.substr(9)}};
+    p.rules[0].clauses.push_back({{match}});
+  }
+  return p;
+}
+
+Settings settingsOf(size_t workers) {
+  Settings settings;
+  settings.workers = workers;
+  settings.identityTimeoutMs = 5000;
+  return settings;
+}
+
+/// An engine with one pod "cart" in a namespace of its own, and the authority of its mesh.
+class Mesh {
+ public:
+  explicit Mesh(NetworkNamespace& namespaceIn, Settings settings = settingsOf(2))
+      : ns(namespaceIn), engine(std::make_unique<Engine>(std::move(settings), [this] {
+          const std::lock_guard lock(mutex_);
+          arrived_.notify_all();
+        })) {}
+
+  std::shared_ptr<const weft::tls::Identity> identity(const char* id) const {
+    CertificateRecipe recipe;
+    recipe.notBefore = weft::unixSeconds() - kHour;
+    recipe.notAfter = weft::unixSeconds() + kHour;
+    return ca.identity(id, recipe);
+  }
+  void apply(const DeltaWriter& delta) { REQUIRE(engine->apply(delta.bytes()).ok()); }
+  /// The pod, the tables that know it, no policy, its certificate.
+  void start() {
+    apply(DeltaWriter().add(workload("cart", "127.0.0.1")).policiesReceived());
+    engine->setIdentity(identity(kCart));
+    REQUIRE(addPod("cart").ok());
+  }
+  Status addPod(const std::string& uid) {
+    return waitFor([&](Engine::Done done) {
+      engine->addPod({uid, kCartUid, kCart}, ns.fd(), std::move(done));
+    });
+  }
+  Status removePod(const std::string& uid) {
+    return waitFor([&](Engine::Done done) { engine->removePod(uid, std::move(done)); });
+  }
+  static Status waitFor(const std::function<void(Engine::Done)>& call) {
+    auto answer = std::make_shared<std::promise<Status>>();
+    auto future = answer->get_future();
+    call([answer](const Status& status) { answer->set_value(status); });
+    if (future.wait_for(std::chrono::seconds(kWaitSeconds)) != std::future_status::ready) {
+      return {weft::Code::kTimeout, "the engine did not answer"};
+    }
+    return future.get();
+  }
+  HbonePeer peer() { return HbonePeer(ns, identity(kWeb), kCart); }
+
+  /// The first event that `fits`, waiting for it; nothing when it does not come.
+  std::optional<Event> event(const std::function<bool(const Event&)>& fits) {
+    const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(kWaitSeconds);
+    std::unique_lock lock(mutex_);
+    while (true) {
+      for (Event& one : weft::test::readEvents(engine->takeEvents()).events) {
+        seen_.push_back(std::move(one));
+      }
+      const auto found = std::find_if(seen_.begin(), seen_.end(), fits);
+      if (found != seen_.end()) {
+        Event out = std::move(*found);
+        seen_.erase(found);
+        return out;
+      }
+      if (arrived_.wait_until(lock, until) == std::cv_status::timeout) {
+        return std::nullopt;
+      }
+    }
+  }
+  std::optional<Event> event(EventKind kind) {
+    return event([kind](const Event& e) { return e.is(kind); });
+  }
+  uint64_t count(Counter which) const { return engine->counters()->sum(which); }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable arrived_;
+  std::vector<Event> seen_;
+
+ public:
+  NetworkNamespace& ns;
+  TestCa ca;
+  std::unique_ptr<Engine> engine;
+};
+
+/// A namespace, or a printed reason why there is none.
+std::optional<NetworkNamespace> newNamespace() {
+  auto ns = NetworkNamespace::make();
+  if (!ns) {
+    MESSAGE("skipped: a network namespace needs CAP_SYS_ADMIN");
+  }
+  return ns;
+}
+
+Bytes pattern(size_t n) {
+  Bytes bytes(n);
+  for (size_t i = 0; i < n; i++) {
+    bytes[i] = static_cast<uint8_t>(i * 31 + i / 256);
+  }
+  return bytes;
+}
+
+/// Sends back all it gets, then ends.
+void echo(const Line& line) {
+  Bytes some(32 << 10);
+  while (true) {
+    const ssize_t n = ::recv(line.fd.get(), some.data(), some.size(), 0);
+    if (n <= 0 || !line.send(Bytes(some.begin(), some.begin() + n))) {
+      break;
+    }
+  }
+  line.end();
+}
+
+}  // namespace
+
+TEST_CASE("a stream carries more than all windows both ways, and is reported with its bytes") {
+  auto ns = newNamespace();
+  if (!ns) {
+    return;
+  }
+  Mesh mesh(*ns);
+  mesh.start();
+  const App app(*ns);
+  std::thread server([&] { echo(app.accept()); });
+  HbonePeer peer = mesh.peer();
+  StreamId id = 0;
+  CHECK(peer.ask(app.authority(), &id) == 200);
+  const Bytes sent = pattern(20 << 20);  // the connection's window is 16 MiB
+  CHECK(peer.send(id, sent));
+  peer.end(id);
+  CHECK(peer.untilOver(id));
+  CHECK(peer[id].ended);
+  CHECK(peer[id].data == sent);
+  server.join();
+
+  const auto opened = mesh.event(EventKind::kOpened);
+  REQUIRE(opened.has_value());
+  CHECK(opened->podUid == "cart");
+  CHECK(opened->sourceIdentity == kWeb);
+  CHECK(opened->destinationIdentity == kCart);
+  CHECK(opened->destinationWorkload == kCartUid);
+  CHECK(opened->destination == app.authority());
+  CHECK(opened->mutualTls);
+  const auto closed = mesh.event(EventKind::kClosed);
+  REQUIRE(closed.has_value());
+  CHECK(closed->is(Reason::kNone));
+  CHECK(closed->sent == sent.size());
+  CHECK(closed->received == sent.size());
+  CHECK(mesh.count(Counter::kBytesToApps) == sent.size());
+  CHECK(mesh.count(Counter::kBytesFromApps) == sent.size());
+  CHECK(mesh.count(Counter::kTunnelsAccepted) == 1);
+  CHECK(mesh.count(Counter::kStreamsClosed) == 1);
+}
+
+TEST_CASE("either side of a stream may end first, and the other still speaks") {
+  auto ns = newNamespace();
+  if (!ns) {
+    return;
+  }
+  Mesh mesh(*ns);
+  mesh.start();
+  const App app(*ns);
+  HbonePeer peer = mesh.peer();
+  StreamId id = 0;
+  REQUIRE(peer.ask(app.authority(), &id) == 200);
+  const Line line = app.accept();
+  SUBCASE("the client") {
+    CHECK(peer.send(id, bytesOf("question")));
+    peer.end(id);
+    CHECK(line.read(100) == bytesOf("question"));
+    CHECK(line.atEnd());
+    CHECK(line.send(bytesOf("answer")));
+    line.end();
+    CHECK(peer.untilOver(id));
+    CHECK(peer[id].data == bytesOf("answer"));
+  }
+  SUBCASE("the application") {
+    CHECK(line.send(bytesOf("hello")));
+    line.end();
+    CHECK(peer.untilOver(id));
+    CHECK(peer[id].data == bytesOf("hello"));
+    CHECK(peer.send(id, bytesOf("late")));
+    peer.end(id);
+    CHECK(line.read(100) == bytesOf("late"));
+  }
+  CHECK(peer[id].ended);
+  CHECK_FALSE(peer[id].reset.has_value());
+  const auto closed = mesh.event(EventKind::kClosed);
+  REQUIRE(closed.has_value());
+  CHECK(closed->is(Reason::kNone));
+}
+
+TEST_CASE("a reset on one side is a reset on the other, and the tunnel outlives it") {
+  auto ns = newNamespace();
+  if (!ns) {
+    return;
+  }
+  Mesh mesh(*ns);
+  mesh.start();
+  const App app(*ns);
+  HbonePeer peer = mesh.peer();
+  StreamId id = 0;
+  REQUIRE(peer.ask(app.authority(), &id) == 200);
+  Line line = app.accept();
+  SUBCASE("the application's") {
+    line.reset();
+    CHECK(peer.untilOver(id));
+    CHECK(peer[id].reset == H2Error::kConnectError);
+  }
+  SUBCASE("the client's") {
+    peer.reset(id, H2Error::kCancel);
+    CHECK(line.nextError() == ECONNRESET);
+  }
+  const auto closed = mesh.event(EventKind::kClosed);
+  REQUIRE(closed.has_value());
+  CHECK(closed->is(Reason::kReset));
+  CHECK(mesh.count(Counter::kStreamsReset) == 1);
+
+  CHECK(peer.ask(app.authority(), &id) == 200);
+  peer.vanish();
+  CHECK(app.accept().fd);
+  CHECK(mesh.event(EventKind::kClosed).has_value());
+}
+
+TEST_CASE("a tunnel that ends resets its streams, and forgets those reset before") {
+  auto ns = newNamespace();
+  if (!ns) {
+    return;
+  }
+  Mesh mesh(*ns);
+  mesh.start();
+  const App app(*ns);
+  HbonePeer peer = mesh.peer();
+  StreamId first = 0;
+  StreamId second = 0;
+  REQUIRE(peer.ask(app.authority(), &first) == 200);
+  const Line one = app.accept();
+  REQUIRE(peer.ask(app.authority(), &second) == 200);
+  const Line two = app.accept();
+  peer.reset(first, H2Error::kCancel);
+  CHECK(one.nextError() == ECONNRESET);
+  peer.vanish();
+  CHECK(two.nextError() == ECONNRESET);
+  CHECK(mesh.event(EventKind::kClosed).has_value());
+  CHECK(mesh.event(EventKind::kClosed).has_value());
+  CHECK(mesh.removePod("cart").ok());
+  CHECK(mesh.count(Counter::kStreamsClosed) == 2);
+  CHECK(mesh.count(Counter::kTunnelsClosed) == 1);
+}
+
+TEST_CASE("a stream that ends in the midst of a read keeps nothing from those behind it") {
+  auto ns = newNamespace();
+  if (!ns) {
+    return;
+  }
+  Mesh mesh(*ns);
+  mesh.start();
+  const App app(*ns);
+  HbonePeer peer = mesh.peer();
+  StreamId first = 0;
+  StreamId second = 0;
+  REQUIRE(peer.ask(app.authority(), &first) == 200);
+  const Line one = app.accept();
+  REQUIRE(peer.ask(app.authority(), &second) == 200);
+  const Line two = app.accept();
+  one.end();
+  REQUIRE(peer.untilOver(first));
+  // Both in one flight: the first stream is over as soon as its bytes are written.
+  CHECK(peer.queue(first, bytesOf("last")) == 4);
+  peer.queueEnd(first);
+  CHECK(peer.queue(second, bytesOf("next")) == 4);
+  CHECK(peer.flush());
+  CHECK(one.read(4) == bytesOf("last"));
+  CHECK(one.atEnd());
+  CHECK(two.read(4) == bytesOf("next"));
+  CHECK(peer.send(second, bytesOf("more")));
+  CHECK(two.read(4) == bytesOf("more"));
+}
+
+TEST_CASE("a request is refused with the status that says why") {
+  auto ns = newNamespace();
+  if (!ns) {
+    return;
+  }
+  Mesh mesh(*ns);
+  mesh.start();
+  App app(*ns);
+  const std::string authority = app.authority();
+  int expected = 0;
+  Reason reason = Reason::kNone;
+  std::string asked = authority;
+  SUBCASE("401 when a policy denies") {
+    mesh.apply(DeltaWriter().add(policy("none", PolicyAction::kDeny, kWeb)));
+    expected = 401;
+    reason = Reason::kDenied;
+  }
+  SUBCASE("401 when no allowing policy takes this client") {
+    mesh.apply(DeltaWriter().add(policy("some", PolicyAction::kAllow, kCart)));
+    expected = 401;
+    reason = Reason::kDenied;
+  }
+  SUBCASE("400 when the authority is another pod's") {
+    asked = "127.0.0.2:" + std::to_string(app.port());
+    expected = 400;
+    reason = Reason::kBadRequest;
+  }
+  SUBCASE("400 when the authority is no address") {
+    asked = "cart.shop.svc.cluster.local:80";
+    expected = 400;
+    reason = Reason::kBadRequest;
+  }
+  SUBCASE("503 when the port is the proxy's own") {
+    asked = "127.0.0.1:15008";
+    expected = 503;
+    reason = Reason::kNoRoute;
+  }
+  SUBCASE("503 when nobody listens") {
+    app.close();
+    expected = 503;
+    reason = Reason::kConnect;
+  }
+  SUBCASE("503 when the tables do not know the pod") {
+    mesh.apply(DeltaWriter().removeWorkload(kCartUid));
+    expected = 503;
+    reason = Reason::kNoRoute;
+  }
+  HbonePeer peer = mesh.peer();
+  StreamId id = 0;
+  CHECK(peer.ask(asked, &id) == expected);
+  CHECK(peer.untilOver(id));
+  const auto refused = mesh.event(EventKind::kRefused);
+  REQUIRE(refused.has_value());
+  CHECK(refused->is(reason));
+  CHECK(refused->sourceIdentity == kWeb);
+  CHECK(mesh.count(Counter::kStreamsRefused) == 1);
+  CHECK(mesh.count(Counter::kStreamsDenied) == (reason == Reason::kDenied ? 1 : 0));
+  CHECK(mesh.count(Counter::kStreamsOpened) == 0);
+}
+
+TEST_CASE("before the first policies came every request is refused") {
+  auto ns = newNamespace();
+  if (!ns) {
+    return;
+  }
+  Mesh mesh(*ns);
+  mesh.apply(DeltaWriter().add(workload("cart", "127.0.0.1")));
+  mesh.engine->setIdentity(mesh.identity(kCart));
+  REQUIRE(mesh.addPod("cart").ok());
+  const App app(*ns);
+  HbonePeer peer = mesh.peer();
+  CHECK(peer.ask(app.authority()) == 401);
+  mesh.apply(DeltaWriter().policiesReceived());
+  // Tables reach the workers in the order of the calls: the pod's answer is behind them.
+  REQUIRE(mesh.removePod("none").ok());
+  CHECK(peer.ask(app.authority()) == 200);
+}
+
+TEST_CASE("a change of policy cuts the streams it forbids and no others") {
+  auto ns = newNamespace();
+  if (!ns) {
+    return;
+  }
+  Mesh mesh(*ns);
+  mesh.start();
+  const App app(*ns);
+  HbonePeer web = mesh.peer();
+  HbonePeer cart(*ns, mesh.identity(kCart), kCart);
+  StreamId ofWeb = 0;
+  StreamId ofCart = 0;
+  REQUIRE(web.ask(app.authority(), &ofWeb) == 200);
+  const Line lineOfWeb = app.accept();
+  REQUIRE(cart.ask(app.authority(), &ofCart) == 200);
+  const Line lineOfCart = app.accept();
+  mesh.apply(DeltaWriter().add(policy("not-web", PolicyAction::kDeny, kWeb)));
+  CHECK(web.untilOver(ofWeb));
+  CHECK(web[ofWeb].reset.has_value());
+  CHECK(lineOfWeb.nextError() == ECONNRESET);
+  const auto closed = mesh.event(EventKind::kClosed);
+  REQUIRE(closed.has_value());
+  CHECK(closed->is(Reason::kDenied));
+  CHECK(closed->policy == "shop/not-web");
+  CHECK(cart.send(ofCart, bytesOf("still here")));
+  CHECK(lineOfCart.read(10) == bytesOf("still here"));
+  CHECK(mesh.count(Counter::kStreamsDenied) == 1);
+}
+
+TEST_CASE("what is no TLS gets an alert, is counted, and harms nobody") {
+  auto ns = newNamespace();
+  if (!ns) {
+    return;
+  }
+  Mesh mesh(*ns);
+  mesh.start();
+  const App app(*ns);
+  const Line line = dial(*ns, "127.0.0.1", 15008);
+  REQUIRE(line.send(Bytes(64, 0xff)));
+  const Bytes alert = line.read(7);
+  REQUIRE(alert.size() == 7);
+  CHECK(alert[0] == 21);  // an alert record, RFC 8446 section 5.1
+  CHECK(alert[5] == 2);   // fatal
+  const auto refused = mesh.event(EventKind::kRefused);
+  REQUIRE(refused.has_value());
+  CHECK(refused->is(Reason::kTls));
+  CHECK(mesh.count(Counter::kTunnelsFailedTls) == 1);
+  HbonePeer peer = mesh.peer();
+  CHECK(peer.ask(app.authority()) == 200);
+}
+
+TEST_CASE("a client of another authority is refused by its certificate") {
+  auto ns = newNamespace();
+  if (!ns) {
+    return;
+  }
+  Mesh mesh(*ns);
+  mesh.start();
+  NetworkNamespace& same = *ns;
+  Mesh other(same);
+  auto foreign = other.ca.material(kWeb, {.names = "",
+                                          .notBefore = weft::unixSeconds() - kHour,
+                                          .notAfter = weft::unixSeconds() + kHour});
+  foreign.roots = {mesh.ca.der()};  // it would trust us
+  auto identity = weft::tls::Identity::create(std::move(foreign));
+  REQUIRE(identity.ok());
+  HbonePeer peer(*ns, identity.value(), kCart);
+  CHECK(peer.untilClosed() == false);  // an alert, not a clean end
+  CHECK_FALSE(peer.failure().ok());
+  const auto refused = mesh.event(EventKind::kRefused);
+  REQUIRE(refused.has_value());
+  CHECK(refused->is(Reason::kIdentity));
+  CHECK(mesh.count(Counter::kTunnelsFailedIdentity) == 1);
+}
+
+TEST_CASE("a connection waits for the pod's certificate") {
+  auto ns = newNamespace();
+  if (!ns) {
+    return;
+  }
+  Settings settings = settingsOf(2);
+  SUBCASE("and is served once it came") {
+    Mesh mesh(*ns, settings);
+    mesh.apply(DeltaWriter().add(workload("cart", "127.0.0.1")).policiesReceived());
+    REQUIRE(mesh.addPod("cart").ok());
+    const App app(*ns);
+    HbonePeer peer = mesh.peer();
+    mesh.engine->setIdentity(mesh.identity(kCart));
+    CHECK(peer.ask(app.authority()) == 200);
+  }
+  SUBCASE("and is refused when that takes too long") {
+    settings.identityTimeoutMs = 20;
+    Mesh mesh(*ns, settings);
+    mesh.apply(DeltaWriter().add(workload("cart", "127.0.0.1")).policiesReceived());
+    REQUIRE(mesh.addPod("cart").ok());
+    HbonePeer peer = mesh.peer();
+    CHECK(peer.untilClosed());
+    CHECK_FALSE(peer.ready());
+    CHECK(mesh.count(Counter::kTunnelsFailedIdentity) == 1);
+  }
+}
+
+TEST_CASE("a client that does not finish its handshake is cut") {
+  auto ns = newNamespace();
+  if (!ns) {
+    return;
+  }
+  Settings settings = settingsOf(1);
+  settings.handshakeTimeoutMs = 20;
+  Mesh mesh(*ns, settings);
+  mesh.start();
+  const Line line = dial(*ns, "127.0.0.1", 15008);
+  CHECK(line.atEnd());
+  CHECK(mesh.event(EventKind::kRefused).has_value());
+  CHECK(mesh.count(Counter::kTunnelsTimedOut) == 1);
+}
+
+TEST_CASE("a drain tells peers, lets streams end, and cuts the rest at its deadline") {
+  auto ns = newNamespace();
+  if (!ns) {
+    return;
+  }
+  Mesh mesh(*ns);
+  mesh.start();
+  const App app(*ns);
+  HbonePeer peer = mesh.peer();
+  StreamId id = 0;
+  REQUIRE(peer.ask(app.authority(), &id) == 200);
+  const Line line = app.accept();
+  std::promise<void> drained;
+  auto over = drained.get_future();
+  SUBCASE("a stream that ends") {
+    mesh.engine->drain(kWaitSeconds * 1000, [&](const Status&) { drained.set_value(); });
+    CHECK(peer.until([&] { return peer.goaway(); }));
+    REQUIRE(mesh.removePod("none").ok());  // the other worker has heard of the drain too
+    CHECK_FALSE(dial(*ns, "127.0.0.1", 15008).fd);
+    CHECK(peer.send(id, bytesOf("the rest")));
+    peer.end(id);
+    CHECK(line.read(100) == bytesOf("the rest"));
+    CHECK(over.wait_for(std::chrono::seconds(0)) == std::future_status::timeout);
+    line.end();
+    CHECK(peer.untilOver(id));
+    CHECK(peer[id].ended);
+    CHECK(peer.untilClosed());
+  }
+  SUBCASE("a stream that does not") {
+    mesh.engine->drain(30, [&](const Status&) { drained.set_value(); });
+    CHECK(line.nextError() == ECONNRESET);
+    const auto closed = mesh.event(EventKind::kClosed);
+    REQUIRE(closed.has_value());
+    CHECK(closed->is(Reason::kDrained));
+  }
+  CHECK(over.wait_for(std::chrono::seconds(kWaitSeconds)) == std::future_status::ready);
+}
+
+TEST_CASE("a pod that is removed takes its connections and listeners along") {
+  auto ns = newNamespace();
+  if (!ns) {
+    return;
+  }
+  Mesh mesh(*ns);
+  mesh.start();
+  const App app(*ns);
+  HbonePeer peer = mesh.peer();
+  StreamId id = 0;
+  REQUIRE(peer.ask(app.authority(), &id) == 200);
+  const Line line = app.accept();
+  CHECK(mesh.removePod("cart").ok());
+  CHECK(line.nextError() == ECONNRESET);
+  CHECK(peer.untilClosed());
+  for (const uint16_t port : {15001, 15006, 15008}) {
+    CHECK_FALSE(dial(*ns, "127.0.0.1", port).fd);
+  }
+  CHECK(mesh.removePod("cart").ok());
+  CHECK(mesh.removePod("never").ok());
+}
+
+TEST_CASE("a pod is added whole or not at all") {
+  auto ns = newNamespace();
+  if (!ns) {
+    return;
+  }
+  Mesh mesh(*ns);
+  SUBCASE("a descriptor that is no namespace is refused") {
+    const weft::UniqueFd null(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+    const Status status = Mesh::waitFor([&](Engine::Done done) {
+      mesh.engine->addPod({"cart", kCartUid, kCart}, null, std::move(done));
+    });
+    CHECK(status.code() == weft::Code::kInvalid);
+  }
+  SUBCASE("a port that is taken closes those before it") {
+    const App taken(*ns, "0.0.0.0", 15008);
+    CHECK(mesh.addPod("cart").code() == weft::Code::kInternal);
+    CHECK(mesh.removePod("cart").ok());  // behind what the workers still had to close
+    CHECK_FALSE(dial(*ns, "127.0.0.1", 15001).fd);
+    CHECK_FALSE(dial(*ns, "127.0.0.1", 15006).fd);
+  }
+  SUBCASE("the same uid again replaces the first") {
+    mesh.start();
+    const App app(*ns);
+    HbonePeer before = mesh.peer();
+    CHECK(before.ready());
+    CHECK(mesh.addPod("cart").ok());
+    CHECK(before.untilClosed());
+    HbonePeer after = mesh.peer();
+    CHECK(after.ask(app.authority()) == 200);
+  }
+}
+
+TEST_CASE("an application that does not read stops its stream, and the others run on") {
+  auto ns = newNamespace();
+  if (!ns) {
+    return;
+  }
+  Mesh mesh(*ns);
+  mesh.start();
+  const App app(*ns);
+  HbonePeer peer = mesh.peer();
+  StreamId stalled = 0;
+  StreamId busy = 0;
+  REQUIRE(peer.ask(app.authority(), &stalled) == 200);
+  const Line idle = app.accept();
+  const int small = 4096;
+  ::setsockopt(idle.fd.get(), SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
+  REQUIRE(peer.ask(app.authority(), &busy) == 200);
+  std::thread server([&] { echo(app.accept()); });
+
+  // Until the window stays shut: no more than it and the sockets hold.
+  const Bytes flood = pattern(16 << 10);
+  size_t taken = 0;
+  const Bytes ping = bytesOf("ping");
+  for (size_t rounds = 0, pings = 0; rounds < 8; rounds++) {
+    size_t n = 0;
+    while ((n = peer.queue(stalled, flood)) > 0) {
+      taken += n;
+      REQUIRE(peer.flush());
+    }
+    REQUIRE(peer.send(busy, ping));
+    pings++;
+    CHECK(peer.until([&] { return peer[busy].data.size() == pings * ping.size(); }));
+  }
+  CHECK(taken < (16 << 20));
+  peer.end(busy);
+  CHECK(peer.untilOver(busy));
+  server.join();
+  // Everything that was taken arrives once the application reads.
+  peer.end(stalled);
+  CHECK(idle.read(taken + 1).size() == taken);
+}
+
+TEST_CASE("pods come and go and tables change while clients run") {
+  auto ns = newNamespace();
+  if (!ns) {
+    return;
+  }
+  const size_t before = openDescriptors();
+  {
+    Mesh mesh(*ns);
+    mesh.start();
+    const App app(*ns);
+    std::atomic<bool> stop = false;
+    std::thread server([&] {
+      while (!stop) {
+        const Line line = app.accept();
+        if (line.fd) {
+          const Bytes some = line.read(1000);
+          line.send(some);
+        }
+      }
+    });
+    std::atomic<size_t> served = 0;
+    std::vector<std::thread> clients;
+    const auto web = mesh.identity(kWeb);
+    for (size_t i = 0; i < 2; i++) {
+      clients.emplace_back([&] {
+        while (!stop) {
+          HbonePeer peer(*ns, web, kCart);
+          for (size_t n = 0; n < 4 && peer.ready(); n++) {
+            StreamId id = 0;
+            if (peer.ask(app.authority(), &id) == 200 && peer.send(id, pattern(1000)) &&
+                peer.untilOver(id) && peer[id].ended) {
+              served++;
+            }
+          }
+        }
+      });
+    }
+    auto turns = [&] {
+      for (size_t i = 0; i < 40 || (served < 50 && i < 4000); i++) {
+        const std::string name = "pod-" + std::to_string(i % 7);
+        DeltaWriter delta;
+        delta.add(workload(name, "10.0.0.9"));
+        if (i % 2 == 0) {
+          delta.add(policy("changing", PolicyAction::kDeny, kCart));
+        } else {
+          delta.removePolicy("shop/changing");
+        }
+        if (!mesh.engine->apply(delta.bytes()).ok() || !mesh.addPod(name).ok() ||
+            !mesh.removePod(name).ok()) {
+          return false;
+        }
+        if (i % 5 == 0) {
+          mesh.engine->setIdentity(mesh.identity(kCart));
+        }
+        mesh.engine->takeEvents();
+      }
+      return true;
+    };
+    CHECK(turns());
+    stop = true;
+    dial(*ns, "127.0.0.1", app.port());  // wakes the server
+    for (std::thread& client : clients) {
+      client.join();
+    }
+    server.join();
+    CHECK(served >= 50);
+  }
+  CHECK(openDescriptors() == before);
+}
+
+TEST_CASE("an engine may end with everything open") {
+  auto ns = newNamespace();
+  if (!ns) {
+    return;
+  }
+  const size_t before = openDescriptors();
+  {
+    Mesh mesh(*ns);
+    mesh.start();
+    const App app(*ns);
+    HbonePeer peer = mesh.peer();
+    StreamId id = 0;
+    REQUIRE(peer.ask(app.authority(), &id) == 200);
+    const Line line = app.accept();
+    const Line shaking = dial(*ns, "127.0.0.1", 15008);
+    SUBCASE("connections") {}
+    SUBCASE("and pods on their way, of which some fail") {
+      const auto full = NetworkNamespace::make();
+      const App taken(*full, "0.0.0.0", 15008);
+      for (size_t i = 0; i < 8; i++) {
+        mesh.engine->addPod({"late-" + std::to_string(i), kCartUid, kCart},
+                            i % 2 == 0 ? ns->fd() : full->fd(), [](const Status&) {});
+      }
+    }
+    mesh.engine.reset();
+    CHECK(line.nextError() == ECONNRESET);
+    CHECK(peer.untilClosed());
+  }
+  CHECK(openDescriptors() == before);
+}
