@@ -106,11 +106,8 @@ const BIO_METHOD* LibrarySession::bioMethod() {
 
 int LibrarySession::read(BIO* bio, uint8_t* out, size_t max) {
   BIO_clear_retry_flags(bio);
-  size_t n = std::min(max, input_.size());
-  if (!done_) {
-    n = std::min(n, kHandshakeBytesMax - handshakeBytes_);
-    handshakeBytes_ += n;
-  }
+  const size_t n = std::min(max, input_.size());
+  handshakeBytes_ += done_ ? 0 : n;
   if (n == 0) {
     BIO_set_retry_read(bio);
     return -1;
@@ -195,7 +192,7 @@ Status LibrarySession::handshake() {
     if (SSL_get_error(ssl_.get(), result) != SSL_ERROR_WANT_READ) {
       return fail(result);
     }
-    if (handshakeBytes_ >= kHandshakeBytesMax) {
+    if (handshakeBytes_ > kHandshakeBytesMax) {
       spent_ = true;
       SSL_send_fatal_alert(ssl_.get(), SSL_AD_DECODE_ERROR);
       ERR_clear_error();

@@ -642,6 +642,18 @@ TEST_CASE("a drain may be said twice, with other codes, and is no failure") {
   CHECK_FALSE(p.client.h2->takesStreams());
 }
 
+TEST_CASE("a server that was told to expect no more streams says so") {
+  Pair p;
+  const StreamId id = p.open();
+  CHECK(p.server.h2->takesStreams());
+  p.client.h2->goaway(H2Error::kNoError);
+  p.pump();
+  CHECK_FALSE(p.server.h2->takesStreams());
+  p.client.send(id, pattern(10), true);
+  p.pump();
+  CHECK(p.server.streams[id].data == pattern(10));
+}
+
 TEST_CASE("a client opens as many streams as the server's SETTINGS allow") {
   H2Limits limits;
   limits.concurrentStreamsMax = 3;
