@@ -518,6 +518,22 @@ TEST_CASE("empty records cannot be sent for ever before the handshake") {
   CHECK(given <= 48 << 10);
 }
 
+TEST_CASE("a handshake in the smallest pieces is cut off at 40 KiB") {
+  Pair p;
+  p.open();
+  // A ClientHello of 16000 bytes, one in each record.
+  const Bytes head = {1, 0, 0x3e, 0x80};
+  size_t given = 0;
+  for (size_t i = 0; p.server.status.ok() && i < 16004; i++) {
+    p.server.receive({22, 3, 1, 0, 1, i < head.size() ? head[i] : uint8_t{0}});
+    given += 6;
+  }
+  CHECK(p.server.status.message() == "TLS: the handshake is too long");
+  CHECK(given > 40 << 10);
+  CHECK(given <= (40 << 10) + 6);
+  CHECK_FALSE(p.server.session->outgoing().empty());
+}
+
 TEST_CASE("a client chain over 16 KiB is refused") {
   Pair p;
   const auto clientOf = [&](size_t more) {
