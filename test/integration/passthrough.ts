@@ -20,10 +20,7 @@ t.test('a pod of the mesh calls one that is not', async (t) => {
   t.test('in plaintext, and each side may end first', async (t) => {
     for (const host of [serverPod.ipv4, serverPod.ipv6]) {
       await serverPod.app.sniff();
-      const [near, far] = await Promise.all([
-        client.app.connect(host, 8080),
-        serverPod.app.accept(8080),
-      ]);
+      const [near, far] = await pair.connect(8080, host);
       await near.write('marker-in-the-open');
       await near.end();
       t.equal((await far.readAll()).text, 'marker-in-the-open');
@@ -42,10 +39,7 @@ t.test('a pod of the mesh calls one that is not', async (t) => {
         mutualTls: false,
       });
     }
-    const [near, far] = await Promise.all([
-      client.app.connect(serverPod.ipv4, 8080),
-      serverPod.app.accept(8080),
-    ]);
+    const [near, far] = await pair.connect(8080);
     await far.end();
     t.equal((await near.readAll()).text, '');
     await near.write('after the end');
@@ -55,10 +49,7 @@ t.test('a pod of the mesh calls one that is not', async (t) => {
 
   t.test('and a reset of either side is a reset for the other', async (t) => {
     for (const side of ['client', 'server'] as const) {
-      const [near, far] = await Promise.all([
-        client.app.connect(serverPod.ipv4, 8080),
-        serverPod.app.accept(8080),
-      ]);
+      const [near, far] = await pair.connect(8080);
       await near.write('x');
       await far.read(1);
       const [from, to] = side === 'client' ? [near, far] : [far, near];
@@ -76,10 +67,7 @@ t.test('a pod of the mesh calls one that is not', async (t) => {
 
   t.test('a workload that is known, but not enrolled, is reached in plaintext too', async (t) => {
     client.engine.apply({ workloads: [{ ...workloadOf('server'), protocol: Protocol.TCP }] });
-    const [near, far] = await Promise.all([
-      client.app.connect(serverPod.ipv4, 8080),
-      serverPod.app.accept(8080),
-    ]);
+    const [near, far] = await pair.connect(8080);
     await near.write('plain');
     t.equal(await far.read(5), 'plain');
     await near.end();
@@ -102,10 +90,7 @@ t.test('a machine outside the mesh calls a pod of it', async (t) => {
       [server.ipv4, '::ffff:10.9.0.1'],
       [server.ipv6, 'fd09::1'],
     ] as const) {
-      const [near, far] = await Promise.all([
-        clientPod.app.connect(host, 8080),
-        server.app.accept(8080),
-      ]);
+      const [near, far] = await pair.connect(8080, host);
       t.equal(far.peer[0], own);
       await near.write('question');
       await near.end();
@@ -126,10 +111,7 @@ t.test('a machine outside the mesh calls a pod of it', async (t) => {
   });
 
   t.test('a reset of the application is a reset for the caller', async (t) => {
-    const [near, far] = await Promise.all([
-      clientPod.app.connect(server.ipv4, 8080),
-      server.app.accept(8080),
-    ]);
+    const [near, far] = await pair.connect(8080);
     await near.write('x');
     await far.read(1);
     await far.reset();
@@ -157,16 +139,14 @@ t.test('a machine outside the mesh calls a pod of it', async (t) => {
 });
 
 t.test('an application behind the tunnel sees the address of its caller', async (t) => {
-  const { client, server } = await MeshPair.start(t);
+  const pair = await MeshPair.start(t);
+  const { server } = pair;
   await server.app.listen(8080);
   for (const [host, own] of [
     [server.ipv4, '::ffff:10.9.0.1'],
     [server.ipv6, 'fd09::1'],
   ] as const) {
-    const [near, far] = await Promise.all([
-      client.app.connect(host, 8080),
-      server.app.accept(8080),
-    ]);
+    const [near, far] = await pair.connect(8080, host);
     t.equal(far.peer[0], own);
     await near.end();
     await far.end();

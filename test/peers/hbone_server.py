@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Serves HBONE tunnels: mutual TLS 1.3, HTTP/2, one CONNECT per stream.
 
-Each tunnel is echoed, or forwarded by TCP to the authority it asks for. Lines of JSON on standard
+Each tunnel is echoed, forwarded by TCP to the authority it asks for, or refused. Lines of JSON on standard
 output tell what happens; `event` is listening, request, malformed, end or draining. SIGTERM drains:
 GOAWAY goes out, the tunnels that are open go on, and the process ends with the last connection.
 """
@@ -138,6 +138,9 @@ async def serve_stream(stream, headers, arguments):
     if fields.get(":method") != "CONNECT":
         await answer(stream, 405, end_stream=True)
         return
+    if arguments.answer is not None:
+        await answer(stream, arguments.answer, end_stream=True)
+        return
     try:
         application = await open_application(arguments, authority)
     except (OSError, ValueError) as error:
@@ -220,6 +223,7 @@ def main():
     mode = parser.add_mutually_exclusive_group(required=True)
     mode.add_argument("--echo", action="store_true", help="send back what comes")
     mode.add_argument("--forward", action="store_true", help="connect to the authority")
+    mode.add_argument("--answer", type=int, metavar="STATUS", help="refuse every request with it")
     try:
         asyncio.run(serve(parser.parse_args()))
     except KeyboardInterrupt:

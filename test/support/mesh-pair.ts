@@ -18,7 +18,7 @@ import { NftCapture } from '../../src/cni/capture-nft.ts';
 import { mustRun } from '../../src/lib/program.ts';
 import { EventLog } from './event-log.ts';
 import { makeNetNamespace, type NetNamespace } from './net-namespace.ts';
-import { PodApp } from './pod-app.ts';
+import { type AppStream, PodApp } from './pod-app.ts';
 import { type LeafFiles, TestCa } from './test-ca.ts';
 
 type PodName = 'client' | 'server';
@@ -29,8 +29,8 @@ const addresses = {
   server: { ipv4: '10.9.0.2', ipv6: 'fd09::2', mac: '02:00:00:00:00:02', last: 2 },
 } as const;
 
-// Small buffers in the kernel, so that a bound on what a stalled connection takes can be stated.
-const socketBytesMax = 256 << 10;
+/** Small buffers in the kernel, so that a bound on what a stalled connection takes can be stated. */
+export const socketBytesMax: number = 256 << 10;
 
 /** The SPIFFE ID of the workload with that service account. */
 export function spiffeId(account: string): string {
@@ -162,6 +162,8 @@ export interface PairOptions {
   readonly engine?: EngineOptions;
   /** False leaves the engines without word that they have all policies. */
   readonly policiesReceived?: boolean;
+  /** False leaves them without certificates. */
+  readonly identities?: boolean;
 }
 
 /** A client's and a server's pod. A property that is of no use for the kind of pod throws. */
@@ -199,7 +201,9 @@ export class MeshPair {
     };
     const pair = new MeshPair(ca, { client: make('client'), server: make('server') });
     for (const pod of pair.#meshPods()) {
-      pod.engine.setIdentity(await pair.material(pod.name));
+      if (options.identities ?? true) {
+        pod.engine.setIdentity(await pair.material(pod.name));
+      }
       await pod.enrol();
     }
     pair.apply({
@@ -239,9 +243,15 @@ export class MeshPair {
   }
 
   /** A new certificate of that service account, as an engine takes it. */
-  async material(account: string): Promise<IdentityMaterial> {
+  async material(account: string, ca: TestCa = this.ca): Promise<IdentityMaterial> {
     const id = spiffeId(account);
-    return materialOf(id, await this.ca.issue(id), this.ca.rootFile);
+    return materialOf(id, await ca.issue(id), ca.rootFile);
+  }
+
+  /** A connection of the client's application to the server's, which listens: both ends of it. */
+  async connect(port: number, host: string = this.serverPod.ipv4): Promise<[AppStream, AppStream]> {
+    const { clientPod, serverPod } = this;
+    return Promise.all([clientPod.app.connect(host, port), serverPod.app.accept(port)]);
   }
 
   /** The same change for each engine. */
