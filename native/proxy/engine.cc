@@ -53,6 +53,10 @@ Engine::Engine(Settings settings, std::function<void()> onEvents)
 }
 
 Engine::~Engine() {
+  // A worker that answers last posts to the others: none may go before all have answered.
+  for (auto& worker : workers_) {
+    worker->close();
+  }
   workers_.clear();
 }
 

@@ -18,17 +18,28 @@ EngineWorker::EngineWorker(size_t index, const Settings& settings, CounterRow co
                                            monotonicMicros() ^ (index << 56))) {}
 
 EngineWorker::~EngineWorker() {
+  close();
+  worker_.reset();
+}
+
+void EngineWorker::close() {
   std::promise<void> closed;
   worker_->post([&] {
-    drainTimer_.cancel();
-    while (!pods_.empty()) {
-      closePod(pods_.begin()->first, Reason::kDrained, "the proxy ends");
-    }
-    state_->events.onTurnEnd();
+    closeAll("the proxy ends");
     closed.set_value();
   });
   closed.get_future().wait();
-  worker_.reset();
+}
+
+void EngineWorker::closeAll(const std::string& detail) {
+  drainTimer_.cancel();
+  while (!pods_.empty()) {
+    closePod(pods_.begin()->first, Reason::kDrained, detail);
+  }
+  state_->events.onTurnEnd();
+  for (const auto& done : std::exchange(drains_, {})) {
+    done();
+  }
 }
 
 void EngineWorker::setTables(std::shared_ptr<const Tables> tables) {
@@ -99,25 +110,21 @@ void EngineWorker::drain(uint64_t deadlineMs, std::function<void()> done) {
     for (auto& [uid, pod] : pods_) {
       pod->drain();
     }
-    waitForDrain(monotonicMillis() + deadlineMs, std::move(done));
+    drains_.push_back(std::move(done));
+    waitForDrain(monotonicMillis() + deadlineMs);
   });
 }
 
-void EngineWorker::waitForDrain(uint64_t untilMs, std::function<void()> done) {
+void EngineWorker::waitForDrain(uint64_t untilMs) {
   size_t open = 0;
   for (auto& [uid, pod] : pods_) {
     open += pod->connectionCount();
   }
   if (open > 0 && monotonicMillis() < untilMs) {
-    drainTimer_.start(state_->loop, kDrainCheckMs,
-                      [this, untilMs, done = std::move(done)] { waitForDrain(untilMs, done); });
+    drainTimer_.start(state_->loop, kDrainCheckMs, [this, untilMs] { waitForDrain(untilMs); });
     return;
   }
-  while (!pods_.empty()) {
-    closePod(pods_.begin()->first, Reason::kDrained, "the drain's deadline passed");
-  }
-  state_->events.onTurnEnd();
-  done();
+  closeAll("the drain's deadline passed");
 }
 
 }  // namespace weft::proxy

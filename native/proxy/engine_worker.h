@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "io/worker.h"
 #include "proxy/pod.h"
@@ -17,8 +18,11 @@ class EngineWorker {
  public:
   EngineWorker(size_t index, const Settings& settings, CounterRow counters, EventQueue& queue,
                const io::OriginalDst& originalDst);
-  /// Ends the connections on the worker's thread, then joins it.
+  /// close(), then joins the thread.
   ~EngineWorker();
+  /// Ends all pods and drains, after all that was posted before, and waits for that. Not from the
+  /// worker's own thread.
+  void close();
 
   void setTables(std::shared_ptr<const Tables> tables);
   void setIdentity(std::shared_ptr<const tls::Identity> identity);
@@ -29,7 +33,8 @@ class EngineWorker {
 
  private:
   void closePod(const std::string& uid, Reason reason, const std::string& detail);
-  void waitForDrain(uint64_t untilMs, std::function<void()> done);
+  void closeAll(const std::string& detail);
+  void waitForDrain(uint64_t untilMs);
 
   // The worker's thread ends before anything that its loop refers to goes: members die in reverse.
   std::unique_ptr<io::Worker> worker_;
@@ -37,6 +42,7 @@ class EngineWorker {
   std::map<std::string, std::unique_ptr<Pod>> pods_;
   std::map<std::string, std::shared_ptr<const tls::Identity>> identities_;
   io::Timer drainTimer_;
+  std::vector<std::function<void()>> drains_;  // told when the pods have ended
 };
 
 }  // namespace weft::proxy
