@@ -8,12 +8,12 @@
 
 namespace weft::proxy {
 
-bool EventQueue::append(const std::string& batch) {
+bool EventQueue::append(const std::string& batch, size_t events) {
   bool wasEmpty = false;
   {
     const std::lock_guard lock(mutex_);
     if (bytes_.size() + batch.size() > kEventQueueBytesMax) {
-      dropped_++;
+      dropped_ += events;
       return false;
     }
     wasEmpty = bytes_.empty();
@@ -42,7 +42,10 @@ void EventSink::report(EventKind kind, const std::string& podUid, const Connecti
 }
 
 void EventSink::onTurnEnd() {
-  if (!queue_.append(batch_)) {
+  if (events_ == 0) {
+    return;
+  }
+  if (!queue_.append(batch_, events_)) {
     counters_.add(Counter::kEventsDropped, events_);
   }
   batch_.clear();

@@ -60,8 +60,8 @@ class EventQueue {
  public:
   /// `notify` is called, on a worker's thread, when the queue stops being empty.
   explicit EventQueue(std::function<void()> notify) : notify_(std::move(notify)) {}
-  /// Any thread. False when the batch was dropped.
-  bool append(const std::string& batch);
+  /// Appends a batch of `events` events. Any thread. False when it was dropped.
+  bool append(const std::string& batch, size_t events);
   /// Takes everything as one encoded weft.events.EventBatch (concatenation merges protobuf
   /// messages).
   std::string take();
@@ -70,7 +70,7 @@ class EventQueue {
   std::function<void()> notify_;
   std::mutex mutex_;
   std::string bytes_;     // guarded by mutex_
-  uint64_t dropped_ = 0;  // guarded by mutex_
+  uint64_t dropped_ = 0;  // events; guarded by mutex_
 };
 
 /// One worker's end of it: encodes into a buffer of its own and hands that over once a turn.
