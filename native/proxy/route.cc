@@ -9,10 +9,11 @@
 namespace weft::proxy {
 namespace {
 
-std::optional<uint16_t> targetPortOf(std::span<const PortMap> ports, uint16_t servicePort) {
+/// 0 when the map names no port.
+uint16_t targetPortOf(std::span<const PortMap> ports, uint16_t servicePort) {
   const auto found = std::find_if(ports.begin(), ports.end(),
                                   [&](const PortMap& p) { return p.servicePort == servicePort; });
-  return found == ports.end() ? std::nullopt : std::optional(found->targetPort);
+  return found == ports.end() ? uint16_t{0} : found->targetPort;
 }
 
 /// The workload's address in the family asked for; its first one otherwise.
@@ -67,25 +68,32 @@ Route toWorkload(std::shared_ptr<const Workload> workload, const Endpoint& targe
 
 Route toService(const Tables& tables, const Service& service, const Endpoint& destination,
                 Random& random) {
-  std::vector<const ServiceEndpoint*> usable;
+  struct Candidate {
+    const ServiceEndpoint* endpoint;
+    uint16_t port;
+  };
+  std::vector<Candidate> usable;
+  bool healthy = false;
+  const uint16_t common = targetPortOf(service.ports, destination.port);
   for (const ServiceEndpoint& endpoint : tables.endpointsOf(service.key)) {
-    if (endpoint.workload->healthy && !endpoint.workload->addresses.empty()) {
-      usable.push_back(&endpoint);
+    if (!endpoint.workload->healthy || endpoint.workload->addresses.empty()) {
+      continue;
+    }
+    healthy = true;
+    const uint16_t own = targetPortOf(endpoint.binding->ports, destination.port);
+    if (own != 0 || common != 0) {
+      usable.push_back({&endpoint, own != 0 ? own : common});
     }
   }
   if (usable.empty()) {
-    return refuse("service " + service.key + " has no healthy endpoint");
+    return refuse("service " + service.key +
+                  (healthy ? " has no port " + std::to_string(destination.port)
+                           : " has no healthy endpoint"));
   }
-  const ServiceEndpoint& picked = *usable[random.below(usable.size())];
-  std::optional<uint16_t> port = targetPortOf(picked.binding->ports, destination.port);
-  if (!port.has_value()) {
-    port = targetPortOf(service.ports, destination.port);
-  }
-  if (!port.has_value()) {
-    return refuse("service " + service.key + " has no port " + std::to_string(destination.port));
-  }
-  const std::optional<Ip> ip = addressOf(*picked.workload, destination.ip.isV4());
-  Route route = toWorkload(picked.workload, {*ip, *port}, service.subjectAltNames);
+  const Candidate& picked = usable[random.below(usable.size())];
+  const auto& workload = picked.endpoint->workload;
+  const std::optional<Ip> ip = addressOf(*workload, destination.ip.isV4());
+  Route route = toWorkload(workload, {*ip, picked.port}, service.subjectAltNames);
   route.service = service.key;
   return route;
 }
