@@ -22,6 +22,9 @@ void Pool::submit(Pipe& pipe, const Endpoint& to, const std::vector<tls::SpiffeI
   Group& group = groups_[key];
   group.expected = expected;
   submit(pipe, key, group);
+  if (group.tunnels.empty()) {
+    groups_.erase(key);  // no connect could even be started
+  }
 }
 
 void Pool::submit(Pipe& pipe, const Key& key, Group& group) {

@@ -437,6 +437,8 @@ void Tunnel::closeIfIdle() {
 }
 
 void Tunnel::closeGracefully() {
+  produce();
+  markDirty();
   if (load() > 0 || h2_->openStreams() > 0) {
     // Our pipes ended, but their last frames wait for the peer's windows.
     timer_.start(pod_.worker().loop, kLingerMs, [this] { closeGracefully(); });
