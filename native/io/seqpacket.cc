@@ -33,6 +33,29 @@ bool connectTo(int fd, const sockaddr_un& address) {
   return ::connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0;
 }
 
+/// Makes way at `path`: a socket that nobody serves goes, anything else stays.
+Status removeStale(const std::string& path, const sockaddr_un& address) {
+  struct stat at {};
+  if (::lstat(path.c_str(), &at) != 0) {
+    return errno == ENOENT ? Status{} : Status::fromErrno(path.c_str(), errno);
+  }
+  if (!S_ISSOCK(at.st_mode)) {
+    return {Code::kInvalid, path + " exists and is no socket"};
+  }
+  Result<UniqueFd> probe = newSocket();
+  if (!probe.ok()) {
+    return probe.status();
+  }
+  // Only a refusal says that nobody listens: EAGAIN is a full queue, EPROTOTYPE another kind.
+  if (connectTo(probe.value().get(), address) || errno != ECONNREFUSED) {
+    return {Code::kUnavailable, "another process listens at " + path};
+  }
+  if (::unlink(path.c_str()) != 0 && errno != ENOENT) {
+    return Status::fromErrno(path.c_str(), errno);
+  }
+  return {};
+}
+
 /// Moves the descriptors of a received message into `packet`, closing what is over the maximum.
 void takeFds(msghdr& message, Packet& packet) {
   for (cmsghdr* c = CMSG_FIRSTHDR(&message); c != nullptr; c = CMSG_NXTHDR(&message, c)) {
@@ -55,24 +78,22 @@ Result<UniqueFd> listenSeqpacket(const std::string& path) {
   if (!address.ok()) {
     return address.status();
   }
-  Result<UniqueFd> probe = newSocket();
   Result<UniqueFd> made = newSocket();
-  if (!probe.ok() || !made.ok()) {
-    return probe.ok() ? made.status() : probe.status();
+  if (!made.ok()) {
+    return made.status();
   }
-  if (connectTo(probe.value().get(), address.value())) {
-    return Status{Code::kUnavailable, "another process listens at " + path};
+  if (Status status = removeStale(path, address.value()); !status.ok()) {
+    return status;
   }
-  ::unlink(path.c_str());
   UniqueFd fd = std::move(made).value();
-  // The mode must hold from the first moment on: bind() applies the umask, chmod() would be late.
-  const mode_t before = ::umask(0177);
-  const int bound =
-      ::bind(fd.get(), reinterpret_cast<const sockaddr*>(&address.value()), sizeof(sockaddr_un));
-  const int error = errno;
-  ::umask(before);
-  if (bound != 0) {
-    return Status::fromErrno(("bind " + path).c_str(), error);
+  // The mode must hold from the first moment on. Linux gives the file the mode of the socket's own
+  // inode; the umask, which could do the same, belongs to all threads.
+  if (::fchmod(fd.get(), 0600) != 0) {
+    return Status::fromErrno("fchmod", errno);
+  }
+  if (::bind(fd.get(), reinterpret_cast<const sockaddr*>(&address.value()), sizeof(sockaddr_un)) !=
+      0) {
+    return Status::fromErrno(("bind " + path).c_str(), errno);
   }
   if (::listen(fd.get(), kListenBacklog) != 0) {
     return Status::fromErrno("listen", errno);

@@ -30,7 +30,7 @@ struct PeerCredentials {
 };
 
 /// Listens at `path` with mode 0600, replacing a socket file that nobody serves. kUnavailable when
-/// somebody does.
+/// somebody does; kInvalid when something else than a socket is there.
 Result<UniqueFd> listenSeqpacket(const std::string& path);
 /// A connection, or a descriptor below zero: -EAGAIN when there is none, else -errno.
 int acceptSeqpacket(int listener);
