@@ -44,7 +44,8 @@ std::optional<Ip> Ip::fromBytes(std::span<const uint8_t> raw) {
 
 std::optional<Ip> Ip::parse(std::string_view text) {
   char z[INET6_ADDRSTRLEN];
-  if (text.empty() || text.size() >= sizeof z) {
+  // A NUL would end the copy early and hide what follows it.
+  if (text.empty() || text.size() >= sizeof z || text.find('\0') != std::string_view::npos) {
     return std::nullopt;
   }
   std::memcpy(z, text.data(), text.size());
