@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "io/sys.h"
+
+#include <doctest/doctest.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <string>
+#include <vector>
+
+using namespace weft::io;
+using weft::Code;
+using weft::Endpoint;
+using weft::Ip;
+using weft::UniqueFd;
+
+namespace {
+
+int intOption(int fd, int level, int option) {
+  int value = -1;
+  socklen_t length = sizeof value;
+  REQUIRE(::getsockopt(fd, level, option, &value, &length) == 0);
+  return value;
+}
+
+bool wait(int fd, short events) {
+  pollfd one{fd, events, 0};
+  return ::poll(&one, 1, 5000) == 1;
+}
+
+/// Both ends of a connection over loopback, made with the functions under test.
+struct Connection {
+  explicit Connection(const char* ip = "127.0.0.1", const TcpOptions& options = {}) {
+    auto made = listenTcp(-1, 0, options);
+    REQUIRE(made.ok());
+    listener = std::move(made).value();
+    to = {*Ip::parse(ip), localEndpoint(listener.get())->port};
+    auto connected = connectTcp(-1, to, std::nullopt, {});
+    REQUIRE(connected.ok());
+    client = std::move(connected).value();
+    REQUIRE(wait(client.get(), POLLOUT));
+    REQUIRE(connectResult(client.get()).ok());
+    REQUIRE(wait(listener.get(), POLLIN));
+    server.reset(acceptTcp(listener.get(), peer));
+    REQUIRE(server);
+  }
+  UniqueFd listener, client, server;
+  Endpoint to, peer;
+};
+
+std::vector<uint8_t> bytes(std::string_view text) {
+  return {text.begin(), text.end()};
+}
+
+}  // namespace
+
+TEST_CASE("one listener serves IPv4 and IPv6, and tells addresses apart") {
+  for (const char* ip : {"127.0.0.1", "::1"}) {
+    const Connection c(ip);
+    CHECK(c.peer.ip == *Ip::parse(ip));
+    CHECK(localEndpoint(c.server.get()) == c.to);
+    CHECK(localEndpoint(c.client.get()) == c.peer);
+  }
+}
+
+TEST_CASE("a listener with nobody waiting answers at once") {
+  const auto listener = listenTcp(-1, 0, {});
+  REQUIRE(listener.ok());
+  Endpoint peer;
+  CHECK(acceptTcp(listener.value().get(), peer) == -EAGAIN);
+}
+
+TEST_CASE("workers share a port, and nobody else gets it") {
+  const auto first = listenTcp(-1, 0, {});
+  REQUIRE(first.ok());
+  const uint16_t port = localEndpoint(first.value().get())->port;
+  CHECK(listenTcp(-1, port, {}).ok());
+  const UniqueFd other(::socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  const sockaddr_in6 at = Endpoint{Ip(), port}.toSockaddr();
+  CHECK(::bind(other.get(), reinterpret_cast<const sockaddr*>(&at), sizeof at) == -1);
+}
+
+TEST_CASE("an accepted socket has its listener's options") {
+  const Connection c("127.0.0.1", {0, "reno", true});
+  CHECK(intOption(c.server.get(), IPPROTO_TCP, TCP_NODELAY) == 1);
+  CHECK(intOption(c.server.get(), SOL_SOCKET, SO_KEEPALIVE) == 1);
+  CHECK(intOption(c.server.get(), IPPROTO_TCP, TCP_KEEPIDLE) == 180);
+  char name[16] = {};
+  socklen_t length = sizeof name;
+  REQUIRE(::getsockopt(c.server.get(), IPPROTO_TCP, TCP_CONGESTION, name, &length) == 0);
+  CHECK(std::string(name) == "reno");
+  CHECK(intOption(c.client.get(), SOL_SOCKET, SO_KEEPALIVE) == 0);
+}
+
+TEST_CASE("a mark is set, or the socket is not made") {
+  const auto listener = listenTcp(-1, 0, {0x539, {}, false});
+  if (::geteuid() != 0) {
+    MESSAGE("a mark needs CAP_NET_ADMIN: seen refused");
+    CHECK_FALSE(listener.ok());
+    return;
+  }
+  REQUIRE(listener.ok());
+  CHECK(intOption(listener.value().get(), SOL_SOCKET, SO_MARK) == 0x539);
+}
+
+TEST_CASE("a congestion control that the kernel does not know is passed over") {
+  CHECK(listenTcp(-1, 0, {0, "nonesuch", false}).ok());
+}
+
+TEST_CASE("a connect that is refused says so once it is known") {
+  uint16_t port = 0;
+  {
+    const auto listener = listenTcp(-1, 0, {});
+    port = localEndpoint(listener.value().get())->port;
+  }
+  const auto made = connectTcp(-1, {*Ip::parse("127.0.0.1"), port}, std::nullopt, {});
+  if (made.ok()) {
+    REQUIRE(wait(made.value().get(), POLLOUT));
+    CHECK(connectResult(made.value().get()).code() == Code::kUnavailable);
+  } else {
+    CHECK(made.status().code() == Code::kUnavailable);
+  }
+}
+
+TEST_CASE("a source address that is not ours is seen by the other end") {
+  if (::geteuid() != 0) {
+    MESSAGE("skipped: IP_TRANSPARENT needs CAP_NET_ADMIN");
+    return;
+  }
+  auto listener = listenTcp(-1, 0, {});
+  REQUIRE(listener.ok());
+  const Endpoint to{*Ip::parse("127.0.0.1"), localEndpoint(listener.value().get())->port};
+  const Ip source = *Ip::parse("127.9.8.7");
+  const auto client = connectTcp(-1, to, source, {});
+  REQUIRE(client.ok());
+  REQUIRE(wait(listener.value().get(), POLLIN));
+  Endpoint peer;
+  const UniqueFd server(acceptTcp(listener.value().get(), peer));
+  CHECK(peer.ip == source);
+}
+
+TEST_CASE("bytes, pieces, the end and a reset arrive as what they are") {
+  Connection c;
+  uint8_t room[64];
+  CHECK(receiveSome(c.server.get(), room) == -EAGAIN);
+  auto hello = bytes("hello");
+  auto world = bytes(" world");
+  const iovec pieces[] = {{hello.data(), hello.size()}, {world.data(), world.size()}};
+  CHECK(sendPieces(c.client.get(), pieces) == 11);
+  CHECK(sendPieces(c.client.get(), {pieces, 1}) == 5);
+  CHECK(sendSome(c.client.get(), world) == 6);
+  REQUIRE(wait(c.server.get(), POLLIN));
+  CHECK(receiveSome(c.server.get(), room) == 22);
+  CHECK(std::string(room, room + 22) == "hello worldhello world");
+  SUBCASE("the end of one direction") {
+    shutdownWrite(c.client.get());
+    REQUIRE(wait(c.server.get(), POLLIN));
+    CHECK(receiveSome(c.server.get(), room) == 0);
+    CHECK(sendSome(c.server.get(), hello) == 5);
+    REQUIRE(wait(c.client.get(), POLLIN));
+    CHECK(receiveSome(c.client.get(), room) == 5);
+    CHECK(sendSome(c.client.get(), hello) == -EPIPE);
+  }
+  SUBCASE("a reset") {
+    resetOnClose(c.client.get());
+    c.client.reset();
+    REQUIRE(wait(c.server.get(), POLLIN));
+    CHECK(receiveSome(c.server.get(), room) == -ECONNRESET);
+  }
+}
+
+TEST_CASE("a connection that nobody redirected has no original destination to trust") {
+  const Connection c;
+  const auto original = netfilterOriginalDst(c.server.get());
+  // Where connection tracking is off the kernel knows nothing; else it knows what was dialled.
+  CHECK((!original.has_value() || *original == c.to));
+  CHECK_FALSE(netfilterOriginalDst(-1).has_value());
+  CHECK_FALSE(localEndpoint(-1).has_value());
+}
