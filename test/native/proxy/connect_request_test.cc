@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "proxy/connect_request.h"
+
+#include <doctest/doctest.h>
+
+#include <set>
+#include <string>
+
+#include "http/baggage.h"
+
+namespace weft::proxy {
+namespace {
+
+ConnectionInfo info() {
+  ConnectionInfo info;
+  info.source = {*Ip::parse("10.0.0.1"), 40000};
+  info.destination = {*Ip::parse("10.0.0.2"), 8080};
+  info.tunnel = {*Ip::parse("10.0.0.2"), 15008};
+  return info;
+}
+
+std::string headerOf(const http::ConnectRequest& request, const std::string& name) {
+  std::string found;
+  for (const http::Header& header : request.headers) {
+    if (header.name == name) {
+      CHECK(found.empty());
+      found = header.value;
+    }
+  }
+  return found;
+}
+
+TEST_CASE("the authority is the application, not the tunnel's port") {
+  Random random(1);
+  CHECK(connectRequestFor(info(), random).authority == "10.0.0.2:8080");
+  ConnectionInfo six = info();
+  six.destination.ip = *Ip::parse("fd00::2");
+  CHECK(connectRequestFor(six, random).authority == "[fd00::2]:8080");
+}
+
+TEST_CASE("the source workload is told as baggage, and its address as forwarded") {
+  auto workload = std::make_shared<Workload>();
+  workload->cluster = "Kubernetes";
+  workload->namespaceName = "shop";
+  workload->workloadName = "web";
+  workload->workloadType = "deployment";
+  workload->canonicalName = "web-app";
+  workload->canonicalRevision = "v1";
+  ConnectionInfo known = info();
+  known.sourceWorkload = workload;
+  Random random(1);
+  const auto request = connectRequestFor(known, random);
+  const http::Baggage baggage = http::parseBaggage(headerOf(request, "baggage"));
+  CHECK(baggage.cluster == "Kubernetes");
+  CHECK(baggage.namespaceName == "shop");
+  CHECK(baggage.workloadName == "web");
+  CHECK(baggage.workloadType == "deployment");
+  CHECK(baggage.serviceName == "web-app");
+  CHECK(baggage.serviceVersion == "v1");
+  CHECK(headerOf(request, "forwarded") == "for=\"10.0.0.1:40000\"");
+}
+
+TEST_CASE("a source that is not known has no baggage") {
+  Random random(1);
+  ConnectionInfo unknown = info();
+  CHECK(headerOf(connectRequestFor(unknown, random), "baggage").empty());
+  unknown.sourceWorkload = std::make_shared<Workload>();
+  for (const http::Header& header : connectRequestFor(unknown, random).headers) {
+    CHECK_FALSE(header.value.empty());
+  }
+}
+
+TEST_CASE("every request has a trace parent of its own, well formed and not sampled") {
+  Random random(1);
+  std::set<std::string> seen;
+  for (int i = 0; i < 100; i++) {
+    const std::string text = headerOf(connectRequestFor(info(), random), "traceparent");
+    // W3C Trace Context: version, 16 bytes of trace, 8 of parent, flags.
+    REQUIRE(text.size() == 55);
+    CHECK(text.substr(0, 3) == "00-");
+    CHECK(text[35] == '-');
+    CHECK(text.substr(52) == "-00");
+    CHECK(text.find_first_not_of("0123456789abcdef-") == std::string::npos);
+    CHECK(text.substr(36, 16) != std::string(16, '0'));
+    seen.insert(text);
+  }
+  CHECK(seen.size() == 100);
+}
+
+}  // namespace
+}  // namespace weft::proxy
