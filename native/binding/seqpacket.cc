@@ -6,9 +6,11 @@
 
 #include <cerrno>
 #include <functional>
+#include <future>
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "binding/convert.h"
 #include "io/seqpacket.h"
@@ -26,24 +28,29 @@ io::Worker& packetThread() {
   return *worker;
 }
 
+using Tsfn = Napi::ThreadSafeFunction;
+
 /// What the packet thread tells about one socket. Called on that thread.
 struct Receiver {
   std::function<void(io::Packet)> onPacket;
   std::function<void(std::string)> onClosed;
 };
 
-/// One connected socket, living on the packet thread.
+/// One connected socket, living on the packet thread. Its descriptor is shared with the main
+/// thread, which sends through it.
 class Socket final : public io::Pollable {
  public:
-  Socket(int fd, Receiver receiver) : fd_(fd), receiver_(std::move(receiver)) {
-    packetThread().loop().watch(fd_, this);
+  Socket(std::shared_ptr<UniqueFd> fd, Receiver receiver)
+      : fd_(std::move(fd)), receiver_(std::move(receiver)) {
+    packetThread().loop().watch(fd_->get(), this);
   }
-  ~Socket() override { ::close(fd_); }
 
   void onReady(uint32_t) override { receive(); }
   void onAgain() override { receive(); }
   void close(std::string reason) {
     if (!std::exchange(closed_, true)) {
+      // The main thread may keep the descriptor open for longer than this object lives.
+      packetThread().loop().unwatch(fd_->get());
       receiver_.onClosed(std::move(reason));
       packetThread().loop().bury(std::unique_ptr<io::Object>(this));
     }
@@ -56,7 +63,7 @@ class Socket final : public io::Pollable {
         return;
       }
       io::Packet packet;
-      switch (io::receivePacket(fd_, packet)) {
+      switch (io::receivePacket(fd_->get(), packet)) {
         case io::ReceiveOutcome::kLater:
           return;
         case io::ReceiveOutcome::kClosed:
@@ -70,7 +77,7 @@ class Socket final : public io::Pollable {
     packetThread().loop().again(this);
   }
 
-  int fd_;
+  std::shared_ptr<UniqueFd> fd_;
   Receiver receiver_;
   bool closed_ = false;
 };
@@ -78,15 +85,17 @@ class Socket final : public io::Pollable {
 /// What JavaScript holds for one socket: sends go out at once, on the main thread.
 class Handle : public std::enable_shared_from_this<Handle> {
  public:
-  explicit Handle(UniqueFd fd) : fd_(std::move(fd)) {}
-  /// `receiver` is for the packet thread, which reads through a descriptor of its own.
+  explicit Handle(UniqueFd fd) : fd_(std::make_shared<UniqueFd>(std::move(fd))) {}
+
   void start(Receiver receiver) {
-    const int copy = ::dup(fd_.get());
-    CHECK(copy >= 0);
     packetThread().post(
-        [self = shared_from_this(), copy, receiver = std::move(receiver)]() mutable {
-          self->socket_ = new Socket(copy, std::move(receiver));
+        [self = shared_from_this(), fd = fd_, receiver = std::move(receiver)]() mutable {
+          self->socket_ = new Socket(std::move(fd), std::move(receiver));
         });
+  }
+  Status send(std::span<const uint8_t> bytes, int passFd) const {
+    return fd_ != nullptr ? io::sendPacket(fd_->get(), bytes, passFd)
+                          : Status{Code::kUnavailable, "the connection is closed"};
   }
   void close() {
     fd_.reset();
@@ -96,16 +105,33 @@ class Handle : public std::enable_shared_from_this<Handle> {
       }
     });
   }
-  void drop() { fd_.reset(); }  ///< Main thread: the peer is gone.
-  int fd() const { return fd_.get(); }
+  void drop() { fd_.reset(); }          ///< Main thread: the peer is gone.
   void forget() { socket_ = nullptr; }  ///< Packet thread: the socket closed by itself.
 
  private:
-  UniqueFd fd_;               // main thread
-  Socket* socket_ = nullptr;  // packet thread
+  std::shared_ptr<UniqueFd> fd_;  // main thread; null once closed
+  Socket* socket_ = nullptr;      // packet thread
 };
 
-using Tsfn = Napi::ThreadSafeFunction;
+/// The JavaScript values of one connection. Owned by the finalizer of its thread-safe function, so
+/// that they go on the main thread, after the last call that uses them.
+struct Callbacks {
+  Napi::FunctionReference onMessage;
+  Napi::FunctionReference onClose;
+  Napi::ObjectReference face;  // of an accepted connection: the first argument of both
+};
+
+/// What stays the same for all connections of a listener; owned likewise.
+struct ListenerCallbacks {
+  Napi::FunctionReference onConnection;
+  Napi::FunctionReference onMessage;
+  Napi::FunctionReference onClose;
+};
+
+template <typename Owned>
+Tsfn functionOwning(Napi::Env env, const Napi::Function& any, Owned* owned) {
+  return Tsfn::New(env, any, "weft-packets", 0, 1, [owned](Napi::Env) { delete owned; });
+}
 
 Napi::Array fdArray(Napi::Env env, const std::shared_ptr<io::Packet>& packet) {
   auto fds = Napi::Array::New(env, packet->fds.size());
@@ -131,8 +157,7 @@ Napi::Object faceOf(Napi::Env env, const std::shared_ptr<Handle>& handle,
                throwStatus(info.Env(), bytes.status());
                return;
              }
-             const Status sent =
-                 io::sendPacket(handle->fd(), bytes.value(), info[1].ToNumber().Int32Value());
+             const Status sent = handle->send(bytes.value(), info[1].ToNumber().Int32Value());
              if (!sent.ok()) {
                throwStatus(info.Env(), sent);
              }
@@ -142,26 +167,33 @@ Napi::Object faceOf(Napi::Env env, const std::shared_ptr<Handle>& handle,
   return face;
 }
 
-/// Ties a socket to JavaScript callbacks. `onMessage(data, fds)` and `onClose(reason)` are called
-/// on the main thread, in order; the thread-safe function goes with the socket.
-void startReceiving(const std::shared_ptr<Handle>& handle, const Tsfn& tsfn,
-                    std::function<void(Napi::Env, Napi::Value, Napi::Array)> onMessage,
-                    std::function<void(Napi::Env, Napi::Value)> onClose) {
+std::vector<napi_value> withFace(Callbacks& callbacks, std::vector<napi_value> rest) {
+  if (!callbacks.face.IsEmpty()) {
+    rest.insert(rest.begin(), callbacks.face.Value());
+  }
+  return rest;
+}
+
+/// Ties a socket to its JavaScript callbacks: onMessage([face,] data, fds) and onClose([face,]
+/// reason), called on the main thread, in order. `callbacks` is owned by `tsfn`, which goes with
+/// the socket.
+void startReceiving(const std::shared_ptr<Handle>& handle, const Tsfn& tsfn, Callbacks* callbacks) {
   Receiver receiver;
-  receiver.onPacket = [tsfn, onMessage = std::move(onMessage)](io::Packet packet) {
+  receiver.onPacket = [tsfn, callbacks](io::Packet packet) {
     auto shared = std::make_shared<io::Packet>(std::move(packet));
-    tsfn.NonBlockingCall([shared, onMessage](Napi::Env env, Napi::Function) {
+    tsfn.NonBlockingCall([shared, callbacks](Napi::Env env, Napi::Function) {
       if (env != nullptr) {
-        onMessage(env, dataOf(env, *shared), fdArray(env, shared));
+        callbacks->onMessage.Call(
+            withFace(*callbacks, {dataOf(env, *shared), fdArray(env, shared)}));
       }
     });
   };
-  receiver.onClosed = [tsfn, handle, onClose = std::move(onClose)](const std::string& reason) {
+  receiver.onClosed = [tsfn, handle, callbacks](const std::string& reason) {
     handle->forget();
-    tsfn.NonBlockingCall([reason, handle, onClose](Napi::Env env, Napi::Function) {
+    tsfn.NonBlockingCall([reason, handle, callbacks](Napi::Env env, Napi::Function) {
       handle->drop();
       if (env != nullptr) {
-        onClose(env, Napi::String::New(env, reason));
+        callbacks->onClose.Call(withFace(*callbacks, {Napi::String::New(env, reason)}));
       }
     });
     Tsfn(tsfn).Release();
@@ -182,22 +214,10 @@ Napi::Value seqpacketConnect(const Napi::CallbackInfo& info) {
     return env.Undefined();
   }
   auto handle = std::make_shared<Handle>(std::move(fd).value());
-  auto onMessage =
-      std::make_shared<Napi::FunctionReference>(Napi::Persistent(info[1].As<Napi::Function>()));
-  auto onClose =
-      std::make_shared<Napi::FunctionReference>(Napi::Persistent(info[2].As<Napi::Function>()));
-  // The references must be dropped on the main thread: by the finalizer, which runs there.
-  auto tsfn = Tsfn::New(env, info[2].As<Napi::Function>(), "weft-packets", 0, 1,
-                        [onMessage, onClose](Napi::Env) {
-                          onMessage->Reset();
-                          onClose->Reset();
-                        });
-  startReceiving(
-      handle, tsfn,
-      [onMessage](Napi::Env, Napi::Value data, Napi::Array fds) {
-        onMessage->Call({data, fds});
-      },
-      [onClose](Napi::Env, Napi::Value reason) { onClose->Call({reason}); });
+  auto* callbacks = new Callbacks{Napi::Persistent(info[1].As<Napi::Function>()),
+                                  Napi::Persistent(info[2].As<Napi::Function>()),
+                                  {}};
+  startReceiving(handle, functionOwning(env, info[1].As<Napi::Function>(), callbacks), callbacks);
   return faceOf(env, handle, peer.value());
 }
 
@@ -213,39 +233,39 @@ class Acceptor final : public io::Pollable {
       onAccept_(UniqueFd(fd));
     }
   }
+  void close() {
+    fd_.reset();
+    packetThread().loop().bury(std::unique_ptr<io::Object>(this));
+  }
 
  private:
   UniqueFd fd_;
   std::function<void(UniqueFd)> onAccept_;
 };
 
-/// The three JavaScript callbacks of a listener.
-struct ListenerCallbacks {
-  Napi::FunctionReference onConnection;
-  Napi::FunctionReference onMessage;
-  Napi::FunctionReference onClose;
-};
-
-void acceptOnMainThread(Napi::Env env, UniqueFd fd,
-                        const std::shared_ptr<ListenerCallbacks>& callbacks) {
+void acceptOnMainThread(Napi::Env env, UniqueFd fd, const ListenerCallbacks& listener) {
   const Result<io::PeerCredentials> peer = io::peerCredentials(fd.get());
   if (!peer.ok() || (peer.value().uid != 0 && peer.value().uid != ::geteuid())) {
     return;  // fail closed: whoever is not root or ourselves is dropped unheard
   }
   auto handle = std::make_shared<Handle>(std::move(fd));
   Napi::Object face = faceOf(env, handle, peer.value());
-  auto kept = std::make_shared<Napi::ObjectReference>(Napi::Persistent(face));
-  auto tsfn = Tsfn::New(env, callbacks->onMessage.Value(), "weft-packets", 0, 1,
-                        [kept](Napi::Env) { kept->Reset(); });
-  callbacks->onConnection.Call({face});
-  startReceiving(
-      handle, tsfn,
-      [callbacks, kept](Napi::Env, Napi::Value data, Napi::Array fds) {
-        callbacks->onMessage.Call({kept->Value(), data, fds});
-      },
-      [callbacks, kept](Napi::Env, Napi::Value reason) {
-        callbacks->onClose.Call({kept->Value(), reason});
-      });
+  auto* callbacks =
+      new Callbacks{Napi::Persistent(listener.onMessage.Value()),
+                    Napi::Persistent(listener.onClose.Value()), Napi::Persistent(face)};
+  const Tsfn tsfn = functionOwning(env, listener.onMessage.Value(), callbacks);
+  listener.onConnection.Call({face});
+  startReceiving(handle, tsfn, callbacks);
+}
+
+/// Runs `work` on the packet thread and waits until it is done.
+void onPacketThread(const std::function<void()>& work) {
+  std::promise<void> done;
+  packetThread().post([&] {
+    work();
+    done.set_value();
+  });
+  done.get_future().wait();
 }
 
 Napi::Value seqpacketListen(const Napi::CallbackInfo& info) {
@@ -255,29 +275,27 @@ Napi::Value seqpacketListen(const Napi::CallbackInfo& info) {
     throwStatus(env, fd.status());
     return env.Undefined();
   }
-  auto callbacks = std::make_shared<ListenerCallbacks>();
-  callbacks->onConnection = Napi::Persistent(info[1].As<Napi::Function>());
-  callbacks->onMessage = Napi::Persistent(info[2].As<Napi::Function>());
-  callbacks->onClose = Napi::Persistent(info[3].As<Napi::Function>());
-  auto tsfn = Tsfn::New(env, info[1].As<Napi::Function>(), "weft-packets", 0, 1);
-  auto listening = std::make_shared<UniqueFd>(std::move(fd).value());
+  auto* callbacks = new ListenerCallbacks{Napi::Persistent(info[1].As<Napi::Function>()),
+                                          Napi::Persistent(info[2].As<Napi::Function>()),
+                                          Napi::Persistent(info[3].As<Napi::Function>())};
+  const Tsfn tsfn = functionOwning(env, info[1].As<Napi::Function>(), callbacks);
   auto acceptor = std::make_shared<Acceptor*>(nullptr);
-  packetThread().post([listening, acceptor, tsfn, callbacks] {
-    *acceptor = new Acceptor(std::move(*listening), [tsfn, callbacks](UniqueFd accepted) {
+  onPacketThread([&] {
+    *acceptor = new Acceptor(std::move(fd).value(), [tsfn, callbacks](UniqueFd accepted) {
       auto shared = std::make_shared<UniqueFd>(std::move(accepted));
       tsfn.NonBlockingCall([shared, callbacks](Napi::Env e, Napi::Function) {
         if (e != nullptr) {
-          acceptOnMainThread(e, std::move(*shared), callbacks);
+          acceptOnMainThread(e, std::move(*shared), *callbacks);
         }
       });
     });
   });
   auto face = Napi::Object::New(env);
   face.Set("close", Napi::Function::New(env, [acceptor, tsfn](const Napi::CallbackInfo&) {
-             packetThread().post([acceptor, tsfn] {
+             // Waits, so that the path can be listened at again when this returns.
+             onPacketThread([&] {
                if (*acceptor != nullptr) {
-                 packetThread().loop().bury(
-                     std::unique_ptr<io::Object>(std::exchange(*acceptor, nullptr)));
+                 std::exchange(*acceptor, nullptr)->close();
                  Tsfn(tsfn).Release();
                }
              });

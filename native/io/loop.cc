@@ -74,11 +74,8 @@ void Loop::watch(int fd, Pollable* pollable) {
   CHECK(::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) == 0);
 }
 
-void Loop::rewatch(int fd, Pollable* pollable) {
-  epoll_event event{};
-  event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
-  event.data.ptr = pollable;
-  CHECK(::epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, fd, &event) == 0);
+void Loop::unwatch(int fd) {
+  CHECK(::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd, nullptr) == 0);
 }
 
 void Loop::again(Task* task) {

@@ -83,10 +83,10 @@ class Loop {
   /// From any thread: runs `work` on the loop's thread.
   void post(std::function<void()> work);
 
-  /// Watches `fd` for reading and writing for as long as it is open; there is nothing to undo.
+  /// Watches `fd` for reading and writing until its last copy is closed. A descriptor that has
+  /// copies must be unwatched before its pollable goes, since closing it alone ends nothing.
   void watch(int fd, Pollable* pollable);
-  /// Hands an already watched descriptor to another object.
-  void rewatch(int fd, Pollable* pollable);
+  void unwatch(int fd);
   /// Calls task->onAgain() in the next turn, which then does not wait. Once, however often it is
   /// asked.
   void again(Task* task);

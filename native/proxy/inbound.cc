@@ -31,23 +31,26 @@ void Inbound::onAccept(UniqueFd fd, const Endpoint& peer) {
     serve(std::move(fd), peer);
     return;
   }
+  std::erase_if(held_, [](const auto& held) { return !held->fd; });
   if (held_.size() >= kHeldConnectionsMax) {
     worker.counters.add(Counter::kLimitReached);
     return;
   }
-  held_.push_back({std::move(fd), peer});
-  if (!heldTimer_.running()) {
-    heldTimer_.start(worker.loop, worker.settings.identityTimeoutMs, [this] {
-      pod_.worker().counters.add(Counter::kTunnelsFailedIdentity, held_.size());
-      held_.clear();
-    });
-  }
+  held_.push_back(std::make_unique<Held>());
+  Held* held = held_.back().get();
+  held->fd = std::move(fd);
+  held->peer = peer;
+  held->timer.start(worker.loop, worker.settings.identityTimeoutMs, [this, held] {
+    pod_.worker().counters.add(Counter::kTunnelsFailedIdentity);
+    held->fd.reset();
+  });
 }
 
 void Inbound::onIdentity() {
-  heldTimer_.cancel();
-  for (Held& held : std::exchange(held_, {})) {
-    serve(std::move(held.fd), held.peer);
+  for (auto& held : std::exchange(held_, {})) {
+    if (held->fd) {
+      serve(std::move(held->fd), held->peer);
+    }
   }
 }
 

@@ -31,6 +31,7 @@ class Inbound final : public TunnelUser {
   struct Held {
     UniqueFd fd;
     Endpoint peer;
+    io::Timer timer;
   };
 
   void serve(UniqueFd fd, const Endpoint& peer);
@@ -39,8 +40,7 @@ class Inbound final : public TunnelUser {
   Result<UniqueFd> connectToApp(const ConnectionInfo& info);
 
   Pod& pod_;
-  std::vector<Held> held_;  // waiting for the pod's certificate
-  io::Timer heldTimer_;
+  std::vector<std::unique_ptr<Held>> held_;  // waiting for the pod's certificate
 };
 
 }  // namespace weft::proxy

@@ -84,19 +84,15 @@ void Outbound::hold(Pipe& pipe, const Route& route) {
   held->expected = route.expected;
   pipe.waitIn(held->pipes);
   held_.push_back(std::move(held));
-  if (!heldTimer_.running()) {
-    heldTimer_.start(pod_.worker().loop, pod_.worker().settings.identityTimeoutMs, [this] {
-      for (auto& one : std::exchange(held_, {})) {
-        for (Pipe* waiting : std::exchange(one->pipes, {})) {
-          waiting->abort({Reason::kIdentity, "the pod has no certificate yet", ""});
-        }
-      }
-    });
-  }
+  Held* raw = held_.back().get();
+  raw->timer.start(pod_.worker().loop, pod_.worker().settings.identityTimeoutMs, [raw] {
+    for (Pipe* waiting : std::exchange(raw->pipes, {})) {
+      waiting->abort({Reason::kIdentity, "the pod has no certificate yet", ""});
+    }
+  });
 }
 
 void Outbound::onIdentity() {
-  heldTimer_.cancel();
   pool_.retireAll();
   for (auto& held : std::exchange(held_, {})) {
     for (Pipe* pipe : std::exchange(held->pipes, {})) {

@@ -26,6 +26,7 @@ class Outbound {
     std::vector<Pipe*> pipes;  // at most one; a list, since pipes leave lists by themselves
     Endpoint to;
     std::vector<tls::SpiffeId> expected;
+    io::Timer timer;
   };
 
   void tunnel(UniqueFd fd, ConnectionInfo info, const Route& route);
@@ -36,7 +37,6 @@ class Outbound {
   Pod& pod_;
   Pool pool_;
   std::vector<std::unique_ptr<Held>> held_;  // waiting for the pod's certificate
-  io::Timer heldTimer_;
 };
 
 }  // namespace weft::proxy

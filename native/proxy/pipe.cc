@@ -305,6 +305,10 @@ void Pipe::onPeerReset(H2Error code) {
 
 void Pipe::onTunnelGone(const Outcome& outcome) {
   tunnel_ = nullptr;
+  streamGone_ = true;
+  if (appEnded_ && peerEnded_ && !released()) {
+    return;  // both ends were said and nothing is lost: what is pending still goes out
+  }
   abort(outcome);
 }
 

@@ -28,12 +28,15 @@ struct Settings {
   http::H2Limits h2;
 };
 
-// Bounds of what one worker or pod holds. Each has a test at the edge.
+// Bounds of what one worker or pod holds.
 inline constexpr size_t kReadBytesMax = 16 << 10;       ///< One read from an application.
 inline constexpr size_t kStreamBudgetBytes = 64 << 10;  ///< Read from one application in a turn.
 inline constexpr size_t kTunnelReadBytes = 256 << 10;   ///< One read from a tunnel.
 inline constexpr size_t kTunnelReadsPerTurn = 4;
 inline constexpr size_t kTunnelUnsentHigh = 256 << 10;  ///< Streams stop reading at this.
+/// Past this the peer does not read, and the tunnel ends. Above what honest streams can have
+/// queued: one payload of each, and kTunnelUnsentHigh.
+inline constexpr size_t kTunnelUnsentMax = 4 << 20;
 inline constexpr size_t kTunnelFlushBytes = 64 << 10;   ///< Sent in mid-turn beyond this.
 inline constexpr size_t kTunnelsPerPeerMax = 64;        ///< In one pool, to one peer.
 inline constexpr size_t kStreamsPerTunnelMax = 100;     ///< What we open; the peer may allow less.

@@ -83,7 +83,9 @@ void Tunnel::onReady(uint32_t events) {
       return;
     }
     startHandshake();
-    return;
+    if (released()) {
+      return;
+    }
   }
   if ((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) {
     hangup_ = true;
@@ -289,6 +291,10 @@ void Tunnel::flush() {
     produce();
   }
   send();
+  if (!released() && session_->unsent() > kTunnelUnsentMax) {
+    pod_.worker().counters.add(Counter::kLimitReached);
+    fail({Reason::kLimit, "the peer does not read", ""});
+  }
   if (!released() && state_ == State::kUp && !congested()) {
     unblock();
   }
@@ -361,7 +367,7 @@ void Tunnel::fail(const Outcome& outcome) {
   for (Pipe* pipe : std::exchange(waiting_, {})) {
     pipe->onTunnelGone(outcome);
   }
-  if (!established || outcome.reason == Reason::kReset) {
+  if (!established || outcome.reason == Reason::kReset || outcome.reason == Reason::kLimit) {
     die();
     return;
   }
