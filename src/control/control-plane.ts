@@ -25,6 +25,9 @@ import { TlsPort } from './tls-port.ts';
 /** How long open calls may take to end when the process is told to stop. */
 export const shutdownMs = 3_000;
 
+/** How long a client without a certificate may stay after its answer, and before it asks. */
+export const joiningIdleMs = 2_000;
+
 const renewRetryMs = 60_000;
 
 function hasErrors({ problems }: RegistryState): boolean {
@@ -94,13 +97,13 @@ export class ControlPlane {
     }
     this.#publish(state);
     const certificates = await this.#certificates();
-    const sideOf = (bytesMax: number): GrpcSide => {
-      const side = new GrpcSide(bytesMax);
+    const sideOf = (bytesMax: number, idleMs?: number): GrpcSide => {
+      const side = new GrpcSide(bytesMax, idleMs);
       side.addService(adsService, this.#ads.handlers);
       side.addService(certificateService, certificates.handlers);
       return side;
     };
-    this.#joining = sideOf(certificateMessageBytesMax);
+    this.#joining = sideOf(certificateMessageBytesMax, joiningIdleMs);
     this.#known = sideOf(messageBytesMax);
     return await this.#listen();
   }

@@ -15,9 +15,13 @@ export class GrpcSide {
   readonly #injector: ConnectionInjector;
   #stopped = false;
 
-  /** @param bytesMax the largest message it takes from a client. */
-  constructor(bytesMax: number) {
+  /**
+   * @param bytesMax the largest message it takes from a client.
+   * @param idleMs a connection without a call for so long is ended; left out: never.
+   */
+  constructor(bytesMax: number, idleMs?: number) {
     this.#server = new Server({
+      ...(idleMs === undefined ? {} : { 'grpc.max_connection_idle_ms': idleMs }),
       'grpc.max_receive_message_length': bytesMax,
       'grpc.keepalive_time_ms': 30_000,
       'grpc.keepalive_timeout_ms': 10_000,

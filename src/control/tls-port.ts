@@ -22,6 +22,12 @@ export const connectionsMax = 20_000;
 /** A client that has not finished its handshake by then is cut off. */
 export const handshakeTimeoutMs = 10_000;
 
+/** Most connections at one time, over all addresses, whose clients showed no certificate. */
+export const strangersMax = 256;
+
+/** How long a connection without a client certificate may last, whatever is done on it. */
+export const strangerLifeMs = 30_000;
+
 function optionsOf(material: ServerMaterial): TlsOptions {
   return {
     key: material.keyPem,
@@ -44,6 +50,8 @@ export class TlsPort {
   readonly #onConnection: (socket: TLSSocket) => void;
   readonly #servers: Server[] = [];
   readonly #sockets: Set<TLSSocket> = new Set();
+  // Oldest first.
+  readonly #strangers: Set<TLSSocket> = new Set();
   #material: ServerMaterial;
 
   /** @param onConnection gets each connection that is good, after its handshake. */
@@ -115,18 +123,33 @@ export class TlsPort {
       return;
     }
     this.#sockets.add(socket);
-    const timer = certificate === undefined ? undefined : cutAt(socket, certificate.validToDate);
+    // A connection never outlives the certificate that opened it. Leaves last a day at most, so
+    // the time always fits a timer.
+    const lifeMs =
+      certificate === undefined
+        ? strangerLifeMs
+        : Math.max(0, certificate.validToDate.getTime() - Date.now());
+    const timer = setTimeout(() => socket.destroy(), lifeMs).unref();
     socket.on('close', () => {
       clearTimeout(timer);
       this.#sockets.delete(socket);
+      this.#strangers.delete(socket);
     });
+    if (certificate === undefined) {
+      this.#makeRoomFor(socket);
+    }
     this.#onConnection(socket);
   }
-}
 
-// A connection never outlives the certificate that opened it. Leaves last a day at most, so the
-// time always fits a timer.
-function cutAt(socket: TLSSocket, end: Date): NodeJS.Timeout {
-  const timer = setTimeout(() => socket.destroy(), Math.max(0, end.getTime() - Date.now()));
-  return timer.unref();
+  // The oldest goes: joining takes a moment, so it is the least likely to be a node. Were the
+  // newest refused, whoever holds all places would keep every node from joining.
+  #makeRoomFor(stranger: TLSSocket): void {
+    this.#strangers.add(stranger);
+    const [oldest] = this.#strangers;
+    if (oldest !== undefined && this.#strangers.size > strangersMax) {
+      this.#strangers.delete(oldest);
+      this.#log.debug({ peer: oldest.remoteAddress }, 'too many clients without a certificate');
+      oldest.destroy();
+    }
+  }
 }

@@ -3,9 +3,10 @@
 import 'reflect-metadata';
 import { X509Certificate } from 'node:crypto';
 import { once } from 'node:events';
+import { mock } from 'node:test';
 import { type ConnectionOptions, connect, type TLSSocket } from 'node:tls';
 import t, { type Test } from 'tap';
-import { TlsPort } from '../../../src/control/tls-port.ts';
+import { strangerLifeMs, strangersMax, TlsPort } from '../../../src/control/tls-port.ts';
 import { createLog } from '../../../src/lib/log.ts';
 import { makeRequest } from '../../support/certificate-requests.ts';
 import { IssuingCa } from '../../support/issuing-ca.ts';
@@ -101,6 +102,47 @@ t.test("cuts a connection when its client's certificate ends", async (t) => {
   const end = new X509Certificate(identity.cert).validToDate.getTime();
   await once(socket.resume(), 'close');
   t.ok(Date.now() >= end);
+});
+
+t.test('cuts a client without a certificate after a while, and no other', async (t) => {
+  const { accepted, ca, dial } = await open(t);
+  mock.timers.enable({ apis: ['setTimeout'] });
+  t.teardown(() => mock.timers.reset());
+  const node = await dial(await clientOf(ca));
+  const stranger = await dial();
+  while (accepted.length < 2) {
+    await new Promise(setImmediate);
+  }
+  mock.timers.tick(strangerLifeMs - 1);
+  t.notOk(accepted.some(({ destroyed }) => destroyed));
+  mock.timers.tick(1);
+  t.same(
+    accepted.map(({ authorized, destroyed }) => ({ authorized, destroyed })),
+    [
+      { authorized: true, destroyed: false },
+      { authorized: false, destroyed: true },
+    ],
+  );
+  await once(stranger.resume(), 'close');
+  t.notOk(node.destroyed);
+});
+
+t.test('holds so many clients without a certificate, and then the oldest goes', async (t) => {
+  const { accepted, ca, dial } = await open(t);
+  await dial(await clientOf(ca));
+  for (let i = 0; i < strangersMax; i += 1) {
+    await dial();
+  }
+  const [node, first, second] = accepted;
+  t.notOk(first?.destroyed, 'at the limit');
+  await dial({ host: '::1' });
+  while (accepted.length < strangersMax + 2) {
+    await new Promise(setImmediate);
+  }
+  t.ok(first?.destroyed, 'one past it');
+  t.notOk(second?.destroyed);
+  t.notOk(accepted.at(-1)?.destroyed);
+  t.notOk(node?.destroyed, 'a client with a certificate does not count');
 });
 
 t.test('listens on every address with one port number', async (t) => {
