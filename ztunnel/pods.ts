@@ -38,8 +38,12 @@ export interface PodsParts {
 
 /** Most pods of one node. */
 export const podsMax = 1024;
-/** How long an add waits for the control plane to place the pod; the agent gives up after 5 s. */
-export const placementWaitMs = 4_000;
+/**
+ * How long a single add waits for the control plane to place the pod. The protocol is serial, so
+ * every other add waits with it. Adds of a snapshot do not wait at all: the control plane's state
+ * was there before the agent was asked, and an agent may list up to `podsMax` pods that are gone.
+ */
+export const placementWaitMs = 1_000;
 /** How long until a pod that could not be started is tried again. */
 export const retryMs = 5_000;
 
@@ -80,6 +84,7 @@ export class Pods implements ZdsHandler {
   readonly #pending = new Map<string, Pending>();
   #listed = new Set<string>();
   #snapshotHandled = false;
+  #closed = false;
   #tail: Promise<void> = Promise.resolve();
 
   constructor(parts: PodsParts) {
@@ -110,8 +115,9 @@ export class Pods implements ZdsHandler {
     return this.#inTurn(() => this.#carryOut(request, netns));
   }
 
-  /** Stops retrying and closes what waits. Running pods are the engine's to end. */
+  /** Starts and retries no more, and closes what waits. Running pods are the engine's to end. */
   close(): void {
+    this.#closed = true;
     for (const pending of [...this.#pending.values()]) {
       this.#forget(pending);
     }
@@ -153,6 +159,10 @@ export class Pods implements ZdsHandler {
       closeFd(netns);
       throw new MeshError('invalid', 'the descriptor of the namespace cannot be read');
     }
+    if (this.#closed) {
+      closeFd(netns);
+      throw new MeshError('unavailable', 'the node proxy stops');
+    }
     const running = this.#running.get(uid);
     if (running?.inode === inode && sameClaim(running.claim, claim)) {
       closeFd(netns);
@@ -165,7 +175,7 @@ export class Pods implements ZdsHandler {
     }
     const pending: Pending = { uid, claim, netns, inode, timer: undefined };
     this.#pending.set(uid, pending);
-    await this.#start(pending, placementWaitMs);
+    await this.#start(pending, this.#snapshotHandled ? placementWaitMs : 0);
   }
 
   // A pod that fails to start stays pending: after a restart of ours its rules are in place
@@ -174,6 +184,10 @@ export class Pods implements ZdsHandler {
     const { uid, claim, inode } = pending;
     try {
       const workload = await this.#confirmed(claim, waitMs);
+      if (this.#pending.get(uid) !== pending) {
+        // Its descriptor is closed, and the number may be another file's by now.
+        throw new MeshError('unavailable', 'the node proxy stops');
+      }
       const spiffeId = spiffeIdOf(workload);
       await this.#carry(pending, workload.uid, spiffeId);
       this.#running.set(uid, { claim, inode, spiffeId });
@@ -222,7 +236,11 @@ export class Pods implements ZdsHandler {
     });
   }
 
+  // Does nothing the second time, as when `close` came while the engine was starting the pod.
   #forget(pending: Pending): void {
+    if (this.#pending.get(pending.uid) !== pending) {
+      return;
+    }
     clearTimeout(pending.timer);
     this.#pending.delete(pending.uid);
     this.#parts.closeFd(pending.netns);
