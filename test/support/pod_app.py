@@ -18,7 +18,7 @@ import sys
 import threading
 
 CHUNK_BYTES = 256 << 10
-TIMEOUT_SECONDS = 20
+TIMEOUT_SECONDS = 10
 ETH_P_ALL = 3
 SO_RCVBUFFORCE = 33  # not in the socket module
 SNIFF_BUFFER_BYTES = 64 << 20

@@ -38,6 +38,7 @@ async function tls(...options: string[]): Promise<string> {
   const [program, ...rest] = [...clientPod.inside, ...command];
   const child: ChildProcessByStdio<Writable, Readable, Readable> = spawn(program ?? '', rest, {
     stdio: ['pipe', 'pipe', 'pipe'],
+    timeout: 8000,
   });
   const said: Buffer[] = [];
   for (const output of [child.stdout, child.stderr]) {
