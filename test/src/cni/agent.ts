@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Real namespace files; capture and proxy are fakes that write down what they are asked.
 import { fstatSync, openSync } from 'node:fs';
+import { mock } from 'node:test';
 import t from 'tap';
 import { closeFd } from '../../../native/index.ts';
-import { Agent, type PodEnrolment } from '../../../src/cni/agent.ts';
+import { Agent, type PodEnrolment, podsMax, takeOverMaxMs } from '../../../src/cni/agent.ts';
 import { MeshError } from '../../../src/lib/error.ts';
 import { createLog } from '../../../src/lib/log.ts';
 
@@ -16,6 +17,8 @@ interface Fixture {
   readonly open: Set<number>;
   epoch: string;
   failAt: string;
+  /** What a step waits for when it begins. */
+  hold: (what: string) => Promise<void>;
 }
 
 function make(): Fixture {
@@ -24,6 +27,7 @@ function make(): Fixture {
   const open = new Set<number>();
   const step = async (what: string): Promise<void> => {
     done.push(what);
+    await fixture.hold(what);
     if (what.startsWith(fixture.failAt) && fixture.failAt !== '') {
       throw new MeshError('unavailable', `${what} failed`);
     }
@@ -54,8 +58,13 @@ function make(): Fixture {
     save: (pods) => saved.push([...pods]),
     log: createLog('test', 'silent'),
   });
-  const fixture: Fixture = { agent, done, saved, open, epoch: 'e1', failAt: '' };
+  const hold = async (): Promise<void> => undefined;
+  const fixture: Fixture = { agent, done, saved, open, epoch: 'e1', failAt: '', hold };
   return fixture;
+}
+
+function settle(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
 }
 
 function pod(change: Partial<PodEnrolment> = {}): PodEnrolment {
@@ -151,4 +160,109 @@ t.test('a restarted agent captures its pods again and forgets those that are gon
   t.same(done, ['install']);
   t.same(saved, [[pod()]]);
   t.match(await agent.snapshot(), [{ uid: 'one' }]);
+});
+
+t.test('a pod that cannot be taken over now is kept, and tried until it is', async (t) => {
+  mock.timers.enable({ apis: ['setTimeout'] });
+  t.teardown(() => mock.timers.reset());
+  const fixture = make();
+  const { agent, done, saved, open } = fixture;
+  fixture.failAt = 'install';
+  await agent.restore([pod()]);
+  t.same(saved, [[pod()]], 'the next run knows it too');
+  t.same(agent.list(), []);
+  t.equal(open.size, 0);
+  mock.timers.tick(takeOverMaxMs);
+  await settle();
+  t.same(done, ['install', 'install']);
+  fixture.failAt = 'add';
+  mock.timers.tick(takeOverMaxMs);
+  await settle();
+  t.same(done, ['install', 'install', 'install', 'add one true'], 'a proxy may be there by now');
+  t.same(agent.list(), [pod()], 'and what it says is for its next snapshot');
+  t.same(saved, [[pod()], [pod()]]);
+  mock.timers.tick(takeOverMaxMs);
+  await settle();
+  t.equal(done.length, 4, 'once it is taken over it is not tried again');
+});
+
+t.test('a file that is no namespace any more is forgotten', async (t) => {
+  const { agent, done, saved } = make();
+  await agent.restore([pod({ netns: '/etc/hosts' })]);
+  t.same(saved, [[]]);
+  t.same(done, []);
+});
+
+t.test('a pod that waits to be taken over can be un-enrolled, and loses its rules', async (t) => {
+  const fixture = make();
+  const { agent, done, saved, open } = fixture;
+  fixture.failAt = 'install';
+  await agent.restore([pod()]);
+  fixture.failAt = 'remove';
+  await t.rejects(agent.unenrol('one'), { code: 'unavailable' });
+  t.same(saved, [[pod()]], 'while its rules are there it is not forgotten');
+  fixture.failAt = '';
+  await agent.unenrol('one');
+  t.same(done, ['install', 'remove', 'remove']);
+  t.same(saved, [[pod()], []]);
+  t.equal(open.size, 0);
+});
+
+t.test('a pod that waits to be taken over is replaced when it is enrolled', async (t) => {
+  mock.timers.enable({ apis: ['setTimeout'] });
+  t.teardown(() => mock.timers.reset());
+  const fixture = make();
+  const { agent, done, saved } = fixture;
+  fixture.failAt = 'install';
+  await agent.restore([pod()]);
+  await t.rejects(agent.enrol(pod()), { code: 'unavailable' });
+  t.same(saved, [[pod()], []], 'it is not captured then, and not kept');
+  fixture.failAt = '';
+  done.length = 0;
+  mock.timers.tick(takeOverMaxMs);
+  await settle();
+  t.same(done, []);
+});
+
+t.test('pods that wait to be taken over count', async (t) => {
+  const fixture = make();
+  fixture.failAt = 'install';
+  const uids = Array.from({ length: podsMax }, (_, i) => `u${i}`);
+  await fixture.agent.restore(uids.map((uid) => pod({ uid })));
+  await t.rejects(fixture.agent.enrol(pod()), { code: 'limit' });
+});
+
+t.test('rules are not renewed for a pod that is being un-enrolled', async (t) => {
+  const fixture = make();
+  const { agent, done, open } = fixture;
+  await agent.enrol(pod());
+  done.length = 0;
+  fixture.epoch = 'e2';
+  const gate = Promise.withResolvers<void>();
+  fixture.hold = () => gate.promise;
+  const unenrolled = agent.unenrol('one');
+  const snapshot = agent.snapshot();
+  await settle();
+  gate.resolve();
+  await unenrolled;
+  t.same(await snapshot, []);
+  t.same(done, ['del one', 'remove']);
+  t.equal(open.size, 0);
+});
+
+t.test('an un-enrolment waits for a renewal, so that no rules come back', async (t) => {
+  const fixture = make();
+  const { agent, done } = fixture;
+  await agent.enrol(pod());
+  done.length = 0;
+  fixture.epoch = 'e2';
+  const gate = Promise.withResolvers<void>();
+  fixture.hold = () => gate.promise;
+  const snapshot = agent.snapshot();
+  const unenrolled = agent.unenrol('one');
+  await settle();
+  t.same(done, ['install']);
+  gate.resolve();
+  await Promise.all([snapshot, unenrolled]);
+  t.same(done, ['install', 'del one', 'remove']);
 });
