@@ -271,10 +271,16 @@ export class Agent {
     // What the runtime says now takes the place of what an earlier run knew.
     const wasLeft = this.#forgetLeft(pod.uid);
     const { capture, proxies, log } = this.#parts;
-    const epoch = capture.epoch();
+    let epoch = capture.epoch();
     try {
       await capture.install(pathOfFd(fd));
       await proxies.add({ ...pod, netns: fd });
+      const now = capture.epoch();
+      if (now !== epoch) {
+        // A proxy came meanwhile, and its snapshot had this pod without a renewal.
+        await capture.install(pathOfFd(fd));
+        epoch = now;
+      }
     } catch (error) {
       // The proxy may hold the pod as pending; the rules go last.
       await proxies.remove(pod.uid);

@@ -31,6 +31,11 @@ interface Proxy {
   readonly connection: ZdsConnection;
   /** Its snapshot has begun, so it may get single requests. */
   greeted: boolean;
+  /**
+   * What was added or removed (undefined) while its snapshot was being taken, by uid. The list of
+   * pods may have it or not, so it is set over the list.
+   */
+  readonly meanwhile: Map<string, ZdsPod | undefined>;
   /** Its snapshot was acknowledged. */
   synced: boolean;
 }
@@ -38,6 +43,17 @@ interface Proxy {
 function addOf(pod: ZdsPod): Parameters<ZdsConnection['request']>[0] {
   const { uid, name, namespace, serviceAccount } = pod;
   return { case: 'add', value: { uid, workloadInfo: { name, namespace, serviceAccount } } };
+}
+
+function withChanges(
+  listed: readonly ZdsPod[],
+  changes: ReadonlyMap<string, ZdsPod | undefined>,
+): ZdsPod[] {
+  const byUid = new Map<string, ZdsPod | undefined>(listed.map((pod) => [pod.uid, pod]));
+  for (const [uid, pod] of changes) {
+    byUid.set(uid, pod);
+  }
+  return [...byUid.values()].filter((pod) => pod !== undefined);
 }
 
 /**
@@ -48,6 +64,8 @@ export class ZdsServer {
   readonly #parts: ZdsServerParts;
   // Oldest first.
   #proxies: Proxy[] = [];
+  // Adds under way. The list of pods has them only after their ack.
+  readonly #adding = new Map<string, ZdsPod>();
 
   constructor(parts: ZdsServerParts) {
     this.#parts = parts;
@@ -68,7 +86,7 @@ export class ZdsServer {
         log.info({ proxyPid: packets.pid, reason }, 'a node proxy disconnected');
       },
     });
-    const proxy: Proxy = { connection, greeted: false, synced: false };
+    const proxy: Proxy = { connection, greeted: false, synced: false, meanwhile: new Map() };
     this.#proxies.push(proxy);
     if (this.#proxies.length > connectionsMax) {
       this.#proxies[0]?.connection.close('a newer proxy took its place');
@@ -85,7 +103,8 @@ export class ZdsServer {
   }
 
   /**
-   * Hands a pod to the newest proxy and resolves at its ack. Rejects with MeshError `unavailable`
+   * Hands a pod to the newest proxy and resolves at its ack; a proxy that comes meanwhile gets it
+   * with its snapshot. One add for a uid at a time. Rejects with MeshError `unavailable`
    * when there is none, or as `ZdsConnection.request` does; the proxy is then told to forget it.
    */
   async add(pod: ZdsPod): Promise<void> {
@@ -93,11 +112,18 @@ export class ZdsServer {
     if (proxy === undefined) {
       throw new MeshError('unavailable', 'no node proxy is connected');
     }
-    await proxy.connection.request(addOf(pod), pod.netns);
+    this.#adding.set(pod.uid, pod);
+    this.#noteForNew(pod.uid, pod);
+    try {
+      await proxy.connection.request(addOf(pod), pod.netns);
+    } finally {
+      this.#adding.delete(pod.uid);
+    }
   }
 
   /** Takes a pod from all proxies. A proxy that refuses or is gone is logged, not waited for. */
   async remove(uid: string): Promise<void> {
+    this.#noteForNew(uid, undefined);
     const told = this.#proxies.filter((proxy) => proxy.greeted);
     const answers = told.map((proxy) => proxy.connection.request({ case: 'del', value: { uid } }));
     for (const answer of await Promise.allSettled(answers)) {
@@ -114,10 +140,22 @@ export class ZdsServer {
     }
   }
 
+  #noteForNew(uid: string, pod: ZdsPod | undefined): void {
+    for (const { greeted, meanwhile } of this.#proxies) {
+      if (!greeted) {
+        meanwhile.set(uid, pod);
+      }
+    }
+  }
+
   async #greet(proxy: Proxy): Promise<void> {
     const { log } = this.#parts;
     try {
-      const pods = await this.#parts.pods();
+      for (const [uid, pod] of this.#adding) {
+        proxy.meanwhile.set(uid, pod);
+      }
+      const pods = withChanges(await this.#parts.pods(), proxy.meanwhile);
+      proxy.meanwhile.clear();
       // From here on single requests queue behind the snapshot, so none is lost or overtaken.
       proxy.greeted = true;
       const adds = pods.map((pod) => proxy.connection.request(addOf(pod), pod.netns));

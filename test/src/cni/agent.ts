@@ -154,6 +154,19 @@ t.test('rules are renewed for a proxy with another cgroup, and only then', async
   t.same(fixture.done, ['install']);
 });
 
+t.test('rules are renewed for a proxy that came during an enrolment', async (t) => {
+  const fixture = make();
+  fixture.hold = async (what) => {
+    if (what.startsWith('add')) {
+      fixture.epoch = 'e2';
+    }
+  };
+  await fixture.agent.enrol(pod());
+  t.same(fixture.done, ['install', 'add one true', 'install']);
+  await fixture.agent.snapshot();
+  t.equal(fixture.done.length, 3);
+});
+
 t.test('a restarted agent captures its pods again and forgets those that are gone', async (t) => {
   const { agent, done, saved } = make();
   await agent.restore([pod(), pod({ uid: 'two', netns: '/no/such/file' })]);

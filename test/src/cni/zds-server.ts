@@ -28,9 +28,14 @@ interface Fixture {
   connected(options?: FakeProxyOptions): Promise<FakeProxy>;
 }
 
-function serve(t: Test): Fixture {
+function serve(t: Test, listing: () => Promise<void> = async () => undefined): Fixture {
   const pods: ZdsPod[] = [];
-  const server = new ZdsServer({ pods: async () => pods, closeFd, log });
+  const list = async (): Promise<ZdsPod[]> => {
+    const listed = [...pods];
+    await listing();
+    return listed;
+  };
+  const server = new ZdsServer({ pods: list, closeFd, log });
   // A socket's path has at most 107 bytes.
   const folder = mkdtempSync(join(tmpdir(), 'weft-zds-'));
   const path = join(folder, 'zds.sock');
@@ -158,3 +163,46 @@ t.test('a pod whose names do not fit a packet is refused', async (t) => {
   await connected();
   await t.rejects(server.add({ ...pod('one'), name: 'x'.repeat(1024) }), { code: 'limit' });
 });
+
+t.test('a pod whose add is under way reaches a proxy that comes meanwhile, once', async (t) => {
+  const { server, pods, connected } = serve(t);
+  const older = await connected({
+    answer: (heard) => (heard === addOf('two') ? undefined : ''),
+  });
+  pods.push(pod('one'));
+  const add = server.add(pod('two'));
+  await older.until(({ heard }) => heard.includes(addOf('two')));
+  const newer = await connected();
+  t.same(newer.heard, [addOf('one'), addOf('two'), 'snapshot']);
+  older.sendAck('');
+  await add;
+  t.equal(newer.heard.length, 3);
+});
+
+t.test(
+  'what changes while the pods are listed is in the snapshot, or taken out of it',
+  async (t) => {
+    const gate = Promise.withResolvers<void>();
+    const asked = Promise.withResolvers<void>();
+    let calls = 0;
+    const { server, pods, connect, connected } = serve(t, async () => {
+      calls += 1;
+      if (calls === 2) {
+        asked.resolve();
+        await gate.promise;
+      }
+    });
+    const older = await connected();
+    pods.push(pod('one'), pod('two'));
+    const newer = connect();
+    await asked.promise;
+    await server.remove('one');
+    await server.add(pod('three'));
+    await server.add(pod('four'));
+    await server.remove('four');
+    gate.resolve();
+    await newer.until(({ heard }) => heard.includes('snapshot'));
+    t.same(newer.heard, [addOf('two'), addOf('three'), 'snapshot']);
+    t.ok(older.heard.includes(addOf('three')));
+  },
+);
