@@ -28,6 +28,8 @@ export interface PodClaim {
   readonly serviceAccount: string;
 }
 
+type PolicyUpdate = Extract<Update, { type: typeof typeUrls.authorization }>;
+
 /** One resource, ready for the tables: what it adds, or what it takes away. */
 type Step =
   | { readonly kind: 'workload'; readonly name: string; readonly workload: TableWorkload }
@@ -57,14 +59,16 @@ export class Applier {
     this.#node = node;
   }
 
-  /** Applies one update; returns the rejected names with the reason of each. */
+  /**
+   * Applies one update; returns the rejected names with the reason of each. A name that is both
+   * changed and removed counts as changed.
+   */
   update(update: Update): ReadonlyMap<string, string> {
     const rejected = new Map<string, string>();
-    const { removed } = update;
+    const came = new Set([...update.changed.keys(), ...update.broken]);
+    const removed = update.removed.filter((name) => !came.has(name));
     if (update.type === typeUrls.authorization) {
-      const gone = removed.map((name): Step => ({ kind: 'policy gone', name }));
-      this.#apply([...this.#policySteps(update.changed, rejected), ...gone], true, rejected);
-      this.#standIn([...update.broken, ...rejected.keys()], update.changed, rejected);
+      this.#updatePolicies(update, removed, rejected);
     } else {
       const gone = removed.map((name): Step => ({ kind: 'gone', name }));
       this.#apply([...this.#addressSteps(update.changed, rejected), ...gone], false, rejected);
@@ -139,10 +143,29 @@ export class Applier {
     return () => this.#listeners.delete(listener);
   }
 
-  #policySteps(
-    changed: Extract<Update, { type: typeof typeUrls.authorization }>['changed'],
+  // `policiesReceived` opens the way for traffic, so it is said only with or after everything that
+  // denies, stand-ins too.
+  #updatePolicies(
+    { changed, broken }: PolicyUpdate,
+    removed: readonly string[],
     rejected: Map<string, string>,
-  ): Step[] {
+  ): void {
+    const good = this.#policySteps(changed, rejected);
+    const lost = this.#standIns([...broken, ...rejected.keys()], changed);
+    const gone = removed.map((name): Step => ({ kind: 'policy gone', name }));
+    const refused = new Map<string, string>();
+    if (this.#apply([...good, ...lost, ...gone], true, refused)) {
+      return;
+    }
+    const late = new Map<string, string>();
+    this.#applySingly(this.#standIns([...refused.keys()], changed), late);
+    for (const [name, reason] of [...refused, ...late]) {
+      rejected.set(name, late.has(name) ? `not stood in for either: ${reason}` : reason);
+    }
+    this.#sink.apply({ policiesReceived: true });
+  }
+
+  #policySteps(changed: PolicyUpdate['changed'], rejected: Map<string, string>): Step[] {
     const steps: Step[] = [];
     for (const [name, wire] of changed) {
       const parsed = parseTablePolicy(wire);
@@ -178,47 +201,40 @@ export class Applier {
   }
 
   // The whole update in one delta; only when the engine refuses that, one resource at a time, to
-  // learn which it was and to keep the good ones.
-  #apply(steps: readonly Step[], policiesReceived: boolean, rejected: Map<string, string>): void {
+  // learn which it was and to keep the good ones. `policiesReceived` is said only when this
+  // returns true: the delta went in whole.
+  #apply(steps: readonly Step[], policiesReceived: boolean, refused: Map<string, string>): boolean {
     try {
       this.#sink.apply({ ...this.#deltaOf(steps), policiesReceived });
       for (const step of steps) {
         this.#remember(step);
       }
-      return;
+      return true;
     } catch (error) {
       if (steps.length === 0) {
         throw error;
       }
     }
+    this.#applySingly(steps, refused);
+    return false;
+  }
+
+  #applySingly(steps: readonly Step[], refused: Map<string, string>): void {
     for (const step of steps) {
       try {
         this.#sink.apply(this.#deltaOf([step]));
         this.#remember(step);
       } catch (error) {
-        rejected.set(step.name, MeshError.from(error).message);
+        refused.set(step.name, MeshError.from(error).message);
       }
     }
-    this.#sink.apply({ policiesReceived });
   }
 
-  #standIn(
-    lost: readonly string[],
-    changed: Extract<Update, { type: typeof typeUrls.authorization }>['changed'],
-    rejected: Map<string, string>,
-  ): void {
-    for (const name of lost.filter((candidate) => !this.#policies.has(candidate))) {
-      const policy = standInOf(name, changed.get(name));
-      if (policy === undefined) {
-        continue;
-      }
-      try {
-        this.#sink.apply({ policies: [policy] });
-        this.#policies.add(name);
-      } catch (error) {
-        rejected.set(name, `not stood in for either: ${MeshError.from(error).message}`);
-      }
-    }
+  #standIns(lost: readonly string[], changed: PolicyUpdate['changed']): Step[] {
+    return lost.flatMap((name): Step[] => {
+      const policy = this.#policies.has(name) ? undefined : standInOf(name, changed.get(name));
+      return policy === undefined ? [] : [{ kind: 'policy', name, policy }];
+    });
   }
 
   #deltaOf(steps: readonly Step[]): Delta {

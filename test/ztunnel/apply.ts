@@ -122,7 +122,7 @@ t.test('a bad resource is rejected by name; its last good version stays', async 
   t.equal(applier.workload('client')?.name, 'client');
   t.equal(applier.workload('other')?.name, 'other');
   t.match([...applier.update(policies(['good', 'bad']))], [['demo/bad', /port 0/]]);
-  t.match(sink.deltas.at(-2)?.policies, [{ key: 'demo/good' }]);
+  t.match(sink.deltas.at(-1)?.policies, [{ key: 'demo/good' }, { key: 'demo/bad', rules: [] }]);
 });
 
 t.test('what the engine refuses is found one by one, and the rest is applied', async (t) => {
@@ -141,17 +141,36 @@ t.test('a lost policy is stood in for by one that lets nobody through', async (t
   const sink = fakeSink();
   const applier = new Applier(sink, 'a');
   applier.update(policies(['bad'], [], ['demo/broken']));
-  t.match(sink.deltas.slice(1), [
-    {
-      policies: [
-        { key: 'demo/broken', action: PolicyAction.ACTION_DENY, rules: [{ clauses: [] }] },
-      ],
-    },
-    { policies: [{ key: 'demo/bad', action: PolicyAction.ACTION_ALLOW, rules: [] }] },
-  ]);
+  t.match(
+    sink.deltas,
+    [
+      {
+        policies: [
+          { key: 'demo/broken', action: PolicyAction.ACTION_DENY, rules: [{ clauses: [] }] },
+          { key: 'demo/bad', action: PolicyAction.ACTION_ALLOW, rules: [] },
+        ],
+        policiesReceived: true,
+      },
+    ],
+    'not after traffic is let through for the first time',
+  );
   applier.update(policies(['bad'], ['demo/broken']));
   t.match(sink.deltas.at(-1), { removedPolicies: ['demo/broken'] }, 'until it goes');
-  t.equal(sink.deltas.length, 4, 'and once only');
+  t.equal(sink.deltas.length, 2, 'and once only');
+});
+
+t.test('a name that is both changed and removed counts as changed', async (t) => {
+  const sink = fakeSink();
+  const applier = new Applier(sink, 'a');
+  for (const delta of [1, 2]) {
+    applier.update(policies(['p'], ['demo/p']));
+    t.match(sink.deltas.at(-1), { policies: [{ key: 'demo/p' }], removedPolicies: [] });
+    applier.update(addresses({ client: workload('client') }, ['client']));
+    t.match(sink.deltas.at(-1), { workloads: [{ uid: 'client' }], removedWorkloads: [] });
+    t.ok(applier.workload('client'), `time ${delta}`);
+  }
+  applier.update(policies([], ['demo/p'], ['demo/p']));
+  t.match(sink.deltas.at(-1), { policies: [], removedPolicies: [] }, 'unreadable, too');
 });
 
 t.test('a policy that was good before stays as it was when its next version is bad', async (t) => {
@@ -162,13 +181,33 @@ t.test('a policy that was good before stays as it was when its next version is b
   t.match(sink.deltas, [{ policies: [{ key: 'demo/p' }] }, { policies: [] }]);
 });
 
-t.test('policies count as received although one was refused by the engine', async (t) => {
-  const sink = fakeSink(
-    ({ policies: list }) => list?.some(({ dryRun }) => dryRun !== undefined) ?? false,
-  );
+t.test(
+  'policies count as received although one was refused, once it is stood in for',
+  async (t) => {
+    const sink = fakeSink(
+      ({ policies: list }) => list?.some(({ dryRun }) => dryRun !== undefined) ?? false,
+    );
+    const applier = new Applier(sink, 'a');
+    t.match([...applier.update(policies(['p']))], [['demo/p', /^the engine refuses/]]);
+    t.match(sink.deltas, [
+      { policies: [{ key: 'demo/p', rules: [] }] },
+      { policiesReceived: true },
+    ]);
+    t.notOk(sink.deltas[0]?.policiesReceived);
+  },
+);
+
+t.test('a policy that is refused, and its stand-in too, is named as that', async (t) => {
+  const sink = fakeSink(({ policies: list }) => (list?.length ?? 0) > 0);
   const applier = new Applier(sink, 'a');
-  t.match([...applier.update(policies(['p']))], [['demo/p', /the engine refuses/]]);
-  t.match(sink.deltas, [{ policiesReceived: true }, { policies: [{ key: 'demo/p', rules: [] }] }]);
+  const rejected = applier.update(policies(['p'], [], ['demo/broken']));
+  t.match(
+    new Map(rejected),
+    new Map([
+      ['demo/p', /^not stood/],
+      ['demo/broken', /^not stood/],
+    ]),
+  );
 });
 
 t.test('a workload that moves to another network is taken out', async (t) => {
