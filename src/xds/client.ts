@@ -274,14 +274,15 @@ export class XdsClient {
     rejected: ReadonlyMap<string, string>,
   ): void {
     const versions = this.#versions.get(type);
-    for (const { name, version } of response.resources) {
-      if (!rejected.has(name)) {
-        versions?.set(name, version);
-      }
-    }
+    // First, so that a name that is both removed and sent counts as sent.
     for (const name of response.removedResources) {
       if (!rejected.has(name)) {
         versions?.delete(name);
+      }
+    }
+    for (const { name, version } of response.resources) {
+      if (!rejected.has(name)) {
+        versions?.set(name, version);
       }
     }
   }

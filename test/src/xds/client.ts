@@ -126,7 +126,7 @@ t.test('a reconnect names the versions in force: not the rejected, not the remov
     [workload('a', 'v1'), workload('b', 'v1'), workload('c', 'v1')],
     [policy('p')],
   );
-  server.send(typeUrls.address, [workload('a', 'v2')], ['c']);
+  server.send(typeUrls.address, [workload('a', 'v2')], ['a', 'c']);
   await server.next();
   server.endStream();
   const first = await server.next();
