@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // How a node becomes a member: a join token names the root to trust, and is exchanged for the
 // node's own certificate.
-import { createHash, createPrivateKey, timingSafeEqual, X509Certificate } from 'node:crypto';
+import { createHash, timingSafeEqual, X509Certificate } from 'node:crypto';
 import { isIP } from 'node:net';
 import {
   checkServerIdentity,
   connect,
   createSecureContext,
   type DetailedPeerCertificate,
+  type SecureContext,
   type TLSSocket,
 } from 'node:tls';
 import { ChannelCredentials } from '@grpc/grpc-js';
@@ -135,9 +136,37 @@ export function learnRoot(address: string, rootSha256: Uint8Array): Promise<Uint
   });
 }
 
+const base64Letters = Buffer.from(
+  'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/',
+);
+const base64Padding = 0x3d;
+const newline = 0x0a;
+// Bytes in a line of 64 letters (RFC 7468 section 2).
+const lineBytes = 48;
+
+// The key in PEM, the one form that Node's TLS takes. Node's own way there leads over strings,
+// which nobody can wipe.
 function keyPemOf(pkcs8: Uint8Array): Buffer {
-  const key = createPrivateKey({ key: Buffer.from(pkcs8), format: 'der', type: 'pkcs8' });
-  return Buffer.from(key.export({ format: 'pem', type: 'pkcs8' }));
+  const head = Buffer.from('-----BEGIN PRIVATE KEY-----\n');
+  const foot = Buffer.from('-----END PRIVATE KEY-----\n');
+  const lines = Math.ceil(pkcs8.length / lineBytes);
+  const pem = Buffer.alloc(head.length + 4 * Math.ceil(pkcs8.length / 3) + lines + foot.length);
+  let at = head.copy(pem);
+  for (let i = 0; i < pkcs8.length; i += 3) {
+    const left = pkcs8.length - i;
+    const bits = ((pkcs8[i] ?? 0) << 16) | ((pkcs8[i + 1] ?? 0) << 8) | (pkcs8[i + 2] ?? 0);
+    for (let letter = 0; letter < 4; letter += 1) {
+      const value = (bits >> (18 - 6 * letter)) & 0x3f;
+      pem[at] = letter <= left ? (base64Letters[value] ?? 0) : base64Padding;
+      at += 1;
+    }
+    if ((i + 3) % lineBytes === 0 || left <= 3) {
+      pem[at] = newline;
+      at += 1;
+    }
+  }
+  foot.copy(pem, at);
+  return pem;
 }
 
 function pemOf(certificates: readonly Uint8Array[]): Buffer {
@@ -158,11 +187,17 @@ export function tlsChannel(
   own?: IssuedCertificate,
 ): SecureChannel {
   const { host } = splitAddress(address);
-  const context = createSecureContext({
-    ca: pemOf(roots),
-    minVersion: 'TLSv1.3',
-    ...(own === undefined ? {} : { cert: pemOf(own.chain), key: keyPemOf(own.key) }),
-  });
+  const key = own === undefined ? undefined : keyPemOf(own.key);
+  let context: SecureContext;
+  try {
+    context = createSecureContext({
+      ca: pemOf(roots),
+      minVersion: 'TLSv1.3',
+      ...(own === undefined ? {} : { cert: pemOf(own.chain), key }),
+    });
+  } finally {
+    key?.fill(0);
+  }
   if (isIP(host) === 0) {
     return { credentials: ChannelCredentials.createFromSecureContext(context), options: {} };
   }

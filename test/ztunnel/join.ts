@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The control plane is a plain grpc-js certificate service with a test authority.
+import { generateKeyPairSync } from 'node:crypto';
+import { syncBuiltinESMExports } from 'node:module';
 import { createServer } from 'node:net';
+import { mock } from 'node:test';
+import tls, { type SecureContextOptions } from 'node:tls';
 import t, { type Test } from 'tap';
 import { CaClient } from '../../src/ca/client.ts';
 import { join, learnRoot, parseJoinToken, splitAddress, tlsChannel } from '../../ztunnel/join.ts';
@@ -122,4 +126,43 @@ t.test('once joined, the own certificate is shown', async (t) => {
     { client: 'URI:spiffe://cluster.local/node/a' },
     { client: 'URI:spiffe://cluster.local/node/a' },
   ]);
+});
+
+t.test('the copy of the key that TLS was given is wiped', async (t) => {
+  const ca = await IssuingCa.create();
+  const { service } = await serve(t, ca);
+  const own = await join(service.address, await tokenOf(ca));
+  const given: { seen: string; key: Buffer }[] = [];
+  const real = tls.createSecureContext;
+  const spy = mock.method(tls, 'createSecureContext', (options: SecureContextOptions) => {
+    const key = options.key as Buffer;
+    given.push({ seen: key.toString('latin1'), key });
+    return real(options);
+  });
+  syncBuiltinESMExports();
+  t.teardown(() => {
+    spy.mock.restore();
+    syncBuiltinESMExports();
+  });
+  // Keys of every length modulo three and of several lines.
+  const modulusLengths = [512, 520, 528, 536, 2048];
+  const others = modulusLengths.map((modulusLength) => {
+    const options = { publicKeyEncoding: { type: 'spki', format: 'der' } } as const;
+    const privateKeyEncoding = { type: 'pkcs8', format: 'der' } as const;
+    return generateKeyPairSync('rsa', { ...options, privateKeyEncoding, modulusLength }).privateKey;
+  });
+  tlsChannel(service.address, own.roots, own);
+  for (const key of others) {
+    tlsChannel(service.address, own.roots, { ...own, key });
+  }
+  t.equal(given.length, 1 + modulusLengths.length);
+  t.same(new Set([own.key, ...others].map(({ length }) => length % 3)).size, 3);
+  [own.key, ...others].forEach((der, i) => {
+    const base64 = Buffer.from(der)
+      .toString('base64')
+      .replace(/.{64}(?=.)/g, '$&\n');
+    const pem = `-----BEGIN PRIVATE KEY-----\n${base64}\n-----END PRIVATE KEY-----\n`;
+    t.equal(given[i]?.seen, pem);
+    t.ok(given[i]?.key.every((byte) => byte === 0));
+  });
 });
