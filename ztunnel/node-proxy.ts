@@ -42,6 +42,7 @@ export class NodeProxy {
   readonly #engine: ProxyEngine;
   readonly #applier: Applier;
   readonly #metrics: Metrics;
+  readonly #observer: Observer;
   readonly #transport: ZdsTransport;
   readonly #servers: StatusServer[] = [];
   #credential: NodeCredential | undefined;
@@ -56,14 +57,14 @@ export class NodeProxy {
     this.#config = config;
     this.#log = log;
     this.#transport = native.transport;
-    this.#engine = native.engine((batch) => observer.onEvents(batch));
+    this.#engine = native.engine((batch) => this.#observer.onEvents(batch));
     this.#applier = new Applier(this.#engine, config.node);
     this.#metrics = new Metrics(() => ({
       ...this.#engine.counters(),
-      access_events_dropped: observer.dropped,
+      access_events_dropped: this.#observer.dropped,
       pods: this.#pods?.count ?? 0,
     }));
-    const observer = new Observer(this.#applier, log, this.#metrics);
+    this.#observer = new Observer(this.#applier, log, this.#metrics);
   }
 
   /**
@@ -123,6 +124,7 @@ export class NodeProxy {
     this.#credential?.close();
     await this.#engine.drain(drainDeadlineMs);
     this.#engine.stop();
+    this.#observer.close();
     await Promise.all(this.#servers.map((server) => server.close()));
   }
 

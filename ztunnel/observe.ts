@@ -4,6 +4,7 @@ import { Direction, Kind, Reason } from '../native/gen/events_pb.js';
 import type { ConnectionEvent, EventBatch } from '../native/index.ts';
 import type { Logger } from '../src/lib/log.ts';
 import { ports } from '../src/lib/ports.ts';
+import { LineLimit } from './line-limit.ts';
 import type { ConnectionLabels, Metrics } from './metrics.ts';
 import type { TableService, TableWorkload } from './translate.ts';
 
@@ -12,6 +13,10 @@ export interface Directory {
   workload(uid: string): TableWorkload | undefined;
   service(key: string): TableService | undefined;
 }
+
+/** Most lines about refused connections, for each reason, in each window of `refusalWindowMs`. */
+export const refusalLinesMax = 50;
+export const refusalWindowMs = 1_000;
 
 // Istio's flags where it has one.
 const flags: Readonly<Record<Reason, string>> = {
@@ -63,6 +68,7 @@ export class Observer {
   readonly #directory: Directory;
   readonly #log: Logger;
   readonly #metrics: Metrics;
+  readonly #refusals: LineLimit;
   #dropped = 0n;
 
   /** @param log the access log goes to it, as lines with `target: "access"`. */
@@ -70,6 +76,13 @@ export class Observer {
     this.#directory = directory;
     this.#log = log.child({ target: 'access' });
     this.#metrics = metrics;
+    // Anyone who reaches a port can have connections refused, at no cost to himself.
+    this.#refusals = new LineLimit({
+      linesMax: refusalLinesMax,
+      windowMs: refusalWindowMs,
+      onLeftOut: (reason, lines) =>
+        this.#log.warn({ reason, left_out: lines }, 'connections failed, lines left out'),
+    });
   }
 
   /** Events that the engine had to drop, its queue being full. */
@@ -86,7 +99,16 @@ export class Observer {
     }
   }
 
+  /** Tells what was left out of the log so far. For the end of the process. */
+  close(): void {
+    this.#refusals.flush();
+  }
+
   #write(event: ConnectionEvent): void {
+    // The metrics count it all the same.
+    if (event.kind === Kind.REFUSED && !this.#refusals.allows(flags[event.reason] ?? 'UNKNOWN')) {
+      return;
+    }
     const fields = this.#fieldsOf(event);
     if (event.kind === Kind.OPENED) {
       this.#log.debug(fields, 'connection opened');

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+
+import { mock } from 'node:test';
 import { create, type MessageInitShape } from '@bufbuild/protobuf';
 import t from 'tap';
 import {
@@ -10,7 +12,7 @@ import {
 } from '../../native/gen/events_pb.js';
 import { createLog } from '../../src/lib/log.ts';
 import { Metrics } from '../../ztunnel/metrics.ts';
-import { Observer } from '../../ztunnel/observe.ts';
+import { Observer, refusalLinesMax, refusalWindowMs } from '../../ztunnel/observe.ts';
 import type { TableService, TableWorkload } from '../../ztunnel/translate.ts';
 
 const service: TableService = { key: 'demo/web.demo.svc.cluster.local', name: 'web' };
@@ -107,6 +109,29 @@ t.test('a refusal is a warning with its reason and policy', async (t) => {
   t.match(lines, [
     { level: 'warn', msg: 'connection failed', error: 'denied by policy (policy demo/p)' },
   ]);
+});
+
+t.test('a flood of refusals is cut short in the log, and counted whole', async (t) => {
+  mock.timers.enable({ apis: ['setTimeout'] });
+  t.teardown(() => mock.timers.reset());
+  const { lines, metrics, observer, see } = setUp();
+  const refused = { kind: Kind.REFUSED, reason: Reason.DENIED };
+  const flood = (times: number) => see(...Array.from({ length: times }, () => refused));
+  flood(refusalLinesMax);
+  t.equal(lines.length, refusalLinesMax);
+  flood(3);
+  t.equal(lines.length, refusalLinesMax, 'one past the limit');
+  see({ kind: Kind.REFUSED, reason: Reason.LIMIT }, outbound);
+  t.match(lines.slice(refusalLinesMax), [{ error: 'LIMIT' }, { msg: 'connection complete' }]);
+  lines.length = 0;
+  mock.timers.tick(refusalWindowMs);
+  t.match(lines, [{ level: 'warn', target: 'access', reason: 'DENY', left_out: 3 }]);
+  lines.length = 0;
+  flood(refusalLinesMax + 1);
+  observer.close();
+  t.match(lines.at(-1), { left_out: 1 }, 'and at the end');
+  const total = 2 * refusalLinesMax + 4;
+  t.match(await metrics.text(), new RegExp(`failed_total\\{.*"DENY".*\\} ${total}\\n`));
 });
 
 t.test('a connection that broke is a warning, an opened one is for debugging', async (t) => {
