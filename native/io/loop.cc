@@ -23,7 +23,8 @@ void Timer::start(Loop& loop, uint64_t delayMs, std::function<void()> action) {
   cancel();
   loop_ = &loop;
   action_ = std::move(action);
-  at_ = loop.timers_.emplace(monotonicMillis() + delayMs, this);
+  // One more than the clock says, which is cut to whole milliseconds: never early.
+  at_ = loop.timers_.emplace(monotonicMillis() + delayMs + 1, this);
 }
 
 void Timer::cancel() {

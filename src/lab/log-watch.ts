@@ -39,19 +39,6 @@ export function readLog(path: string, from: number): { records: LogRecord[]; end
   }
 }
 
-/** All JSON lines of a log from byte `from` on. */
-export function recordsSince(path: string, from: number): LogRecord[] {
-  const all: LogRecord[] = [];
-  for (let at = from; ; ) {
-    const { records, end } = readLog(path, at);
-    all.push(...records);
-    if (end === at) {
-      return all;
-    }
-    at = end;
-  }
-}
-
 /**
  * Resolves with the first record from byte `from` on that `wanted` takes. Rejects with MeshError
  * `timeout` that says `what` was waited for.
