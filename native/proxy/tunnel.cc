@@ -41,7 +41,8 @@ Tunnel::Tunnel(Pod& pod, TunnelUser& user, UniqueFd fd, std::unique_ptr<tls::Ses
       session_(std::move(session)),
       role_(role),
       peer_(peer),
-      local_(local) {
+      local_(local),
+      ownNotAfterSeconds_(pod.identity()->notAfterSeconds()) {
   WorkerState& worker = pod_.worker();
   worker.loop.watch(fd_.get(), this);
   if (role_ == tls::Role::kServer) {
@@ -163,10 +164,20 @@ Status Tunnel::onHandshakeDone() {
   h2_ = role_ == tls::Role::kServer ? http::newH2Server(worker.settings.h2, *this)
                                     : http::newH2Client(worker.settings.h2, *this);
   tick_.start(worker.loop, kTickMs, [this] { tick(); });
+  watchExpiry();
   user_.onTunnelUp(*this);
   closeIfIdle();
   markDirty();
   return {};
+}
+
+/// A tunnel outlives neither certificate: what was proved is no longer so.
+void Tunnel::watchExpiry() {
+  const int64_t end = std::min(ownNotAfterSeconds_, session_->peer().notAfterSeconds);
+  const int64_t left = std::max<int64_t>(end - unixSeconds(), 0);
+  expiry_.start(pod_.worker().loop, static_cast<uint64_t>(left) * 1000, [this] {
+    fail({Reason::kIdentity, "a certificate of the tunnel has expired", ""});
+  });
 }
 
 void Tunnel::tick() {
@@ -378,6 +389,7 @@ void Tunnel::fail(const Outcome& outcome) {
   [[maybe_unused]] const Status sealed = session_->seal();
   state_ = State::kLingering;
   tick_.cancel();
+  expiry_.cancel();
   send();
   io::shutdownWrite(fd_.get());
   timer_.start(pod_.worker().loop, kLingerMs, [this] { die(); });
@@ -406,6 +418,7 @@ void Tunnel::die() {
   state_ = State::kDead;
   timer_.cancel();
   tick_.cancel();
+  expiry_.cancel();
   fd_.reset();
   release();
 }

@@ -99,6 +99,7 @@ class Tunnel final : public Connection,
   Pipe* pipeOf(http::StreamId id) const;
   void startHandshake();
   void tick();
+  void watchExpiry();
   void readSome();
   bool receive(std::span<uint8_t> cipher);
   void flushTouched();
@@ -135,6 +136,8 @@ class Tunnel final : public Connection,
   std::vector<Pipe*> flushing_;          // touched_, while it is walked
   io::Timer timer_;                      // connect, handshake, idle or linger: one at a time
   io::Timer tick_;
+  int64_t ownNotAfterSeconds_;
+  io::Timer expiry_;  // of the certificate that ends first
 };
 
 }  // namespace weft::proxy

@@ -30,6 +30,8 @@ export interface LeafFlaws {
   readonly expired?: boolean;
   /** Valid from one hour from now. */
   readonly notYetValid?: boolean;
+  /** Valid for so long from now on. */
+  readonly validForMs?: number;
   /** A second URI name. */
   readonly secondUri?: string;
   /** No URI name at all, but this DNS name. */
@@ -64,7 +66,8 @@ function validity(flaws: LeafFlaws): { notBefore: Date; notAfter: Date } {
     return { notBefore: new Date(now - 2 * hourMs), notAfter: new Date(now - hourMs) };
   }
   const start = flaws.notYetValid === true ? now + hourMs : now - 60_000;
-  return { notBefore: new Date(start), notAfter: new Date(now + 24 * hourMs) };
+  const end = now + (flaws.validForMs ?? 24 * hourMs);
+  return { notBefore: new Date(start), notAfter: new Date(end) };
 }
 
 function names(spiffeId: string, flaws: LeafFlaws): JsonGeneralName[] {
