@@ -22,23 +22,26 @@ const codes: ReadonlySet<string> = new Set<MeshErrorCode>([
   'internal',
 ]);
 
-const systemCodes: Readonly<Record<string, MeshErrorCode>> = {
-  ECONNREFUSED: 'unavailable',
-  ECONNRESET: 'unavailable',
-  EHOSTUNREACH: 'unavailable',
-  ENETUNREACH: 'unavailable',
-  EPIPE: 'unavailable',
-  ENOENT: 'unavailable',
-  ETIMEDOUT: 'timeout',
-  EACCES: 'denied',
-  EPERM: 'denied',
-  EADDRINUSE: 'conflict',
-  EEXIST: 'conflict',
-};
+// A map, since any text may be asked for: an object also answers to 'constructor'.
+const systemCodes: ReadonlyMap<string, MeshErrorCode> = new Map(
+  Object.entries<MeshErrorCode>({
+    ECONNREFUSED: 'unavailable',
+    ECONNRESET: 'unavailable',
+    EHOSTUNREACH: 'unavailable',
+    ENETUNREACH: 'unavailable',
+    EPIPE: 'unavailable',
+    ENOENT: 'unavailable',
+    ETIMEDOUT: 'timeout',
+    EACCES: 'denied',
+    EPERM: 'denied',
+    EADDRINUSE: 'conflict',
+    EEXIST: 'conflict',
+  }),
+);
 
 function codeOf(error: Error): MeshErrorCode {
   const code = 'code' in error ? String(error.code) : '';
-  return codes.has(code) ? (code as MeshErrorCode) : (systemCodes[code] ?? 'internal');
+  return codes.has(code) ? (code as MeshErrorCode) : (systemCodes.get(code) ?? 'internal');
 }
 
 /** The one error class of the project: a code for programs, a sentence for people, and a cause. */
