@@ -159,15 +159,16 @@ type PodManifest = z.infer<typeof pod>;
 type ServiceManifest = z.infer<typeof service>;
 type PortManifest = z.infer<typeof servicePort>;
 
-const appProtocols: Readonly<Record<string, AppProtocol>> = {
-  http: 'http11',
-  http2: 'http2',
-  'kubernetes.io/h2c': 'http2',
-  grpc: 'grpc',
-  tcp: 'tcp',
-  tls: 'tls',
-  https: 'tls',
-};
+// A map, since the names come from manifests: an object also answers to 'constructor'.
+const appProtocols: ReadonlyMap<string, AppProtocol> = new Map([
+  ['http', 'http11'],
+  ['http2', 'http2'],
+  ['kubernetes.io/h2c', 'http2'],
+  ['grpc', 'grpc'],
+  ['tcp', 'tcp'],
+  ['tls', 'tls'],
+  ['https', 'tls'],
+]);
 
 function unique(texts: readonly (string | undefined)[]): Uint8Array[] {
   return [...new Set(texts)].flatMap((text) => (text === undefined ? [] : (parseIp(text) ?? [])));
@@ -202,7 +203,7 @@ function podOf({ metadata, spec, status }: PodManifest): ReadResult {
 
 // The name of a port says its protocol when nothing else does: `grpc`, or `http-web`.
 function appProtocolOf({ appProtocol, name = '' }: PortManifest): AppProtocol | undefined {
-  return appProtocols[appProtocol ?? name.split('-')[0] ?? ''];
+  return appProtocols.get(appProtocol ?? name.split('-')[0] ?? '');
 }
 
 function distributionOf(spec: ServiceManifest['spec']): TrafficDistribution {
