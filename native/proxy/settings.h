@@ -22,7 +22,7 @@ struct Settings {
   /// quarter of the throughput there.
   std::string appCongestion = "cubic";
   uint64_t connectTimeoutMs = 10000;
-  uint64_t handshakeTimeoutMs = 10000;  ///< TLS and HTTP/2 together.
+  uint64_t handshakeTimeoutMs = 10000;  ///< TLS; a peer that then says nothing is idle.
   uint64_t identityTimeoutMs = 5000;    ///< How long a captured connection waits for a certificate.
   uint64_t tunnelIdleMs = 300000;
   http::H2Limits h2;
@@ -46,6 +46,7 @@ inline constexpr size_t kPassthroughBufferBytes = 64 << 10;  ///< Each direction
 inline constexpr size_t kAcceptsPerTurn = 16;                ///< From one listener.
 inline constexpr size_t kLingerBytesMax = 64 << 10;          ///< Discarded behind a fatal alert.
 inline constexpr uint64_t kLingerMs = 1000;
+inline constexpr int kCloseTriesMax = 30;  ///< Each kLingerMs, for a peer to take our last frames.
 inline constexpr size_t kGatherPieces = 64;  ///< In one sendmsg to an application.
 inline constexpr size_t kEventQueueBytesMax = 4 << 20;
 

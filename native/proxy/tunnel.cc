@@ -448,6 +448,7 @@ void Tunnel::closeIfIdle() {
   }
   if (load() > 0) {
     timer_.cancel();
+    closeTries_ = 0;
     return;
   }
   WorkerState& worker = pod_.worker();
@@ -458,7 +459,8 @@ void Tunnel::closeIfIdle() {
 void Tunnel::closeGracefully() {
   produce();
   markDirty();
-  if (load() > 0 || h2_->openStreams() > 0) {
+  const bool waiting = load() > 0 || h2_->openStreams() > 0;
+  if (waiting && ++closeTries_ <= kCloseTriesMax) {
     // Our pipes ended, but their last frames wait for the peer's windows.
     timer_.start(pod_.worker().loop, kLingerMs, [this] { closeGracefully(); });
     return;
@@ -466,7 +468,7 @@ void Tunnel::closeGracefully() {
   h2_->goaway(http::H2Error::kNoError);
   h2_->produce(*this);
   session_->closeNotify();
-  fail({Reason::kNone, "closed by us", ""});
+  fail({waiting ? Reason::kLimit : Reason::kNone, "closed by us", ""});
 }
 
 }  // namespace weft::proxy

@@ -128,6 +128,7 @@ class Tunnel final : public Connection,
   bool gone_ = false;
   bool http2Failed_ = false;
   size_t lingered_ = 0;
+  int closeTries_ = 0;
   std::unordered_map<http::StreamId, Pipe*> pipes_;
   std::vector<Pipe*> waiting_;
   std::vector<Pipe*> blocked_;
