@@ -58,8 +58,8 @@ t.test('it asks for workloads in the name of the node', async (t) => {
 });
 
 t.test('the certificate is renewed at half life, saved and announced', async (t) => {
-  // Almost at half of its life already, so that the renewal is due at once; the next one is fresh.
-  const lives: Partial<Leaf>[] = [{ notBeforeMs: -3_600_000, notAfterMs: 3_000_000 }];
+  // Past six tenths of its life, the latest time a renewal can be due at; the next one is fresh.
+  const lives: Partial<Leaf>[] = [{ notBeforeMs: -3_600_000, notAfterMs: 2_000_000 }];
   const { service, options, open } = await setUp(t, () => lives.shift() ?? {});
   const credential = await open();
   const before = loadCredential(options.stateDir);
