@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// Long, since its cases share one pair of connections and their scripts.
 // base/check.h and doctest both define CHECK, and the later one counts.
 // clang-format off
 #include "base/buffer.h"

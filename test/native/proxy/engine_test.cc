@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The engine as it runs, with real sockets in throw-away network namespaces. Needs root.
+// Long, since its cases share that world.
 // base/check.h and doctest both define CHECK, and the later one counts.
 // clang-format off
 #include "proxy/engine.h"

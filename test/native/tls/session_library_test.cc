@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// Long, since every refusal is a case of the same handshake.
 // base/check.h and doctest both define CHECK, and the later one counts.
 // clang-format off
 #include "tls/session.h"
