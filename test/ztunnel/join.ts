@@ -128,6 +128,20 @@ t.test('once joined, the own certificate is shown', async (t) => {
   ]);
 });
 
+// How long an RSA key is in DER depends on its numbers: keys are made until each case is there.
+function keysOfEveryLengthModulo3(): Buffer[] {
+  const found = new Map<number, Buffer>();
+  for (let modulusLength = 512; found.size < 3; modulusLength += 8) {
+    const { privateKey } = generateKeyPairSync('rsa', {
+      modulusLength,
+      publicKeyEncoding: { type: 'spki', format: 'der' },
+      privateKeyEncoding: { type: 'pkcs8', format: 'der' },
+    });
+    found.set(privateKey.length % 3, privateKey);
+  }
+  return [...found.values()];
+}
+
 t.test('the copy of the key that TLS was given is wiped', async (t) => {
   const ca = await IssuingCa.create();
   const { service } = await serve(t, ca);
@@ -144,19 +158,12 @@ t.test('the copy of the key that TLS was given is wiped', async (t) => {
     spy.mock.restore();
     syncBuiltinESMExports();
   });
-  // Keys of every length modulo three and of several lines.
-  const modulusLengths = [512, 520, 528, 536, 2048];
-  const others = modulusLengths.map((modulusLength) => {
-    const options = { publicKeyEncoding: { type: 'spki', format: 'der' } } as const;
-    const privateKeyEncoding = { type: 'pkcs8', format: 'der' } as const;
-    return generateKeyPairSync('rsa', { ...options, privateKeyEncoding, modulusLength }).privateKey;
-  });
+  const others = keysOfEveryLengthModulo3();
   tlsChannel(service.address, own.roots, own);
   for (const key of others) {
     tlsChannel(service.address, own.roots, { ...own, key });
   }
-  t.equal(given.length, 1 + modulusLengths.length);
-  t.same(new Set([own.key, ...others].map(({ length }) => length % 3)).size, 3);
+  t.equal(given.length, 1 + others.length);
   [own.key, ...others].forEach((der, i) => {
     const base64 = Buffer.from(der)
       .toString('base64')
