@@ -47,7 +47,8 @@ Napi::Value counterNames(const Napi::CallbackInfo& info) {
 
 Napi::Value openPath(const Napi::CallbackInfo& info) {
   const std::string path = info[0].ToString().Utf8Value();
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  // A pipe at the path must not make the main thread wait for a writer.
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
   if (fd < 0) {
     const Status why = Status::fromErrno(("open " + path).c_str(), errno);
     throwStatus(info.Env(), {Code::kUnavailable, why.message()});

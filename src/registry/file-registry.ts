@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // A folder of YAML manifests as a registry: read once, then watched.
 import { createHash } from 'node:crypto';
-import { type FSWatcher, watch } from 'node:fs';
-import { readdir, readFile, stat } from 'node:fs/promises';
+import { constants, type FSWatcher, watch } from 'node:fs';
+import { open, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { MeshError } from '../lib/error.ts';
 import type { MeshObjects } from '../mesh/objects.ts';
@@ -51,14 +51,27 @@ function isManifestName(name: string): boolean {
   return !name.startsWith('.') && /\.ya?ml$/.test(name);
 }
 
-async function readDisk(path: string): Promise<Disk> {
+// A pipe or a device would never end, and without O_NONBLOCK not even open.
+async function readFileAt(path: string): Promise<Disk> {
+  const handle = await open(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY);
   try {
-    const { size } = await stat(path);
-    if (size > fileBytesMax) {
+    const stats = await handle.stat();
+    if (!stats.isFile()) {
+      return { kind: 'trouble', message: 'not a regular file' };
+    }
+    if (stats.size > fileBytesMax) {
       return { kind: 'trouble', message: `larger than ${fileBytesMax} bytes` };
     }
-    const text = await readFile(path, 'utf8');
+    const text = await handle.readFile('utf8');
     return { kind: 'text', text, hash: createHash('sha256').update(text).digest('hex') };
+  } finally {
+    await handle.close();
+  }
+}
+
+async function readDisk(path: string): Promise<Disk> {
+  try {
+    return await readFileAt(path);
   } catch (thrown) {
     const error = MeshError.from(thrown);
     return error.code === 'unavailable'

@@ -30,7 +30,13 @@ export interface ParsedFile {
 }
 
 /** Largest file that is read. */
-export const fileBytesMax: number = 16 * 1024 * 1024;
+export const fileBytesMax: number = 4 * 1024 * 1024;
+
+/** Most brackets open at once: the parser takes a kilobyte and more for each. */
+export const nestingMax = 256;
+
+/** Most problems that are told of one file; of the rest only how many there are. */
+export const problemsMax = 50;
 
 /** Most documents that are read of one file. */
 export const documentsMax = 20_000;
@@ -50,6 +56,7 @@ class FileParser {
   readonly problems: Problem[] = [];
   readonly #file: string;
   readonly #lines: LineCounter = new LineCounter();
+  #untold = 0;
 
   constructor(file: string) {
     this.#file = file;
@@ -60,7 +67,19 @@ class FileParser {
   }
 
   fail(line: number, field: string, message: string): void {
-    this.problems.push({ severity: 'error', file: this.#file, line, field, message });
+    if (this.problems.length < problemsMax) {
+      this.problems.push({ severity: 'error', file: this.#file, line, field, message });
+    } else {
+      this.#untold += 1;
+    }
+  }
+
+  /** Says how many problems were left out. */
+  finish(): void {
+    if (this.#untold > 0) {
+      const message = `${this.#untold} more problems in this file`;
+      this.problems.push({ severity: 'error', file: this.#file, line: 1, field: '', message });
+    }
   }
 
   // The line of the deepest part of the path that the document has.
@@ -162,13 +181,32 @@ function childOf(
   return undefined;
 }
 
+// Counts brackets whatever they stand in: text with so many that nothing closes is no manifest.
+function isNestedTooDeep(text: string): boolean {
+  let depth = 0;
+  for (const [bracket] of text.matchAll(/[[\]{}]/g)) {
+    depth = bracket === '[' || bracket === '{' ? depth + 1 : Math.max(0, depth - 1);
+    if (depth > nestingMax) {
+      return true;
+    }
+  }
+  return false;
+}
+
 /** Parses the text of a file. It never throws: whatever is wrong becomes a problem. */
 export function parseManifests(file: string, text: string): ParsedFile {
   const parser = new FileParser(file);
-  if (Buffer.byteLength(text) > fileBytesMax) {
-    parser.fail(1, '', `larger than ${fileBytesMax} bytes`);
-  } else {
-    parser.parse(text);
+  try {
+    if (Buffer.byteLength(text) > fileBytesMax) {
+      parser.fail(1, '', `larger than ${fileBytesMax} bytes`);
+    } else if (isNestedTooDeep(text)) {
+      parser.fail(1, '', `more than ${nestingMax} brackets are open at once`);
+    } else {
+      parser.parse(text);
+    }
+  } catch (error) {
+    parser.fail(1, '', `cannot be parsed: ${MeshError.from(error).message}`);
   }
+  parser.finish();
   return { objects: parser.objects, problems: parser.problems };
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The packet sockets of the addon, against Python's own.
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { fstatSync, mkdtempSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -115,6 +115,14 @@ t.test('can listen again at once where it listened before', async (t) => {
     listenPackets(path, () => ({ onMessage: () => undefined, onClose: () => undefined })).close();
   }
   t.equal(statSync(path).mode & 0o777, 0o600);
+});
+
+t.test('does not wait for a writer at a pipe', async (t) => {
+  const path = socketPath(t);
+  t.equal(spawnSync('mkfifo', [path]).status, 0);
+  const fd = openPath(path);
+  t.ok(fstatSync(fd).isFIFO());
+  closeFd(fd);
 });
 
 t.test('says what is wrong', async (t) => {

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import { spawnSync } from 'node:child_process';
 import { rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
@@ -120,6 +121,18 @@ t.test('keeps the last good version of a file that went bad, and follows the oth
   await writeFile(file('x.yaml'), podText('x', '10.0.0.9'));
   const fixed = await until((state) => state.problems.length === 0);
   t.same(fixed.objects.pods[0]?.addresses, [Uint8Array.of(10, 0, 0, 9)]);
+});
+
+t.test('says of a pipe that it is no file, and goes on with the others', async (t) => {
+  const { until, file, registry } = await openRegistry(t, { 'base.yaml': base });
+  // Reading it would wait for a writer for ever.
+  t.equal(spawnSync('mkfifo', [file('pipe.yaml')]).status, 0);
+  await writeFile(file('pod.yaml'), podText('x', '10.0.0.1'));
+  const state = await until((each) => podNames(each).length === 1 && each.problems.length === 1);
+  t.match(state.problems, [{ file: 'pipe.yaml', message: 'not a regular file' }]);
+  await rm(file('pipe.yaml'));
+  await until((each) => each.problems.length === 0);
+  t.strictSame(podNames(registry.state), ['x']);
 });
 
 t.test('takes a file up when what it refers to comes later', async (t) => {

@@ -1,6 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap';
-import { documentsMax, fileBytesMax, parseManifests } from '../../../src/registry/yaml-file.ts';
+import {
+  documentsMax,
+  fileBytesMax,
+  nestingMax,
+  parseManifests,
+  problemsMax,
+} from '../../../src/registry/yaml-file.ts';
 
 const complaints = (text: string) =>
   parseManifests('f.yaml', text).problems.map(
@@ -203,6 +209,21 @@ t.test('a policy is refused rather than misread', async (t) => {
 t.test('dry run comes from the annotation', async (t) => {
   const text = policy('').replace('{name: p', '{annotations: {istio.io/dry-run: "true"}, name: p');
   t.match(parseManifests('f.yaml', text).objects[0]?.object.value, { dryRun: true });
+});
+
+t.test('takes as many open brackets as the limit says, and not one more', async (t) => {
+  const nested = (depth: number) => `${'['.repeat(depth)}${']'.repeat(depth)}`;
+  t.notMatch(complaints(nested(nestingMax)), [/brackets/]);
+  t.match(complaints(nested(nestingMax + 1)), [/more than 256 brackets are open/]);
+  t.match(complaints('['.repeat(3_000_000)), [/brackets/], 'at once, whatever its size');
+});
+
+t.test('tells so many problems of one file, and how many more there are', async (t) => {
+  const wrong = (count: number) => 'just text\n---\n'.repeat(count);
+  t.equal(complaints(wrong(problemsMax)).length, problemsMax);
+  const over = complaints(wrong(problemsMax + 2));
+  t.equal(over.length, problemsMax + 1);
+  t.match(over.at(-1), /2 more problems in this file/);
 });
 
 t.test('holds its limits, and an alias bomb is a mistake like any other', async (t) => {
