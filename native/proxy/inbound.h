@@ -24,7 +24,6 @@ class Inbound final : public TunnelUser {
   void onTunnelUp(Tunnel&) override {}
   void onTunnelRequest(Tunnel& tunnel, http::StreamId id, std::string_view method,
                        const http::ConnectRequest& request) override;
-  void onTunnelRoom(Tunnel&) override {}
   void onTunnelGone(Tunnel& tunnel, const Outcome& outcome) override;
 
  private:

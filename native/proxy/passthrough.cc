@@ -40,12 +40,12 @@ void Passthrough::ServerEvents::onReady(uint32_t events) {
       return;
     }
   }
-  owner.onSide(owner.server_, owner.client_, events);
+  owner.onSide(owner.server_, events);
 }
 
 void Passthrough::onReady(uint32_t events) {
   if (!released()) {
-    onSide(client_, server_, events);
+    onSide(client_, events);
   }
 }
 
@@ -60,7 +60,7 @@ void Passthrough::connectDone() {
   pod_.report(EventKind::kOpened, info_, {});
 }
 
-void Passthrough::onSide(Side& side, Side&, uint32_t events) {
+void Passthrough::onSide(Side& side, uint32_t events) {
   if ((events & EPOLLERR) != 0) {
     const Status status = io::connectResult(side.fd.get());
     abort({Reason::kReset, "connection reset: " + status.message(), ""});
@@ -147,12 +147,7 @@ void Passthrough::reauthorize() {
   if (released() || info_.direction != Direction::kInbound) {
     return;
   }
-  const auto workload = pod_.workload();
-  Verdict verdict;  // an unknown workload is denied
-  if (workload != nullptr) {
-    verdict = pod_.worker().tables->authorize(
-        *workload, {{}, info_.source.ip, info_.destination.ip, info_.destination.port});
-  }
+  const Verdict verdict = pod_.authorize(info_);
   if (!verdict.allowed) {
     pod_.worker().counters.add(Counter::kStreamsDenied);
     abort({Reason::kDenied, "policy changed: " + verdict.reason, verdict.policy});

@@ -44,7 +44,7 @@ class Passthrough final : public Connection {
     Passthrough* owner_;
   };
 
-  void onSide(Side& side, Side& other, uint32_t events);
+  void onSide(Side& side, uint32_t events);
   void pump();
   bool move(Side& from, Side& to, uint64_t& count);
   bool writeTo(Side& to, uint64_t& count);

@@ -316,13 +316,7 @@ void Pipe::reauthorize() {
   if (released() || info_.direction != Direction::kInbound) {
     return;
   }
-  const auto workload = pod_.workload();
-  const PolicySubject subject{info_.sourceIdentity, info_.source.ip, info_.destination.ip,
-                              info_.destination.port};
-  Verdict verdict;  // an unknown workload is denied
-  if (workload != nullptr) {
-    verdict = pod_.worker().tables->authorize(*workload, subject);
-  }
+  const Verdict verdict = pod_.authorize(info_);
   if (!verdict.allowed) {
     pod_.worker().counters.add(Counter::kStreamsDenied);
     abort({Reason::kDenied, "policy changed: " + verdict.reason, verdict.policy});

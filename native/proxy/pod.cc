@@ -103,6 +103,14 @@ void Pod::forEachConnection(Visit visit) {
   }
 }
 
+Verdict Pod::authorize(const ConnectionInfo& info) const {
+  const auto destination = workload();
+  return destination == nullptr ? Verdict{}
+                                : worker_.tables->authorize(
+                                      *destination, {info.sourceIdentity, info.source.ip,
+                                                     info.destination.ip, info.destination.port});
+}
+
 void Pod::reauthorize() {
   forEachConnection([](Connection& connection) { connection.reauthorize(); });
 }

@@ -111,6 +111,9 @@ class Pod final : public io::Object {
   void release(Connection* connection);
 
   void reauthorize();
+  /// What policy says now of an inbound connection. Fails closed: a pod that the tables do not know
+  /// takes none.
+  Verdict authorize(const ConnectionInfo& info) const;
   /// Stops listening, lets open connections end.
   void drain();
   /// Ends everything now.

@@ -128,12 +128,4 @@ void Pool::retireAll() {
   }
 }
 
-size_t Pool::tunnelCount() const {
-  size_t count = 0;
-  for (const auto& [key, group] : groups_) {
-    count += group.tunnels.size();
-  }
-  return count;
-}
-
 }  // namespace weft::proxy

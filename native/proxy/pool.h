@@ -22,12 +22,10 @@ class Pool final : public TunnelUser {
   void submit(Pipe& pipe, const Endpoint& to, const std::vector<tls::SpiffeId>& expected);
   /// The pod's identity was renewed: existing tunnels take no new streams.
   void retireAll();
-  size_t tunnelCount() const;
 
   void onTunnelUp(Tunnel& tunnel) override;
   void onTunnelRequest(Tunnel& tunnel, http::StreamId id, std::string_view method,
                        const http::ConnectRequest& request) override;
-  void onTunnelRoom(Tunnel&) override {}
   void onTunnelGone(Tunnel& tunnel, const Outcome& outcome) override;
 
  private:

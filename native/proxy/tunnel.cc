@@ -241,9 +241,6 @@ void Tunnel::detach(http::StreamId id, Pipe* pipe) {
   if (pipes_.erase(id) == 0 || released()) {
     return;
   }
-  if (!gone_) {
-    user_.onTunnelRoom(*this);
-  }
   closeIfIdle();
 }
 

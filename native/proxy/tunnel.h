@@ -25,8 +25,6 @@ class TunnelUser {
   /// Server role: a request came. The user answers through tunnel.h2().
   virtual void onTunnelRequest(Tunnel& tunnel, http::StreamId id, std::string_view method,
                                const http::ConnectRequest& request) = 0;
-  /// A stream ended, so another fits.
-  virtual void onTunnelRoom(Tunnel& tunnel) = 0;
   /// It takes no further streams. Called once, before its pipes are told.
   virtual void onTunnelGone(Tunnel& tunnel, const Outcome& outcome) = 0;
 };
