@@ -13,6 +13,7 @@ import type { Row } from './report.ts';
 export const demo = {
   client: 'client',
   intruder: 'intruder',
+  outsider: 'outsider',
   server: 'server',
   vip4: '10.77.240.10',
   vip6: 'fd77:f0::10',

@@ -13,7 +13,9 @@ import { buildNetwork, buildPod, netnsPath, removeNetns, removeNetwork } from '.
 import {
   endProcess,
   insideOf,
+  killProcess,
   type LabProcess,
+  type ProcessSpec,
   removeCgroup,
   startProcess,
   tailOf,
@@ -46,6 +48,7 @@ export class Lab {
   readonly meshFolder: string;
   readonly #options: LabOptions;
   readonly #processes = new Map<string, LabProcess>();
+  readonly #specs = new Map<string, ProcessSpec>();
   #pods: PodPlan[];
   #kept = false;
   #stopped = false;
@@ -154,6 +157,39 @@ export class Lab {
     return runProgram(file, args, options);
   }
 
+  /** Starts a program in a pod that goes on by itself; its output is in its log file. */
+  startInPod(pod: string, name: string, command: readonly string[]): Promise<LabProcess> {
+    const folder = this.#folderOf(`pods/${pod}`);
+    return this.#spawn(`pods/${pod}/${name}`, this.pod(pod).netns, command, folder);
+  }
+
+  /** Ends a process as a crash does: at once, and with no word to anybody. */
+  async kill(name: string): Promise<void> {
+    await killProcess(this.process(name));
+  }
+
+  /**
+   * Starts a process that has ended once more. Its command becomes what `change` makes of it, for
+   * this time. The log goes on in the same file.
+   */
+  async restart(
+    name: string,
+    change: (command: readonly string[]) => readonly string[] = (command) => command,
+  ): Promise<LabProcess> {
+    const spec = this.#specs.get(name);
+    if (spec === undefined) {
+      throw new MeshError('invalid', `there is no process ${name}`);
+    }
+    const started = await this.#run({ ...spec, command: change(spec.command) });
+    this.#specs.set(name, spec);
+    return started;
+  }
+
+  /** Resolves when the node's proxy says it is ready. Throws MeshError `timeout`. */
+  async ready(node: string): Promise<void> {
+    await this.#waitReady(this.node(node));
+  }
+
   /** Runs a program in a node's network namespace. */
   onNode(
     name: string,
@@ -235,18 +271,20 @@ export class Lab {
     command: readonly string[],
     folder: string = this.#options.names.folder,
   ): Promise<LabProcess> {
+    const logFile = join(this.#options.names.folder, 'logs', `${name.replaceAll('/', '-')}.log`);
+    return await this.#run({
+      ...{ name, netns, command, logFile, folder },
+      cgroup: this.#cgroupOf(name),
+    });
+  }
+
+  async #run(spec: ProcessSpec): Promise<LabProcess> {
     if (this.#stopped) {
       throw new MeshError('unavailable', 'the lab is being taken down');
     }
-    const started = await startProcess({
-      name,
-      netns,
-      cgroup: this.#cgroupOf(name),
-      command,
-      logFile: join(this.#options.names.folder, 'logs', `${name.replaceAll('/', '-')}.log`),
-      folder,
-    });
-    this.#processes.set(name, started);
+    const started = await startProcess(spec);
+    this.#specs.set(spec.name, spec);
+    this.#processes.set(spec.name, started);
     return started;
   }
 

@@ -101,6 +101,14 @@ export async function endProcess(mark: ProcessMark, timeoutMs: number): Promise<
   return !isAlive(mark);
 }
 
+/** Kills a process of ours and waits until it is gone. */
+export async function killProcess(started: LabProcess): Promise<void> {
+  if (isAlive(started)) {
+    signal(started.pid, 'SIGKILL');
+  }
+  await started.ended;
+}
+
 function signal(pid: number, name: NodeJS.Signals): void {
   try {
     process.kill(pid, name);
