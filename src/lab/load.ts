@@ -22,6 +22,8 @@ export interface LoadResult {
   /** Right answers over the connection that stays open. */
   readonly kept: number;
   readonly failed: number;
+  /** Whole answers to something else than what was asked; they are among the failed ones. */
+  readonly wrong: number;
   /** How often the connection that stays open had to be opened. */
   readonly opened: number;
   /** The longest that an answer took, in ms. */
@@ -35,7 +37,7 @@ class Load {
   readonly #port: number;
   readonly #keep = new Agent({ keepAlive: true, maxSockets: 1 });
   readonly #start: number = performance.now();
-  readonly #counts = { fresh: 0, kept: 0, failed: 0, opened: 0, slowestMs: 0 };
+  readonly #counts = { fresh: 0, kept: 0, failed: 0, wrong: 0, opened: 0, slowestMs: 0 };
   readonly #reasons: string[] = [];
 
   constructor(host: string, port: number) {
@@ -83,8 +85,12 @@ class Load {
         });
         response.on('error', reject);
         response.on('end', () => {
-          const right = body.includes(`path /${token}\n`);
-          right ? resolve() : reject(new MeshError('invalid', `a wrong answer: ${body}`));
+          if (body.includes(`path /${token}\n`)) {
+            resolve();
+          } else {
+            this.#counts.wrong += 1;
+            reject(new MeshError('invalid', `a wrong answer: ${body}`));
+          }
         });
       });
       asked.on('socket', (socket) => {
