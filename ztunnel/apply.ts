@@ -3,7 +3,7 @@
 import type { MessageInitShape } from '@bufbuild/protobuf';
 import { Protocol, type TablesDeltaSchema } from '../native/gen/tables_pb.js';
 import { MeshError } from '../src/lib/error.ts';
-import type { Update } from '../src/xds/client.ts';
+import type { UpdateOf } from '../src/xds/client.ts';
 import { typeUrls } from '../src/xds/wire.ts';
 import {
   parseTableAddress,
@@ -28,7 +28,8 @@ export interface PodClaim {
   readonly serviceAccount: string;
 }
 
-type PolicyUpdate = Extract<Update, { type: typeof typeUrls.authorization }>;
+type PolicyUpdate = UpdateOf<typeof typeUrls.authorization>;
+type AddressUpdate = UpdateOf<typeof typeUrls.address>;
 
 /** One resource, ready for the tables: what it adds, or what it takes away. */
 type Step =
@@ -63,7 +64,7 @@ export class Applier {
    * Applies one update; returns the rejected names with the reason of each. A name that is both
    * changed and removed counts as changed.
    */
-  update(update: Update): ReadonlyMap<string, string> {
+  update(update: PolicyUpdate | AddressUpdate): ReadonlyMap<string, string> {
     const rejected = new Map<string, string>();
     const came = new Set([...update.changed.keys(), ...update.broken]);
     const removed = update.removed.filter((name) => !came.has(name));
@@ -180,10 +181,7 @@ export class Applier {
     return steps;
   }
 
-  #addressSteps(
-    changed: Extract<Update, { type: typeof typeUrls.address }>['changed'],
-    rejected: Map<string, string>,
-  ): Step[] {
+  #addressSteps(changed: AddressUpdate['changed'], rejected: Map<string, string>): Step[] {
     const steps: Step[] = [];
     for (const [name, wire] of changed) {
       const parsed = parseTableAddress(name, wire);

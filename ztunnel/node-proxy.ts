@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The node proxy put together: what is built from what, and in which order it starts and ends.
 import type { Engine, EventBatch } from '../native/index.ts';
+import { MeshError } from '../src/lib/error.ts';
 import type { Logger } from '../src/lib/log.ts';
-import { XdsClient } from '../src/xds/client.ts';
+import { type Update, XdsClient } from '../src/xds/client.ts';
+import { typeUrls } from '../src/xds/wire.ts';
 import { Applier } from './apply.ts';
 import { Certificates } from './certs.ts';
 import type { Config } from './config.ts';
@@ -136,11 +138,19 @@ export class NodeProxy {
       nodeId: `ztunnel~0.0.0.0~${node}.weft-system~weft-system.svc.cluster.local`,
       nodeMetadata: { NODE_NAME: node, NAME: node, NAMESPACE: 'weft-system' },
       channel: () => credential.channel(),
-      onUpdate: (update) => this.#applier.update(update),
+      types: [typeUrls.authorization, typeUrls.address],
+      onUpdate: (update) => this.#take(update),
       // Pods are checked against the control plane's state, so that has to be there first.
       onSynced: () => this.#zds?.start(),
       log: this.#log,
     });
+  }
+
+  #take(update: Update): ReadonlyMap<string, string> {
+    if (update.type === typeUrls.trustBundle) {
+      throw new MeshError('internal', 'the trust bundle was not asked for');
+    }
+    return this.#applier.update(update);
   }
 
   #reportReady(): void {

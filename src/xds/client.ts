@@ -13,34 +13,31 @@ import { Backoff } from '../lib/backoff.ts';
 import { MeshError } from '../lib/error.ts';
 import type { Logger } from '../lib/log.ts';
 import {
-  type Address,
-  type Authorization,
+  type Bodies,
   type DeltaDiscoveryRequest,
   type DeltaDiscoveryRequestSchema,
   type DeltaDiscoveryResponse,
   deltaMethod,
   deltaRequest,
   messageBytesMax,
-  parseAddress,
-  parseAuthorization,
+  parseBody,
   type Resource,
+  requiredTypes,
   type TypeUrl,
   typeOrder,
-  typeUrls,
 } from './wire.ts';
 
-interface Changes<Type extends TypeUrl, Body> {
-  readonly type: Type;
-  readonly changed: ReadonlyMap<string, Body>;
+/** What one response changed of one type, decoded. Names are resource names. */
+export interface UpdateOf<T extends TypeUrl> {
+  readonly type: T;
+  readonly changed: ReadonlyMap<string, Bodies[T]>;
   readonly removed: readonly string[];
   /** Resources that came but cannot be read. They are rejected whatever the handler says. */
   readonly broken: readonly string[];
 }
 
-/** What one response changed, of one type, decoded. Names are resource names. */
-export type Update =
-  | Changes<typeof typeUrls.address, Address>
-  | Changes<typeof typeUrls.authorization, Authorization>;
+/** What one response changed. `type` says of which type. */
+export type Update = { [T in TypeUrl]: UpdateOf<T> }[TypeUrl];
 
 /**
  * Takes one update and returns the resources it could not take, with a sentence each. They are
@@ -61,10 +58,12 @@ export interface XdsClientOptions {
   /** Node.id of the first request of each type. */
   readonly nodeId: string;
   readonly nodeMetadata: Readonly<Record<string, string>>;
+  /** The types to ask for, which are those that `onUpdate` takes. */
+  readonly types: readonly TypeUrl[];
   /** Asked at each connection, so that a renewed certificate is used from the next one on. */
   readonly channel: () => SecureChannel;
   readonly onUpdate: UpdateHandler;
-  /** Called once, after the first response of every type was answered. */
+  /** Called once, when `synced` becomes true. */
   readonly onSynced: () => void;
   readonly log: Logger;
 }
@@ -85,24 +84,20 @@ const channelOptions = {
 
 type Stream = ClientDuplexStream<DeltaDiscoveryRequest, DeltaDiscoveryResponse>;
 
-interface Decoded<T> {
-  readonly changed: Map<string, T>;
+interface Decoded<T extends TypeUrl> {
+  readonly changed: Map<string, Bodies[T]>;
   readonly rejected: Map<string, string>;
 }
 
-function decode<T>(
-  resources: readonly Resource[],
-  type: TypeUrl,
-  parse: (bytes: Uint8Array) => { ok: true; value: T } | { ok: false; error: MeshError },
-): Decoded<T> {
-  const changed = new Map<string, T>();
+function decode<T extends TypeUrl>(type: T, resources: readonly Resource[]): Decoded<T> {
+  const changed = new Map<string, Bodies[T]>();
   const rejected = new Map<string, string>();
   for (const { name, resource } of resources) {
     if (resource?.typeUrl !== type) {
       rejected.set(name, `is a ${resource?.typeUrl ?? 'nothing'}`);
       continue;
     }
-    const parsed = parse(resource.value);
+    const parsed = parseBody(type, resource.value);
     if (parsed.ok) {
       changed.set(name, parsed.value);
     } else {
@@ -126,6 +121,7 @@ function sentenceOf(rejected: ReadonlyMap<string, string>): string {
  */
 export class XdsClient {
   readonly #options: XdsClientOptions;
+  readonly #types: readonly TypeUrl[];
   readonly #versions: ReadonlyMap<TypeUrl, Map<string, string>>;
   readonly #backoff = new Backoff({ firstMs: 10, maxMs: 15_000, jitter: 0.2 });
   readonly #answered = new Set<TypeUrl>();
@@ -137,12 +133,13 @@ export class XdsClient {
 
   constructor(options: XdsClientOptions) {
     this.#options = options;
-    this.#versions = new Map(typeOrder.map((type) => [type, new Map()]));
+    this.#types = typeOrder.filter((type) => options.types.includes(type));
+    this.#versions = new Map(this.#types.map((type) => [type, new Map()]));
   }
 
-  /** True once every type was answered. Sticky. */
+  /** True once every type that is asked for and that all servers have was answered. Sticky. */
   get synced(): boolean {
-    return this.#answered.size === typeOrder.length;
+    return this.#types.every((type) => this.#answered.has(type) || !requiredTypes.includes(type));
   }
 
   /** Connects, and from then on reconnects by itself. */
@@ -208,7 +205,7 @@ export class XdsClient {
     stream.on('end', () => ended('the server ended the stream'));
     // Policies first: the server answers in this order, so that no workload is known before the
     // rules that protect it.
-    for (const type of typeOrder) {
+    for (const type of this.#types) {
       this.#request(type);
     }
   }
@@ -235,7 +232,7 @@ export class XdsClient {
 
   #receive(response: DeltaDiscoveryResponse): void {
     this.#backoff.reset();
-    const type = typeOrder.find((candidate) => candidate === response.typeUrl);
+    const type = this.#types.find((candidate) => candidate === response.typeUrl);
     if (type === undefined) {
       this.#send({
         typeUrl: response.typeUrl,
@@ -254,17 +251,19 @@ export class XdsClient {
     this.#reportSynced();
   }
 
-  #deliver(type: TypeUrl, response: DeltaDiscoveryResponse): ReadonlyMap<string, string> {
-    const removed = response.removedResources;
-    const { onUpdate } = this.#options;
-    if (type === typeUrls.address) {
-      const { changed, rejected } = decode(response.resources, type, parseAddress);
-      const broken = [...rejected.keys()];
-      return new Map([...onUpdate({ type, changed, removed, broken }), ...rejected]);
-    }
-    const { changed, rejected } = decode(response.resources, type, parseAuthorization);
-    const broken = [...rejected.keys()];
-    return new Map([...onUpdate({ type, changed, removed, broken }), ...rejected]);
+  #deliver<T extends TypeUrl>(
+    type: T,
+    response: DeltaDiscoveryResponse,
+  ): ReadonlyMap<string, string> {
+    const { changed, rejected } = decode(type, response.resources);
+    const update: UpdateOf<T> = {
+      type,
+      changed,
+      removed: response.removedResources,
+      broken: [...rejected.keys()],
+    };
+    // The compiler does not see that T is one of the members of the union.
+    return new Map([...this.#options.onUpdate(update as unknown as Update), ...rejected]);
   }
 
   // A rejected resource keeps the version that is in force, so that a reconnect brings it again.

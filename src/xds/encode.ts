@@ -39,7 +39,7 @@ import {
   WorkloadStatus,
   WorkloadType,
 } from './gen/workload_pb.js';
-import { type TypeUrl, typeUrls } from './wire.ts';
+import { type TrustBundle, TrustBundleSchema, type TypeUrl, typeUrls } from './wire.ts';
 
 /** One resource, encoded once and shared by every stream. */
 export interface EncodedResource {
@@ -55,8 +55,10 @@ export interface EncodedResource {
 /** All resources of one type, by name. Immutable. */
 export type ResourceSet = ReadonlyMap<string, EncodedResource>;
 
-/** All resources of one snapshot. */
-export type EncodedSnapshot = Readonly<Record<TypeUrl, ResourceSet>>;
+/** All resources that a snapshot of the mesh gives. */
+export type EncodedSnapshot = Readonly<
+  Record<typeof typeUrls.address | typeof typeUrls.authorization, ResourceSet>
+>;
 
 const appProtocols: Readonly<Record<MeshAppProtocol, AppProtocol>> = {
   http11: AppProtocol.HTTP11,
@@ -214,6 +216,14 @@ export function encodeWorkload(workload: Workload): EncodedResource {
 export function encodeService(service: NamedService): EncodedResource {
   const body = create(AddressSchema, { type: { case: 'service', value: serviceInit(service) } });
   return encodeResource(service.key, typeUrls.address, AddressSchema, body, false);
+}
+
+/** Encodes a trust bundle, named by its trust domain. */
+export function encodeTrustBundle(
+  init: MessageInitShape<typeof TrustBundleSchema> & Pick<TrustBundle, 'trustDomain'>,
+): EncodedResource {
+  const body = create(TrustBundleSchema, init);
+  return encodeResource(init.trustDomain, typeUrls.trustBundle, TrustBundleSchema, body, false);
 }
 
 function setOf(resources: readonly EncodedResource[], previous: ResourceSet): ResourceSet {

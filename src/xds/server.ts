@@ -4,9 +4,17 @@ import { type ServerDuplexStream, type ServiceDefinition, status } from '@grpc/g
 import { MeshError } from '../lib/error.ts';
 import type { Logger } from '../lib/log.ts';
 import { type Delta, DeltaCache, encodeResponses, splitPolicies } from './delta.ts';
-import type { EncodedSnapshot } from './encode.ts';
+import type { ResourceSet } from './encode.ts';
 import { Subscription } from './subscription.ts';
-import { type DeltaDiscoveryRequest, deltaMethod, type TypeUrl, typeUrls } from './wire.ts';
+import {
+  type DeltaDiscoveryRequest,
+  deltaMethod,
+  isTypeUrl,
+  requiredTypes,
+  type TypeUrl,
+  typeOrder,
+  typeUrls,
+} from './wire.ts';
 
 /** A stream of the one method. Responses are written as bytes that were encoded before. */
 export type DeltaStream = ServerDuplexStream<DeltaDiscoveryRequest, Buffer>;
@@ -35,23 +43,47 @@ export const streamsMax = 20_000;
 /** Longest text of a client's complaint that goes to the log. */
 const complaintCharactersMax = 1_000;
 
-const knownTypes: ReadonlySet<string> = new Set(Object.values(typeUrls));
-
-function isTypeUrl(text: string): text is TypeUrl {
-  return knownTypes.has(text);
-}
-
 /** The definition to register the service with. */
 export const adsService: ServiceDefinition = {
   DeltaAggregatedResources: { ...deltaMethod, responseSerialize: (bytes: Buffer) => bytes },
 };
+
+/** The resources of some types. */
+export type PublishedSets = Readonly<Partial<Record<TypeUrl, ResourceSet>>>;
+
+/** Who took one revision of one type, by the names of the callers. */
+export interface Acknowledgement {
+  /** Took this revision, or a later one, without complaint. */
+  readonly acked: readonly string[];
+  /** Asked for the type, and did not take the revision yet or refused it. */
+  readonly waiting: readonly string[];
+  /** Did not ask for the type. */
+  readonly others: readonly string[];
+}
+
+interface PublishedSet {
+  readonly set: ResourceSet;
+  /** When it came to be. */
+  readonly revision: number;
+}
+
+type Published = ReadonlyMap<TypeUrl, PublishedSet>;
+
+const emptySet: PublishedSet = { set: new Map(), revision: 0 };
 
 interface StreamContext {
   readonly caller: string;
   readonly log: Logger;
   readonly cache: DeltaCache;
   readonly counts: AdsCounts;
-  readonly newest: () => EncodedSnapshot;
+  readonly newest: () => Published;
+}
+
+interface Change {
+  readonly subscription: Subscription;
+  readonly delta: Delta;
+  readonly owed: boolean;
+  readonly revision: number;
 }
 
 // One stream. A change of the snapshot only marks it; it goes from what it has to the newest
@@ -102,6 +134,10 @@ class AdsStream {
     }
   }
 
+  get caller(): string {
+    return this.#context.caller;
+  }
+
   end(): void {
     this.#ended = true;
   }
@@ -126,44 +162,55 @@ class AdsStream {
     }
   }
 
-  // Policies first, so that no client learns of a workload before the rule that protects it.
-  async #sendAll(snapshot: EncodedSnapshot): Promise<void> {
-    const policies = this.#subscriptions.get(typeUrls.authorization);
-    const before = policies?.has ?? new Map();
-    const change = this.#take(typeUrls.authorization, snapshot);
-    if (change !== undefined) {
-      const parts = splitPolicies(change.delta, before);
-      await this.#send(typeUrls.authorization, parts.first, change.owed);
-      await this.#sendAddresses(snapshot);
-      await this.#send(typeUrls.authorization, parts.last, false);
-    } else {
-      await this.#sendAddresses(snapshot);
+  // In order of the types, but what policies lose they lose after the addresses changed.
+  async #sendAll(published: Published): Promise<void> {
+    let after: (() => Promise<void>) | undefined;
+    for (const typeUrl of typeOrder) {
+      const before = this.#subscriptions.get(typeUrl)?.has ?? new Map();
+      const change = this.#take(typeUrl, published.get(typeUrl) ?? emptySet);
+      if (change === undefined) {
+        continue;
+      }
+      if (typeUrl !== typeUrls.authorization) {
+        await this.#send(typeUrl, change.delta, change);
+        continue;
+      }
+      const { first, last } = splitPolicies(change.delta, before);
+      await this.#send(typeUrl, first, change);
+      after = () => this.#send(typeUrl, last, { ...change, owed: false });
     }
+    await after?.();
   }
 
-  async #sendAddresses(snapshot: EncodedSnapshot): Promise<void> {
-    const change = this.#take(typeUrls.address, snapshot);
-    if (change !== undefined) {
-      await this.#send(typeUrls.address, change.delta, change.owed);
-    }
-  }
-
-  #take(typeUrl: TypeUrl, snapshot: EncodedSnapshot): { delta: Delta; owed: boolean } | undefined {
+  #take(typeUrl: TypeUrl, { set, revision }: PublishedSet): Change | undefined {
     const subscription = this.#subscriptions.get(typeUrl);
-    if (subscription?.needs(snapshot[typeUrl]) !== true) {
+    if (subscription?.needs(set) !== true) {
       return undefined;
     }
     const owed = subscription.owesAnswer;
-    return { delta: subscription.advance(snapshot[typeUrl], this.#context.cache), owed };
+    const delta = subscription.advance(set, this.#context.cache);
+    return { subscription, delta, owed, revision };
   }
 
-  async #send(typeUrl: TypeUrl, delta: Delta, evenIfEmpty: boolean): Promise<void> {
+  /** Which revision of a type the client took whole; undefined when it did not ask for the type. */
+  acked(typeUrl: TypeUrl): number | undefined {
+    const subscription = this.#subscriptions.get(typeUrl);
+    return subscription === undefined ? undefined : (subscription.acked ?? -1);
+  }
+
+  async #send(
+    typeUrl: TypeUrl,
+    delta: Delta,
+    { subscription, owed, revision }: Change,
+  ): Promise<void> {
     const { counts, log, caller } = this.#context;
     const nextNonce = (): string => {
       this.#nonce += 1;
-      return String(this.#nonce);
+      const nonce = String(this.#nonce);
+      subscription.sent(nonce, revision);
+      return nonce;
     };
-    for (const response of encodeResponses(typeUrl, delta, nextNonce, evenIfEmpty)) {
+    for (const response of encodeResponses(typeUrl, delta, nextNonce, owed)) {
       if (this.#ended) {
         return;
       }
@@ -196,7 +243,8 @@ export class AdsServer {
   readonly #streams: Set<AdsStream> = new Set();
   readonly #cache: DeltaCache = new DeltaCache();
   readonly #counts: AdsCounts = { streams: 0, responses: 0, resources: 0, nacks: 0 };
-  #snapshot: EncodedSnapshot | undefined;
+  #published: Published = new Map();
+  #revision = 0;
 
   constructor(options: AdsServerOptions) {
     this.#options = options;
@@ -207,12 +255,36 @@ export class AdsServer {
     return { ...this.#counts, streams: this.#streams.size };
   }
 
-  /** Makes a snapshot the newest and sends its changes to every stream. */
-  publish(snapshot: EncodedSnapshot): void {
-    this.#snapshot = snapshot;
+  /**
+   * Makes these sets the newest of their types and sends the changes to every stream. Types that
+   * are left out stay as they are. Returns the revision, for `ackedBy`. Streams are refused until
+   * every required type was published.
+   */
+  publish(sets: PublishedSets): number {
+    this.#revision += 1;
+    const published = new Map(this.#published);
+    for (const typeUrl of typeOrder) {
+      const set = sets[typeUrl];
+      if (set !== undefined) {
+        published.set(typeUrl, { set, revision: this.#revision });
+      }
+    }
+    this.#published = published;
     for (const stream of this.#streams) {
       stream.push();
     }
+    return this.#revision;
+  }
+
+  /** Which of the open streams took a revision of a type. */
+  ackedBy(typeUrl: TypeUrl, revision: number): Acknowledgement {
+    const streams = Map.groupBy(this.#streams, (stream) => {
+      const acked = stream.acked(typeUrl);
+      return acked === undefined ? 'others' : acked >= revision ? 'acked' : 'waiting';
+    });
+    const callers = (group: keyof Acknowledgement): string[] =>
+      (streams.get(group) ?? []).map(({ caller }) => caller);
+    return { acked: callers('acked'), waiting: callers('waiting'), others: callers('others') };
   }
 
   /** Ends every stream, so that clients look for another server, or for this one again later. */
@@ -236,8 +308,7 @@ export class AdsServer {
       refuse(status.UNAUTHENTICATED, 'a node certificate is needed');
       return;
     }
-    const first = this.#snapshot;
-    if (first === undefined) {
+    if (!requiredTypes.every((typeUrl) => this.#published.has(typeUrl))) {
       // An empty answer would make a restarted client forget all it knows.
       refuse(status.UNAVAILABLE, 'not ready');
       return;
@@ -246,17 +317,17 @@ export class AdsServer {
       refuse(status.RESOURCE_EXHAUSTED, 'too many streams');
       return;
     }
-    this.#serve(stream, caller, first);
+    this.#serve(stream, caller);
   }
 
-  #serve(stream: DeltaStream, caller: string, first: EncodedSnapshot): void {
+  #serve(stream: DeltaStream, caller: string): void {
     const { log } = this.#options;
     const ads = new AdsStream(stream, {
       caller,
       log,
       cache: this.#cache,
       counts: this.#counts,
-      newest: () => this.#snapshot ?? first,
+      newest: () => this.#published,
     });
     const close = (): void => {
       ads.end();

@@ -27,6 +27,9 @@ export class Subscription {
   #has: ResourceSet = nothing;
   #reported: Versions | undefined;
   #owesAnswer = false;
+  // The last response of the newest push, and which push the client took whole.
+  #sent: { readonly nonce: string; readonly revision: number } | undefined;
+  #acked: number | undefined;
   /** Responses the client refused. */
   nacks = 0;
 
@@ -51,6 +54,9 @@ export class Subscription {
     if (request.errorDetail !== undefined) {
       this.nacks += 1;
       return { kind: 'nack', message: request.errorDetail.message };
+    }
+    if (this.#sent !== undefined && request.responseNonce === this.#sent.nonce) {
+      this.#acked = this.#sent.revision;
     }
     // An ACK of an older response may still carry a change of what is subscribed.
     const changes = this.#change(request);
@@ -93,6 +99,16 @@ export class Subscription {
   /** The set the client was last sent; empty before that. */
   get has(): ResourceSet {
     return this.#has;
+  }
+
+  /** Revision of the newest push that the client took whole; undefined before the first. */
+  get acked(): number | undefined {
+    return this.#acked;
+  }
+
+  /** Notes that the response with this nonce brings the client to a revision. */
+  sent(nonce: string, revision: number): void {
+    this.#sent = { nonce, revision };
   }
 
   /** Whether there may be something to send. */

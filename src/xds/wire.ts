@@ -17,6 +17,7 @@ import {
   type DeltaDiscoveryResponse,
   DeltaDiscoveryResponseSchema,
 } from './gen/discovery_pb.js';
+import { type TrustBundle, TrustBundleSchema } from './gen/trust_pb.js';
 import { type Address, AddressSchema } from './gen/workload_pb.js';
 
 export type {
@@ -43,6 +44,8 @@ export {
   DeltaDiscoveryResponseSchema,
   ResourceSchema,
 } from './gen/discovery_pb.js';
+export type { TrustBundle } from './gen/trust_pb.js';
+export { TrustBundleSchema } from './gen/trust_pb.js';
 export type { Address, Port, PortList, Service, Workload } from './gen/workload_pb.js';
 export {
   AddressSchema,
@@ -57,20 +60,46 @@ export {
   WorkloadType,
 } from './gen/workload_pb.js';
 
-/** The two resource types Weft serves, by the names Istio gave them. */
+/** The resource types Weft serves: Istio's two by the names Istio gave them, and one of our own. */
 export const typeUrls = {
-  address: 'type.googleapis.com/istio.workload.Address',
+  trustBundle: 'type.googleapis.com/weft.trust.v1.TrustBundle',
   authorization: 'type.googleapis.com/istio.security.Authorization',
+  address: 'type.googleapis.com/istio.workload.Address',
 } as const;
 
 /** A resource type on the stream. */
 export type TypeUrl = (typeof typeUrls)[keyof typeof typeUrls];
 
+/** What a resource of each type holds. */
+export interface Bodies {
+  readonly [typeUrls.trustBundle]: TrustBundle;
+  readonly [typeUrls.authorization]: Authorization;
+  readonly [typeUrls.address]: Address;
+}
+
+const bodySchemas: { readonly [T in TypeUrl]: DescMessage } = {
+  [typeUrls.trustBundle]: TrustBundleSchema,
+  [typeUrls.authorization]: AuthorizationSchema,
+  [typeUrls.address]: AddressSchema,
+};
+
 /**
- * The order in which the types of one snapshot are requested and sent: policies first, so that no
- * proxy learns of a workload before the rule that protects it.
+ * The order in which the types of one snapshot are requested and sent: whom to trust, then
+ * policies, then addresses, so that no proxy learns of a workload before the rule that protects it.
  */
-export const typeOrder: readonly TypeUrl[] = [typeUrls.authorization, typeUrls.address];
+export const typeOrder: readonly TypeUrl[] = [
+  typeUrls.trustBundle,
+  typeUrls.authorization,
+  typeUrls.address,
+];
+
+/** The types that every server of a mesh has. Others may stay unanswered by one that is not ours. */
+export const requiredTypes: readonly TypeUrl[] = [typeUrls.authorization, typeUrls.address];
+
+/** Whether a text is one of the types. */
+export function isTypeUrl(text: string): text is TypeUrl {
+  return Object.hasOwn(bodySchemas, text);
+}
 
 /** Largest gRPC message either end takes. A reconnect names every resource held, about 100 B each. */
 export const messageBytesMax: number = 16 * 1024 * 1024;
@@ -116,12 +145,17 @@ function parse<T extends DescMessage>(schema: T, bytes: Uint8Array): Result<Mess
   }
 }
 
-/** Decodes the body of an Address resource. Only the encoding is checked, not the meaning. */
+/** Decodes the body of a resource. Only the encoding is checked, not the meaning. */
+export function parseBody<T extends TypeUrl>(type: T, bytes: Uint8Array): Result<Bodies[T]> {
+  return parse(bodySchemas[type], bytes) as Result<MessageShape<DescMessage>> as Result<Bodies[T]>;
+}
+
+/** `parseBody` of an Address. */
 export function parseAddress(bytes: Uint8Array): Result<Address> {
   return parse(AddressSchema, bytes);
 }
 
-/** Decodes the body of an Authorization resource. Only the encoding is checked, not the meaning. */
+/** `parseBody` of an Authorization. */
 export function parseAuthorization(bytes: Uint8Array): Result<Authorization> {
   return parse(AuthorizationSchema, bytes);
 }

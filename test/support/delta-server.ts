@@ -13,6 +13,7 @@ import {
   type DeltaDiscoveryResponse,
   DeltaDiscoveryResponseSchema,
   deltaMethod,
+  TrustBundleSchema,
   typeUrls,
 } from '../../src/xds/wire.ts';
 
@@ -43,6 +44,15 @@ export function policyResource(
 ): Versioned {
   const message: Authorization = create(AuthorizationSchema, init);
   return { name, version, body: toBinary(AuthorizationSchema, message) };
+}
+
+/** Encodes a TrustBundle resource. */
+export function trustResource(
+  name: string,
+  version: string,
+  init: MessageInitShape<typeof TrustBundleSchema>,
+): Versioned {
+  return { name, version, body: toBinary(TrustBundleSchema, create(TrustBundleSchema, init)) };
 }
 
 /** Serves on a port of localhost that the system chooses. */

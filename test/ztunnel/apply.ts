@@ -5,7 +5,7 @@ import { create, type MessageInitShape } from '@bufbuild/protobuf';
 import t from 'tap';
 import { PolicyAction } from '../../native/gen/tables_pb.js';
 import { MeshError } from '../../src/lib/error.ts';
-import type { Update } from '../../src/xds/client.ts';
+import type { UpdateOf } from '../../src/xds/client.ts';
 import {
   AddressSchema,
   AuthorizationSchema,
@@ -37,7 +37,13 @@ function service(hostname: string) {
   return create(AddressSchema, { type: { case: 'service', value } });
 }
 
-function addresses(changed: Parameters<typeof entriesOf>[0], removed: string[] = []): Update {
+type AddressUpdate = UpdateOf<typeof typeUrls.address>;
+type PolicyUpdate = UpdateOf<typeof typeUrls.authorization>;
+
+function addresses(
+  changed: Parameters<typeof entriesOf>[0],
+  removed: string[] = [],
+): AddressUpdate {
   return { type: typeUrls.address, changed: entriesOf(changed), removed, broken: [] };
 }
 
@@ -45,7 +51,11 @@ function entriesOf(changed: Record<string, ReturnType<typeof workload>>) {
   return new Map(Object.entries(changed));
 }
 
-function policies(names: readonly string[], removed: string[] = [], broken: string[] = []): Update {
+function policies(
+  names: readonly string[],
+  removed: string[] = [],
+  broken: string[] = [],
+): PolicyUpdate {
   const changed = new Map(
     names.map((name) => [
       `demo/${name}`,

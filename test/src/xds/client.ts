@@ -10,8 +10,13 @@ import {
   type UpdateHandler,
   XdsClient,
 } from '../../../src/xds/client.ts';
-import { typeUrls } from '../../../src/xds/wire.ts';
-import { addressResource, DeltaServer, policyResource } from '../../support/delta-server.ts';
+import { requiredTypes, type TypeUrl, typeUrls } from '../../../src/xds/wire.ts';
+import {
+  addressResource,
+  DeltaServer,
+  policyResource,
+  trustResource,
+} from '../../support/delta-server.ts';
 
 const log = createLog('test', 'silent');
 const none: ReadonlyMap<string, string> = new Map();
@@ -24,7 +29,11 @@ function policy(name: string, version = '1') {
   return policyResource(`demo/${name}`, version, { name, namespace: 'demo' });
 }
 
-async function setUp(t: Test, onUpdate: UpdateHandler = () => none) {
+async function setUp(
+  t: Test,
+  onUpdate: UpdateHandler = () => none,
+  types: readonly TypeUrl[] = requiredTypes,
+) {
   const server = await DeltaServer.start();
   const events = new EventEmitter();
   const updates: Update[] = [];
@@ -32,6 +41,7 @@ async function setUp(t: Test, onUpdate: UpdateHandler = () => none) {
     address: server.address,
     nodeId: 'ztunnel~test',
     nodeMetadata: { NODE_NAME: 'a' },
+    types,
     channel: () => ({ credentials: ChannelCredentials.createInsecure(), options: {} }),
     onUpdate: (update) => {
       updates.push(update);
@@ -166,4 +176,18 @@ t.test('nothing is delivered after close()', async (t) => {
   server.send(typeUrls.address, [workload('a')]);
   await new Promise((resolve) => setImmediate(resolve));
   t.equal(updates.length, 2);
+});
+
+t.test('a type that only some servers have is delivered, and not waited for', async (t) => {
+  const types = [typeUrls.trustBundle, ...requiredTypes];
+  const { server, client, updates, events } = await setUp(t, () => none, types);
+  t.match(await server.next(), { typeUrl: typeUrls.trustBundle });
+  const synced = once(events, 'synced');
+  await server.serve([], []);
+  await synced;
+  t.equal(client.synced, true);
+  server.send(typeUrls.trustBundle, [trustResource('cluster.local', '1', { epoch: 7n })]);
+  t.match(await server.next(), { typeUrl: typeUrls.trustBundle });
+  const [bundle] = updates.at(-1)?.changed.values() ?? [];
+  t.match(bundle, { epoch: 7n });
 });

@@ -3,7 +3,11 @@ import { fromBinary } from '@bufbuild/protobuf';
 import t, { type Test } from 'tap';
 import type { MeshObjects, Pod } from '../../../src/mesh/objects.ts';
 import { buildSnapshot, meshDefaults } from '../../../src/mesh/snapshot.ts';
-import { type EncodedResource, encodeSnapshot } from '../../../src/xds/encode.ts';
+import {
+  type EncodedResource,
+  encodeSnapshot,
+  encodeTrustBundle,
+} from '../../../src/xds/encode.ts';
 import {
   AppProtocol,
   AuthorizationAction,
@@ -12,6 +16,7 @@ import {
   NetworkMode,
   parseAddress,
   parseAuthorization,
+  parseBody,
   ResourceSchema,
   TunnelProtocol,
   typeUrls,
@@ -225,4 +230,13 @@ t.test('versions follow the content alone, and unchanged resources are shared', 
   );
   const moved = encode({ pods: [{ ...pod, node: 'b' }] });
   t.not(moved[typeUrls.address].get(name)?.version, before[typeUrls.address].get(name)?.version);
+});
+
+t.test('a trust bundle goes by the name of its trust domain', (t) => {
+  const init = { trustDomain: 'td', roots: [Uint8Array.of(1)], deniedSerials: ['a1'], epoch: 3n };
+  const resource = encodeTrustBundle(init);
+  t.equal(resource.name, 'td');
+  t.match(parseBody(typeUrls.trustBundle, bodyOf(t, resource)), { ok: true, value: init });
+  t.not(encodeTrustBundle({ ...init, epoch: 4n }).version, resource.version);
+  t.end();
 });

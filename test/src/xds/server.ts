@@ -212,3 +212,26 @@ t.test('forgets a stream whose client went away', async (t) => {
   t.equal(ads.counts.streams, 0);
   t.ok(lines.some((line) => line.includes('stream closed')));
 });
+
+t.test('says which streams took which revision of a type', async (t) => {
+  const { ads, open } = await serve(t);
+  ads.publish(snapshotOf([], []));
+  const first = ads.publish({ [typeUrls.trustBundle]: new Map([['td', resource('td')]]) });
+  const { raw, next, subscribe } = open();
+  subscribe(typeUrls.trustBundle);
+  const { typeUrl, nonce } = await next();
+  t.match(ads.ackedBy(typeUrls.trustBundle, first), { acked: [], waiting: ['somebody'] });
+  const answer = async (fields: object) => {
+    raw.write(deltaRequest({ typeUrl, ...fields }));
+    raw.write(deltaRequest({ typeUrl, resourceNamesSubscribe: ['no such'] }));
+    return await next();
+  };
+  await answer({ responseNonce: nonce });
+  t.match(ads.ackedBy(typeUrls.trustBundle, first), { acked: ['somebody'], waiting: [] });
+  t.same(ads.ackedBy(typeUrls.address, first).others, ['somebody']);
+  const second = ads.publish({ [typeUrls.trustBundle]: new Map([['td', resource('td', '2')]]) });
+  const refused = await next();
+  const errorDetail = { code: 3, message: 'bad root' };
+  await answer({ responseNonce: refused.nonce, errorDetail });
+  t.match(ads.ackedBy(typeUrls.trustBundle, second), { acked: [], waiting: ['somebody'] });
+});

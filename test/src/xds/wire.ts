@@ -43,8 +43,8 @@ t.test('a response is read and written', async (t) => {
   t.same(deltaMethod.responseSerialize(response), bytes);
 });
 
-t.test('policies come before what they protect', async (t) => {
-  t.same(typeOrder, [typeUrls.authorization, typeUrls.address]);
+t.test('trust comes before policies, and policies before what they protect', async (t) => {
+  t.same(typeOrder, [typeUrls.trustBundle, typeUrls.authorization, typeUrls.address]);
 });
 
 t.test('bodies are parsed to a result, whatever they are', async (t) => {
