@@ -26,6 +26,8 @@ const rows = {
   identity: 'server side knows',
   claim: 'a tunnel that claims|a claim',
   policy: 'a denied identity',
+  cut: 'an open connection',
+  locked: 'a new namespace',
   late: 'a pod added|a pod comes',
   bulk: 'bulk each way',
   detector: 'with capture off',
@@ -55,7 +57,7 @@ const breaks: readonly Break[] = [
   {
     title: 'a namespace that is not in the mesh',
     edits: [['platform.yaml', 'dataplane-mode: ambient', 'dataplane-mode: none']],
-    fail: ['wire', 'identity', 'claim', 'policy', 'late', 'bulk'],
+    fail: ['wire', 'identity', 'claim', 'policy', 'cut', 'locked', 'late', 'bulk'],
     hold: ['detector'],
   },
   {
@@ -65,14 +67,14 @@ const breaks: readonly Break[] = [
       ['server.yaml', '10.77.2.10', '10.77.1.20'],
       ['server.yaml', 'fd77:0:0:2::10', 'fd77:0:0:1::20'],
     ],
-    fail: ['wire', 'identity', 'claim', 'detector'],
+    fail: ['wire', 'identity', 'claim', 'cut', 'detector'],
     hold: ['reach', 'late', 'bulk'],
   },
   {
     title: 'a policy that admits only the intruder',
     edits: [['intruder.yaml', '', onlyIntruder]],
     fail: ['reach', 'wire', 'identity', 'policy', 'bulk'],
-    hold: ['claim', 'late'],
+    hold: ['claim', 'locked', 'late'],
   },
   {
     title: 'a client with another account, and a server that answers too early',
@@ -80,7 +82,7 @@ const breaks: readonly Break[] = [
       ['client.yaml', 'serviceAccountName: client', 'serviceAccountName: intruder'],
       ['server.yaml', /command: .*bulk.*/, `command: [$(NODE), -e, "${tooEarly}"]`],
     ],
-    fail: ['identity', 'policy', 'late', 'bulk'],
+    fail: ['identity', 'policy', 'cut', 'locked', 'late', 'bulk'],
     hold: ['reach', 'wire', 'claim', 'detector'],
   },
 ];
