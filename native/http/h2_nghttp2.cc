@@ -31,8 +31,13 @@ uint32_t read32(const uint8_t* at) {
 
 }  // namespace
 
-NgHttp2::NgHttp2(bool server, const H2Limits& limits, H2Events& events)
-    : server_(server), limits_(limits), events_(events) {
+NgHttp2::NgHttp2(bool server, const H2Limits& limits, const H2Wiring& wiring)
+    : server_(server),
+      limits_(limits),
+      events_(wiring.events),
+      out_(wiring.out),
+      windows_(wiring.windows),
+      pulse_(limits.pingAfterMs, limits.deadAfterMs) {
   nghttp2_session_callbacks* callbacks = nullptr;
   nghttp2_option* options = nullptr;
   CHECK(nghttp2_session_callbacks_new(&callbacks) == 0 && nghttp2_option_new(&options) == 0);
@@ -46,11 +51,16 @@ NgHttp2::NgHttp2(bool server, const H2Limits& limits, H2Events& events)
   submitSettings();
 }
 
+NgHttp2::~NgHttp2() {
+  nghttp2_session_del(session_);
+  windows_.give(static_cast<uint32_t>(streams_.size()) * limits_.streamWindowBytes);
+}
+
 void NgHttp2::setCallbacks(nghttp2_session_callbacks* callbacks) {
   nghttp2_session_callbacks_set_send_callback2(
       callbacks, [](nghttp2_session*, const uint8_t* bytes, size_t n, int, void* user) {
         self(user).inspect({bytes, n});
-        self(user).put({bytes, n});
+        self(user).out_.write({bytes, n});
         return static_cast<nghttp2_ssize>(n);
       });
   nghttp2_session_callbacks_set_send_data_callback(
@@ -137,14 +147,17 @@ H2Stream* NgHttp2::find(StreamId id) {
 std::map<StreamId, H2Stream>::iterator NgHttp2::forget(
     std::map<StreamId, H2Stream>::iterator stream) {
   pendingBytes_ -= stream->second.pending.size();
+  windows_.give(limits_.streamWindowBytes);
   sendableChanged_ = true;
   return streams_.erase(stream);
 }
 
-Status NgHttp2::receive(std::span<uint8_t> bytes) {
+Status NgHttp2::receive(std::span<uint8_t> bytes, uint64_t nowMicros) {
   if (!failure_.ok()) {
     return failure_;
   }
+  nowMicros_ = nowMicros;
+  pulse_.onBytes(nowMicros);
   const nghttp2_ssize taken = nghttp2_session_mem_recv2(session_, bytes.data(), bytes.size());
   if (taken < 0 && failure_.ok()) {
     const bool flooded = taken == NGHTTP2_ERR_FLOODED || taken == NGHTTP2_ERR_TOO_MANY_SETTINGS ||
@@ -185,7 +198,7 @@ void NgHttp2::drainControl() {
       return;
     }
     inspect({frame, static_cast<size_t>(n)});
-    early_.append({frame, static_cast<size_t>(n)});
+    out_.write({frame, static_cast<size_t>(n)});
   }
 }
 
@@ -260,8 +273,16 @@ int NgHttp2::onFrame(const nghttp2_frame& frame) {
       onHeaders(frame);
       break;
     case NGHTTP2_SETTINGS:
+      greeted_ = true;
+      sendableChanged_ = true;
+      return 0;
     case NGHTTP2_WINDOW_UPDATE:
       sendableChanged_ = true;
+      return 0;
+    case NGHTTP2_PING:
+      if ((frame.hd.flags & NGHTTP2_FLAG_ACK) != 0) {
+        onAnswer(frame.ping.opaque_data);
+      }
       return 0;
     case NGHTTP2_GOAWAY:
       goawayReceived_ = true;
@@ -287,6 +308,11 @@ void NgHttp2::onHeaders(const nghttp2_frame& frame) {
   if (request) {
     if (tooLong) {
       nghttp2_submit_rst_stream(session_, NGHTTP2_FLAG_NONE, id, NGHTTP2_ENHANCE_YOUR_CALM);
+      return;
+    }
+    if (!windows_.take(limits_.streamWindowBytes)) {
+      countControlFrame();
+      nghttp2_submit_rst_stream(session_, NGHTTP2_FLAG_NONE, id, NGHTTP2_REFUSED_STREAM);
       return;
     }
     streams_.try_emplace(id);
@@ -344,12 +370,12 @@ void NgHttp2::abandon(StreamId id, H2Error code) {
   events_.onReset(id, code);
 }
 
-std::unique_ptr<H2> newH2Client(const H2Limits& limits, H2Events& events) {
-  return std::make_unique<NgHttp2>(false, limits, events);
+std::unique_ptr<H2> newH2Client(H2Row, const H2Limits& limits, const H2Wiring& wiring) {
+  return std::make_unique<NgHttp2>(false, limits, wiring);
 }
 
-std::unique_ptr<H2> newH2Server(const H2Limits& limits, H2Events& events) {
-  return std::make_unique<NgHttp2>(true, limits, events);
+std::unique_ptr<H2> newH2Server(H2Row, const H2Limits& limits, const H2Wiring& wiring) {
+  return std::make_unique<NgHttp2>(true, limits, wiring);
 }
 
 }  // namespace weft::http

@@ -15,6 +15,7 @@
 #include "base/buffer.h"
 #include "base/status.h"
 #include "http/h2.h"
+#include "http/h2_pulse.h"
 
 namespace weft::http {
 
@@ -47,12 +48,12 @@ struct H2HeaderBlock {
 /// stand in h2_nghttp2.cc, sending in h2_nghttp2_send.cc.
 class NgHttp2 final : public H2 {
  public:
-  NgHttp2(bool server, const H2Limits& limits, H2Events& events);
+  NgHttp2(bool server, const H2Limits& limits, const H2Wiring& wiring);
   NgHttp2(const NgHttp2&) = delete;
   NgHttp2& operator=(const NgHttp2&) = delete;
-  ~NgHttp2() override { nghttp2_session_del(session_); }
+  ~NgHttp2() override;
 
-  Status receive(std::span<uint8_t> bytes) override;
+  Status receive(std::span<uint8_t> bytes, uint64_t nowMicros) override;
   Result<StreamId> request(const ConnectRequest& request) override;
   void respond(StreamId id, int status, const std::vector<Header>& headers, bool end) override;
   std::span<uint8_t> reserve(StreamId id, size_t want) override;
@@ -61,17 +62,17 @@ class NgHttp2 final : public H2 {
   void reset(StreamId id, H2Error code) override;
   void consumed(StreamId id, size_t n) override;
   void goaway(H2Error code) override;
-  void ping() override { nghttp2_submit_ping(session_, NGHTTP2_FLAG_NONE, nullptr); }
-  void tick() override { controlFrames_ = 0; }
-  void produce(ByteWriter& out) override;
-  bool wantsProduce() const override {
-    return !early_.empty() || nghttp2_session_want_write(session_) != 0;
-  }
+  void drain() override;
+  Status tick(uint64_t nowMicros) override;
+  void produce() override;
+  bool wantsProduce() const override { return nghttp2_session_want_write(session_) != 0; }
   size_t openStreams() const override { return streams_.size(); }
   uint32_t peerStreamsMax() const override {
     return nghttp2_session_get_remote_settings(session_, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
   }
+  bool greeted() const override { return greeted_; }
   bool takesStreams() const override;
+  uint32_t rttMicros() const override { return pulse_.rttMicros(); }
 
  private:
   static NgHttp2& self(void* user) { return *static_cast<NgHttp2*>(user); }
@@ -89,13 +90,14 @@ class NgHttp2 final : public H2 {
   int onSendData(StreamId id, const uint8_t* header, size_t n);
 
   int countControlFrame();
+  void ask(uint64_t payload);
+  void onAnswer(const uint8_t* payload);
   void abandon(StreamId id, H2Error code);
   void fail(H2Error code, Status why);
   void drainControl();
   void inspect(std::span<const uint8_t> frame);
   void notifySendable();
   size_t windowOf(StreamId id) const;
-  void put(std::span<const uint8_t> bytes);
   H2Stream* find(StreamId id);
   std::map<StreamId, H2Stream>::iterator forget(std::map<StreamId, H2Stream>::iterator stream);
   nghttp2_data_provider2 provider();
@@ -103,15 +105,19 @@ class NgHttp2 final : public H2 {
   const bool server_;
   const H2Limits limits_;
   H2Events& events_;
+  ByteWriter& out_;
+  WindowBudget& windows_;
+  H2Pulse pulse_;
   nghttp2_session* session_ = nullptr;
   std::map<StreamId, H2Stream> streams_;
   H2HeaderBlock block_;
-  ByteWriter* out_ = nullptr;
-  Buffer early_;             // control frames framed by receive(), for the next produce()
   size_t pendingBytes_ = 0;  // over all streams
   uint32_t controlFrames_ = 0;
   uint32_t ownGoaways_ = 0;  // asked for and not framed yet
   StreamId lastNotified_ = 0;
+  uint64_t nowMicros_ = 0;
+  bool greeted_ = false;
+  bool draining_ = false;
   bool goawayAsked_ = false;
   bool goawayReceived_ = false;
   bool sendableChanged_ = false;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
+#include <cstring>
 #include <utility>
 
 #include "base/check.h"
@@ -24,7 +25,7 @@ nghttp2_data_provider2 NgHttp2::provider() {
 }
 
 bool NgHttp2::takesStreams() const {
-  return failure_.ok() && !goawayAsked_ && !goawayReceived_ &&
+  return failure_.ok() && !draining_ && !goawayAsked_ && !goawayReceived_ &&
          (server_ || nghttp2_session_check_request_allowed(session_) != 0);
 }
 
@@ -32,6 +33,9 @@ Result<StreamId> NgHttp2::request(const ConnectRequest& request) {
   CHECK(!server_);
   if (!takesStreams() || streams_.size() >= peerStreamsMax()) {
     return Status(Code::kUnavailable, "HTTP/2: the peer takes no more streams here");
+  }
+  if (!windows_.take(limits_.streamWindowBytes)) {
+    return Status(Code::kLimit, "HTTP/2: no window is left for another stream");
   }
   std::vector<nghttp2_nv> fields = {fieldOf(":method", "CONNECT"),
                                     fieldOf(":authority", request.authority)};
@@ -42,6 +46,7 @@ Result<StreamId> NgHttp2::request(const ConnectRequest& request) {
   const StreamId id =
       nghttp2_submit_request2(session_, nullptr, fields.data(), fields.size(), &data, nullptr);
   if (id < 0) {
+    windows_.give(limits_.streamWindowBytes);
     return Status(Code::kUnavailable, std::string("HTTP/2: ") + nghttp2_strerror(id));
   }
   streams_.try_emplace(id);
@@ -144,6 +149,45 @@ void NgHttp2::goaway(H2Error code) {
   goawayAsked_ = true;
 }
 
+void NgHttp2::drain() {
+  CHECK(server_);
+  if (!failure_.ok() || draining_ || goawayAsked_) {
+    return;
+  }
+  draining_ = true;
+  nghttp2_submit_shutdown_notice(session_);
+  ownGoaways_++;
+  ask(kDrainQuestion);
+}
+
+Status NgHttp2::tick(uint64_t nowMicros) {
+  nowMicros_ = nowMicros;
+  controlFrames_ = 0;
+  if (pulse_.due(nowMicros)) {
+    ask(pulse_.ask(nowMicros));
+  }
+  return pulse_.dead(nowMicros) ? Status(Code::kTimeout, "HTTP/2: the peer answers no PING")
+                                : Status();
+}
+
+void NgHttp2::ask(uint64_t payload) {
+  uint8_t bytes[sizeof payload];
+  std::memcpy(bytes, &payload, sizeof payload);
+  nghttp2_submit_ping(session_, NGHTTP2_FLAG_NONE, bytes);
+}
+
+void NgHttp2::onAnswer(const uint8_t* payload) {
+  uint64_t answer = 0;
+  std::memcpy(&answer, payload, sizeof answer);
+  if (draining_ && answer == kDrainQuestion) {
+    if (!goawayAsked_) {
+      goaway(H2Error::kNoError);
+    }
+    return;
+  }
+  pulse_.onAnswer(answer, nowMicros_);
+}
+
 nghttp2_ssize NgHttp2::onRead(StreamId id, size_t max, uint32_t* flags) {
   H2Stream* stream = find(id);
   if (stream == nullptr) {
@@ -166,8 +210,8 @@ int NgHttp2::onSendData(StreamId id, const uint8_t* header, size_t n) {
   if (stream == nullptr) {
     return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
   }
-  put({header, kFrameHeaderBytes});
-  put(std::as_const(stream->pending).bytes().first(n));
+  out_.write({header, kFrameHeaderBytes});
+  out_.write(std::as_const(stream->pending).bytes().first(n));
   stream->pending.consume(n);
   stream->pending.shrink();
   pendingBytes_ -= n;
@@ -175,23 +219,8 @@ int NgHttp2::onSendData(StreamId id, const uint8_t* header, size_t n) {
   return 0;
 }
 
-void NgHttp2::put(std::span<const uint8_t> bytes) {
-  if (out_ != nullptr) {
-    out_->write(bytes);
-  } else {
-    early_.append(bytes);
-  }
-}
-
-void NgHttp2::produce(ByteWriter& out) {
-  if (!early_.empty()) {
-    out.write(std::as_const(early_).bytes());
-    early_.consume(early_.size());
-    early_.shrink();
-  }
-  out_ = &out;
+void NgHttp2::produce() {
   const int sent = nghttp2_session_send(session_);
-  out_ = nullptr;
   if (sent != 0 && failure_.ok()) {
     failure_ = Status(Code::kInternal, std::string("HTTP/2: ") + nghttp2_strerror(sent));
   }

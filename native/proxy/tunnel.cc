@@ -161,8 +161,8 @@ Status Tunnel::onHandshakeDone() {
   WorkerState& worker = pod_.worker();
   state_ = State::kUp;
   timer_.cancel();
-  h2_ = role_ == tls::Role::kServer ? http::newH2Server(worker.settings.h2, *this)
-                                    : http::newH2Client(worker.settings.h2, *this);
+  const auto make = role_ == tls::Role::kServer ? http::newH2Server : http::newH2Client;
+  h2_ = make(http::H2Row::kNgHttp2, worker.settings.h2, {*this, *this, windows_});
   tick_.start(worker.loop, kTickMs, [this] { tick(); });
   watchExpiry();
   user_.onTunnelUp(*this);
@@ -181,12 +181,17 @@ void Tunnel::watchExpiry() {
 }
 
 void Tunnel::tick() {
-  h2_->tick();
+  if (const Status status = h2_->tick(monotonicMicros()); !status.ok()) {
+    http2Failed_ = true;
+    failBy(status);
+    return;
+  }
+  markDirty();
   tick_.start(pod_.worker().loop, kTickMs, [this] { tick(); });
 }
 
 Status Tunnel::onPlain(std::span<uint8_t> plain) {
-  Status status = h2_->receive(plain);
+  Status status = h2_->receive(plain, monotonicMicros());
   http2Failed_ = !status.ok();
   return status;
 }
@@ -263,14 +268,14 @@ void Tunnel::refuse(http::StreamId id, int status) {
 
 void Tunnel::produce() {
   if (h2_->wantsProduce()) {
-    h2_->produce(*this);
+    h2_->produce();
   }
   // Not before: a reset overtakes the answer that still waits, and the client would never see it.
   for (const http::StreamId id : std::exchange(refused_, {})) {
     h2_->reset(id, http::H2Error::kNoError);
   }
   if (h2_->wantsProduce()) {
-    h2_->produce(*this);
+    h2_->produce();
   }
 }
 
@@ -380,7 +385,7 @@ void Tunnel::fail(const Outcome& outcome) {
     return;
   }
   if (http2Failed_ && h2_->wantsProduce()) {
-    h2_->produce(*this);
+    h2_->produce();
   }
   // A session that failed seals no more; its alert already waits among what is outgoing.
   [[maybe_unused]] const Status sealed = session_->seal();
@@ -463,7 +468,7 @@ void Tunnel::closeGracefully() {
     return;
   }
   h2_->goaway(http::H2Error::kNoError);
-  h2_->produce(*this);
+  h2_->produce();
   session_->closeNotify();
   fail({waiting ? Reason::kLimit : Reason::kNone, "closed by us", ""});
 }

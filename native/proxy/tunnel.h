@@ -92,7 +92,8 @@ class Tunnel final : public Connection,
   void onSendable(http::StreamId id) override;
   void onGoaway(http::StreamId lastId, http::H2Error code) override;
   // http::ByteWriter
-  void write(std::span<const uint8_t> bytes) override { session_->write(bytes); }
+  std::span<uint8_t> reserve(size_t min) override { return session_->reserve(min); }
+  void commit(size_t n) override { session_->commit(n); }
 
   Pipe* pipeOf(http::StreamId id) const;
   void startHandshake();
@@ -115,6 +116,7 @@ class Tunnel final : public Connection,
   TunnelUser& user_;
   UniqueFd fd_;
   std::unique_ptr<tls::Session> session_;
+  http::UnboundedWindows windows_;
   std::unique_ptr<http::H2> h2_;
   tls::Role role_;
   State state_ = State::kConnecting;

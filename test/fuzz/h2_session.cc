@@ -42,8 +42,8 @@ struct Stream {
 class Owner final : public weft::http::H2Events, public weft::http::ByteWriter {
  public:
   explicit Owner(bool server) : server_(server) {
-    h2_ = server ? weft::http::newH2Server(smallLimits(), *this)
-                 : weft::http::newH2Client(smallLimits(), *this);
+    const auto make = server ? weft::http::newH2Server : weft::http::newH2Client;
+    h2_ = make(weft::http::H2Row::kNgHttp2, smallLimits(), {*this, *this, windows_});
   }
 
   void onRequest(StreamId id, std::string_view method, const ConnectRequest& request) override {
@@ -87,7 +87,14 @@ class Owner final : public weft::http::H2Events, public weft::http::ByteWriter {
     need(!h2_->reserve(id, 1).empty());
   }
   void onGoaway(StreamId, H2Error) override { need(!h2_->takesStreams()); }
-  void write(std::span<const uint8_t> bytes) override { written_ += bytes.size(); }
+  std::span<uint8_t> reserve(size_t min) override {
+    need(min <= kReserveBytesMax);
+    return room_;
+  }
+  void commit(size_t n) override {
+    need(n <= room_.size());
+    written_ += n;
+  }
 
   // An operation takes one byte, and some a second: how much.
   void run(std::span<const uint8_t> script) {
@@ -95,7 +102,7 @@ class Owner final : public weft::http::H2Events, public weft::http::ByteWriter {
     while (!script_.empty() && !failed_) {
       step(next());
     }
-    h2_->produce(*this);
+    h2_->produce();
     need(written_ < (64 << 20));
   }
 
@@ -194,11 +201,11 @@ class Owner final : public weft::http::H2Events, public weft::http::ByteWriter {
     feed();
   }
   void feed() {
-    failed_ = !h2_->receive(input_).ok();
+    failed_ = !h2_->receive(input_, nowMicros_).ok();
     need(h2_->openStreams() <= (server_ ? smallLimits().concurrentStreamsMax + 1 : 1000));
     if (failed_) {
       need(h2_->openStreams() == 0 && !h2_->takesStreams());
-      need(!h2_->receive(input_).ok());
+      need(!h2_->receive(input_, nowMicros_).ok());
     }
   }
   void greet() {
@@ -244,18 +251,22 @@ class Owner final : public weft::http::H2Events, public weft::http::ByteWriter {
         consume(pick(next()));
         break;
       case 13:
-        next() % 2 == 0 ? h2_->goaway(H2Error::kNoError) : h2_->ping();
+        server_&& next() % 2 == 0 ? h2_->drain() : h2_->goaway(H2Error::kNoError);
         break;
       case 14:
-        h2_->tick();
+        nowMicros_ += uint64_t{100'000} * next();
+        failed_ = !h2_->tick(nowMicros_).ok();
         break;
       default:
-        h2_->produce(*this);
+        h2_->produce();
         break;
     }
   }
 
   const bool server_;
+  weft::http::UnboundedWindows windows_;
+  std::vector<uint8_t> room_ = std::vector<uint8_t>(kReserveBytesMax);
+  uint64_t nowMicros_ = 1;
   std::unique_ptr<H2> h2_;
   std::map<StreamId, Stream> streams_;
   std::vector<uint8_t> input_;

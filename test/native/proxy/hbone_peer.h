@@ -186,9 +186,9 @@ class HbonePeer final : private tls::PlainSink, private http::H2Events, private 
   HbonePeer(const NetworkNamespace& ns, std::shared_ptr<const tls::Identity> own,
             const std::string& expected, const char* to = "127.0.0.1")
       : line_(dial(ns, to, 15008)),
-        h2_(http::newH2Client({}, *this)),
-        session_(tls::newClientSession(std::move(own), {tls::parseSpiffeId(expected).value()},
-                                       leaves_)) {
+        session_(
+            tls::newClientSession(std::move(own), {tls::parseSpiffeId(expected).value()}, leaves_)),
+        h2_(http::newH2Client(http::H2Row::kNgHttp2, {}, {*this, *this, windows_})) {
     alive_ = static_cast<bool>(line_.fd) && session_->start(unixSeconds()).ok();
     flush();
   }
@@ -245,7 +245,7 @@ class HbonePeer final : private tls::PlainSink, private http::H2Events, private 
   }
   bool flush() {
     if (session_->handshakeDone()) {
-      h2_->produce(*this);
+      h2_->produce();
     }
     if (!session_->seal().ok()) {
       alive_ = false;
@@ -301,7 +301,9 @@ class HbonePeer final : private tls::PlainSink, private http::H2Events, private 
   }
 
   Status onHandshakeDone() override { return {}; }
-  Status onPlain(std::span<uint8_t> plain) override { return h2_->receive(plain); }
+  Status onPlain(std::span<uint8_t> plain) override {
+    return h2_->receive(plain, monotonicMicros());
+  }
   void onRequest(http::StreamId, std::string_view, const http::ConnectRequest&) override {}
   void onResponse(http::StreamId id, int status, const std::vector<http::Header>&) override {
     streams_[id].status = status;
@@ -316,12 +318,14 @@ class HbonePeer final : private tls::PlainSink, private http::H2Events, private 
   void onReset(http::StreamId id, http::H2Error code) override { streams_[id].reset = code; }
   void onSendable(http::StreamId) override {}
   void onGoaway(http::StreamId, http::H2Error) override { goaway_ = true; }
-  void write(std::span<const uint8_t> bytes) override { session_->write(bytes); }
+  std::span<uint8_t> reserve(size_t min) override { return session_->reserve(min); }
+  void commit(size_t n) override { session_->commit(n); }
 
   Line line_;
-  std::unique_ptr<http::H2> h2_;
+  http::UnboundedWindows windows_;
   tls::VerifiedLeaves leaves_;
   std::unique_ptr<tls::Session> session_;
+  std::unique_ptr<http::H2> h2_;
   std::map<http::StreamId, Stream> streams_;
   Status failure_;
   bool alive_ = false;

@@ -20,6 +20,7 @@ using weft::http::ConnectRequest;
 using weft::http::H2;
 using weft::http::H2Error;
 using weft::http::H2Limits;
+using weft::http::H2Row;
 using weft::http::Header;
 using weft::http::StreamId;
 
@@ -53,10 +54,13 @@ struct Record {
 };
 
 struct End final : weft::http::H2Events, weft::http::ByteWriter {
+  weft::http::UnboundedWindows windows;
   std::unique_ptr<H2> h2;
+  uint64_t nowMicros = 1'000'000;
   std::map<StreamId, Record> streams;
   std::vector<std::pair<StreamId, H2Error>> goaways;
-  Bytes out;
+  Bytes out;  // with room behind what is written
+  size_t written = 0;
   Status status;
   bool takes = true;                       // answers onData() with consumed()
   std::function<void(StreamId)> onOpen;    // at a request
@@ -92,8 +96,19 @@ struct End final : weft::http::H2Events, weft::http::ByteWriter {
     push(id);
   }
   void onGoaway(StreamId lastId, H2Error code) override { goaways.emplace_back(lastId, code); }
-  void write(std::span<const uint8_t> bytes) override {
-    out.insert(out.end(), bytes.begin(), bytes.end());
+  std::span<uint8_t> reserve(size_t min) override {
+    CHECK(min <= kReserveBytesMax);
+    out.resize(written + (16 << 10));
+    return std::span(out).subspan(written);
+  }
+  void commit(size_t n) override {
+    written += n;
+    CHECK(written <= out.size());
+  }
+
+  void start(bool server, const H2Limits& limits = {}) {
+    const auto make = server ? weft::http::newH2Server : weft::http::newH2Client;
+    h2 = make(H2Row::kNgHttp2, limits, {*this, *this, windows});
   }
 
   // Nothing may come for a stream after its reset.
@@ -135,11 +150,13 @@ struct End final : weft::http::H2Events, weft::http::ByteWriter {
     r.endAfter = end;
     push(id);
   }
-  void receive(Bytes bytes) { status = h2->receive(bytes); }
+  void tick() { CHECK(h2->tick(nowMicros).ok()); }
+  void receive(Bytes bytes) { status = h2->receive(bytes, nowMicros); }
   Bytes take() {
     if (h2->wantsProduce()) {
-      h2->produce(*this);
+      h2->produce();
     }
+    out.resize(std::exchange(written, 0));
     return std::exchange(out, {});
   }
 };
@@ -149,8 +166,8 @@ struct Pair {
   End server;
 
   explicit Pair(const H2Limits& clientLimits = {}, const H2Limits& serverLimits = {}) {
-    client.h2 = weft::http::newH2Client(clientLimits, client);
-    server.h2 = weft::http::newH2Server(serverLimits, server);
+    client.start(false, clientLimits);
+    server.start(true, serverLimits);
     server.onOpen = [this](StreamId id) { server.h2->respond(id, 200, {}, false); };
   }
   void pump(size_t grain = SIZE_MAX) {
@@ -248,14 +265,14 @@ struct RawClient {
   End server;
 
   explicit RawClient(const H2Limits& limits = {}) {
-    server.h2 = weft::http::newH2Server(limits, server);
+    server.start(true, limits);
     const char* preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
     Bytes hello(preface, preface + kPreface);
     hello += frame(kSettings, 0, 0);
     hello += frame(kSettings, 1, 0);  // the acknowledgement of the server's
     server.take();
     give(hello);
-    server.h2->tick();
+    server.tick();
   }
   void give(const Bytes& bytes) {
     server.receive(bytes);
@@ -718,7 +735,7 @@ TEST_CASE("an error ends the connection for good, and is named to the peer") {
 
 TEST_CASE("what does not start as HTTP/2 is refused") {
   End server;
-  server.h2 = weft::http::newH2Server({}, server);
+  server.start(true);
   const char* text = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
   server.receive(Bytes(text, text + std::strlen(text)));
   CHECK(server.status.code() == Code::kInvalid);
@@ -744,7 +761,7 @@ TEST_CASE("the budget of control frames holds to the last one, and tick() renews
       }
       raw.give(ten);
       CHECK(raw.server.status.ok());
-      raw.server.h2->tick();
+      raw.server.tick();
     }
     for (int i = 0; i < 10; i++) {
       raw.give(one);
@@ -857,7 +874,7 @@ TEST_CASE("a response over the header limit resets its stream") {
 
 TEST_CASE("a client passes over interim responses and takes one final one") {
   End client;
-  client.h2 = weft::http::newH2Client({}, client);
+  client.start(false);
   const StreamId id = client.connect();
   client.take();
   Bytes bytes = frame(kSettings, 0, 0);
@@ -873,7 +890,7 @@ TEST_CASE("a client passes over interim responses and takes one final one") {
 
 TEST_CASE("a stream window that shrinks below zero opens again") {
   End client;
-  client.h2 = weft::http::newH2Client({}, client);
+  client.start(false);
   const StreamId id = client.connect();
   client.send(id, pattern(65'535));
   client.take();
@@ -895,7 +912,7 @@ TEST_CASE("a stream window that shrinks below zero opens again") {
 
 TEST_CASE("a scarce connection window goes round all streams") {
   End client;
-  client.h2 = weft::http::newH2Client({}, client);
+  client.start(false);
   std::vector<StreamId> ids;
   for (int i = 0; i < 4; i++) {
     ids.push_back(client.connect());
@@ -921,18 +938,158 @@ TEST_CASE("a scarce connection window goes round all streams") {
   }
 }
 
-TEST_CASE("a ping is answered, and sent") {
+TEST_CASE("a ping is answered") {
+  RawClient raw;
+  raw.give(frame(kPing, 0, 0, Bytes(8, 5)));
+  REQUIRE(raw.said.size() == 1);
+  CHECK(raw.said[0].type == kPing);
+  CHECK(raw.said[0].flags == 1);
+  CHECK(raw.said[0].payload == Bytes(8, 5));
+}
+
+TEST_CASE("a silent peer is asked, and its answer tells how far away it is") {
   Pair p;
   p.open();
-  p.client.h2->ping();
-  const auto sent = framesOf(p.client.take());
+  const auto asked = [&] {
+    p.client.tick();
+    return framesOf(p.client.take());
+  };
+  CHECK(asked().empty());
+  p.client.nowMicros += 9'999'999;
+  CHECK(asked().empty());
+  p.client.nowMicros += 1;
+  const auto sent = asked();
   REQUIRE(sent.size() == 1);
   CHECK(sent[0].type == kPing);
-  p.server.receive(frame(kPing, 0, 0, Bytes(8, 5)));
-  const auto answer = framesOf(p.server.take());
-  REQUIRE(answer.size() == 1);
-  CHECK(answer[0].flags == 1);
-  CHECK(answer[0].payload == Bytes(8, 5));
+  CHECK(asked().empty());
+  CHECK(p.client.h2->rttMicros() == 0);
+  p.client.nowMicros += 700;
+  p.client.receive(frame(kPing, 1, 0, Bytes(8, 77)));  // to no question of ours
+  CHECK(p.client.h2->rttMicros() == 0);
+  p.client.receive(frame(kPing, 1, 0, sent[0].payload));
+  CHECK(p.client.h2->rttMicros() == 700);
+}
+
+TEST_CASE("a peer that says nothing for too long is dead, one that says anything is not") {
+  Pair p;
+  p.open();
+  End& client = p.client;
+  client.nowMicros += 10'000'000;
+  client.tick();
+  client.nowMicros += 9'999'999;
+  client.tick();
+  SUBCASE("dead") {
+    client.nowMicros += 1;
+    CHECK(client.h2->tick(client.nowMicros).code() == Code::kTimeout);
+  }
+  SUBCASE("alive") {
+    client.receive(frame(kWindowUpdate, 0, 0, {0, 0, 0, 1}));
+    client.nowMicros += 1;
+    client.tick();
+  }
+}
+
+TEST_CASE("a peer is not held dead for the time in which we did not run") {
+  Pair p;
+  p.open();
+  p.client.nowMicros += 3'600'000'000;
+  p.client.tick();
+  CHECK(framesOf(p.client.take()).size() == 1);
+  p.client.nowMicros += 9'000'000;
+  p.client.tick();
+  p.client.nowMicros += 1'000'000;
+  CHECK(p.client.h2->tick(p.client.nowMicros).code() == Code::kTimeout);
+}
+
+TEST_CASE("a drain serves the requests that are on their way") {
+  Pair p;
+  const StreamId id = p.open();
+  p.server.h2->drain();
+  p.server.h2->drain();
+  CHECK_FALSE(p.server.h2->takesStreams());
+  const StreamId late = p.client.connect();  // crosses the GOAWAY
+  const Bytes crossing = p.client.take();
+  Pair::move(p.server, p.client);
+  REQUIRE(p.client.goaways.size() == 1);
+  CHECK(p.client.goaways[0] == std::pair{StreamId{INT32_MAX}, H2Error::kNoError});
+  CHECK_FALSE(p.client.h2->takesStreams());
+  p.server.receive(crossing);
+  p.pump();
+  CHECK(p.client.streams[late].status == 200);
+  REQUIRE(p.client.goaways.size() == 2);
+  CHECK(p.client.goaways[1] == std::pair{late, H2Error::kNoError});
+  for (const StreamId open : {id, late}) {
+    p.client.send(open, pattern(200'000), true);
+    p.server.send(open, pattern(200'000), true);
+    p.pump();
+    CHECK(p.server.streams[open].data == pattern(200'000));
+    CHECK(p.client.streams[open].resets.empty());
+  }
+  CHECK(p.server.h2->openStreams() == 0);
+  CHECK(p.server.status.ok());
+}
+
+TEST_CASE("a drain may be cut short") {
+  Pair p;
+  p.open();
+  p.server.h2->drain();
+  p.server.h2->goaway(H2Error::kNoError);
+  p.pump();
+  REQUIRE(p.client.goaways.size() == 2);
+  CHECK(p.client.goaways[1].first == 1);
+}
+
+TEST_CASE("SETTINGS of the peer are its greeting") {
+  Pair p;
+  CHECK_FALSE(p.client.h2->greeted());
+  CHECK_FALSE(p.server.h2->greeted());
+  p.pump();
+  CHECK(p.client.h2->greeted());
+  CHECK(p.server.h2->greeted());
+}
+
+TEST_CASE("each stream's window is taken from the budget, and given back when it ends") {
+  struct Budget final : weft::http::WindowBudget {
+    uint32_t left = 0;
+    explicit Budget(uint32_t bytes) : left(bytes) {}
+    bool take(uint32_t bytes) override {
+      const bool granted = bytes <= left;
+      left -= granted ? bytes : 0;
+      return granted;
+    }
+    void give(uint32_t bytes) override { left += bytes; }
+  };
+  const H2Limits limits;
+  const uint32_t two = 2 * limits.streamWindowBytes;
+  Budget clients(two), servers(two);
+  {
+    Pair p;
+    p.client.h2 = weft::http::newH2Client(H2Row::kNgHttp2, limits, {p.client, p.client, clients});
+    p.server.h2 = weft::http::newH2Server(H2Row::kNgHttp2, limits, {p.server, p.server, servers});
+    const StreamId first = p.open();
+    const StreamId second = p.open();
+    CHECK(clients.left == 0);
+    CHECK(servers.left == 0);
+    CHECK(p.client.h2->request({"10.0.0.2:80", {}}).status().code() == Code::kLimit);
+    p.client.h2->reset(first, H2Error::kCancel);
+    p.pump();
+    CHECK(clients.left == limits.streamWindowBytes);
+    CHECK(servers.left == limits.streamWindowBytes);
+    servers.left = 0;
+    const StreamId refused = p.client.connect();
+    p.pump();
+    CHECK(p.client.streams[refused].resets == std::vector{H2Error::kRefusedStream});
+    CHECK(p.server.streams.count(refused) == 0);
+    servers.left = limits.streamWindowBytes;
+    p.client.send(second, pattern(10), true);
+    p.server.send(second, pattern(10), true);
+    p.pump();
+    CHECK(servers.left == two);
+    p.open();
+    p.open();
+  }
+  CHECK(clients.left == two);
+  CHECK(servers.left == two);
 }
 
 TEST_CASE("a client's SETTINGS forbid push, and a server's name its limits") {
