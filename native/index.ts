@@ -3,13 +3,47 @@
 import { createRequire } from 'node:module';
 import { create, fromBinary, type MessageInitShape, toBinary } from '@bufbuild/protobuf';
 import { MeshError } from '../src/lib/error.ts';
-import { type EventBatch, EventBatchSchema } from './gen/events_pb.js';
+import {
+  type EngineSnapshot,
+  EngineSnapshotSchema,
+  type EventBatch,
+  EventBatchSchema,
+} from './gen/events_pb.js';
 import { TablesDeltaSchema } from './gen/tables_pb.js';
 
-export type { ConnectionEvent, EventBatch } from './gen/events_pb.js';
+export type { ConnectionEvent, EngineSnapshot, EventBatch, TunnelState } from './gen/events_pb.js';
 export { Direction, Kind, Reason } from './gen/events_pb.js';
 export type { TablesDelta } from './gen/tables_pb.js';
 export { PolicyAction, PolicyScope, Protocol, TablesDeltaSchema } from './gen/tables_pb.js';
+
+/**
+ * What one pod, peer or node may take. What is over a limit is refused and counted; nobody else
+ * notices. "In one worker" holds for each worker apart.
+ */
+export interface EngineLimits {
+  /** Connections and tunnels of one pod, in all workers. Default 20,000. */
+  readonly connectionsPerPod?: number;
+  /** Connections that wait for the pod's certificate, each direction, in one worker. 1,024. */
+  readonly heldPerPod?: number;
+  /** Inbound TLS handshakes under way, in one worker. 2,048. */
+  readonly handshakesPerPod?: number;
+  /** The same of one source address. 256. */
+  readonly handshakesPerSource?: number;
+  /** Inbound tunnels of one source address to one pod, in one worker. 512. */
+  readonly tunnelsPerSource?: number;
+  /** Outbound tunnels of one pod to one peer, in one worker. 64. */
+  readonly tunnelsPerPeer?: number;
+  /** Streams opened in one outbound tunnel. 100; 1 gives every connection a tunnel of its own. */
+  readonly streamsPerTunnel?: number;
+  /** Receive windows promised and bytes buffered, of one pod. 512 MiB. */
+  readonly bytesPerPod?: number;
+  /** The same of all pods. 2 GiB. */
+  readonly bytesPerNode?: number;
+  /** Buffered in one plaintext connection, each direction. 64 KiB; at least 4 KiB. */
+  readonly passthroughBytes?: number;
+  /** Encoded events that wait to be taken; more are dropped and counted. 4 MiB. */
+  readonly eventQueueBytes?: number;
+}
 
 /** Settings of one engine. All have defaults; sizes are bytes, times milliseconds. */
 export interface EngineOptions {
@@ -25,6 +59,15 @@ export interface EngineOptions {
   readonly identityTimeoutMs?: number;
   /** Idle pooled tunnels are closed after this. */
   readonly tunnelIdleMs?: number;
+  readonly limits?: EngineLimits;
+}
+
+/** Peers that are refused whatever their certificate says. */
+export interface DenyList {
+  /** SPIFFE IDs. */
+  readonly identities: readonly string[];
+  /** Serial numbers of leaf certificates, in hexadecimal. */
+  readonly serials: readonly string[];
 }
 
 /** One X.509-SVID with key and bundle, as DER. */
@@ -53,6 +96,8 @@ interface NativeEngine {
   apply(delta: Uint8Array): void;
   setIdentity(material: IdentityMaterial): void;
   removeIdentity(spiffeId: string): void;
+  setDenyList(identities: readonly string[], serials: readonly string[]): void;
+  snapshot(done: (bytes: Uint8Array) => void): void;
   addPod(pod: PodSpec, done: (error: string) => void): void;
   removePod(uid: string, done: () => void): void;
   counters(): ArrayBuffer;
@@ -134,6 +179,20 @@ export class Engine {
 
   removeIdentity(spiffeId: string): void {
     this.#native.removeIdentity(spiffeId);
+  }
+
+  /** Replaces the deny list. Open tunnels with a peer that is on it are cut. */
+  setDenyList({ identities, serials }: DenyList): void {
+    call(() => this.#native.setDenyList(identities, serials));
+  }
+
+  /** The connections and tunnels that are open now, at most 10,000 of each worker. */
+  snapshot(): Promise<EngineSnapshot> {
+    return new Promise((resolve) => {
+      call(() =>
+        this.#native.snapshot((bytes) => resolve(fromBinary(EngineSnapshotSchema, bytes))),
+      );
+    });
   }
 
   /** Opens the pod's listeners in its namespace; resolves when all accept. */

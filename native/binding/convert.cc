@@ -39,6 +39,42 @@ Status readNumber(const Napi::Object& from, const char* name, double max, T& int
   return {};
 }
 
+/// Absent limits stay as they are. A limit of nothing refuses everything.
+Status readLimits(const Napi::Value& value, proxy::Limits& into) {
+  if (value.IsUndefined()) {
+    return {};
+  }
+  if (!value.IsObject()) {
+    return wrong("limits must be an object");
+  }
+  const auto from = value.As<Napi::Object>();
+  constexpr double kMany = 1 << 30;
+  constexpr double kBytes = 1ULL << 50;
+  const Status read[] = {
+      readNumber(from, "connectionsPerPod", kMany, into.connectionsPerPod),
+      readNumber(from, "heldPerPod", kMany, into.heldPerPod),
+      readNumber(from, "handshakesPerPod", kMany, into.handshakesPerPod),
+      readNumber(from, "handshakesPerSource", kMany, into.handshakesPerSource),
+      readNumber(from, "tunnelsPerSource", kMany, into.tunnelsPerSource),
+      readNumber(from, "tunnelsPerPeer", kMany, into.tunnelsPerPeer),
+      readNumber(from, "streamsPerTunnel", kMany, into.streamsPerTunnel),
+      readNumber(from, "bytesPerPod", kBytes, into.bytesPerPod),
+      readNumber(from, "bytesPerNode", kBytes, into.bytesPerNode),
+      readNumber(from, "passthroughBytes", kMany, into.passthroughBytes),
+      readNumber(from, "eventQueueBytes", kMany, into.eventQueueBytes),
+  };
+  for (const Status& status : read) {
+    if (!status.ok()) {
+      return status;
+    }
+  }
+  if (into.passthroughBytes < proxy::kPassthroughBytesMin) {
+    return wrong("passthroughBytes must be at least " +
+                 std::to_string(proxy::kPassthroughBytesMin));
+  }
+  return {};
+}
+
 Result<std::vector<std::vector<uint8_t>>> byteListOf(const Napi::Value& value) {
   if (!value.IsArray()) {
     return wrong("a list of byte arrays is expected");
@@ -65,6 +101,22 @@ Result<std::span<uint8_t>> bytesOf(const Napi::Value& value) {
   return std::span<uint8_t>(array.Data(), array.ByteLength());
 }
 
+Result<std::vector<std::string>> stringListOf(const Napi::Value& value) {
+  if (!value.IsArray()) {
+    return wrong("a list of strings is expected");
+  }
+  const auto list = value.As<Napi::Array>();
+  std::vector<std::string> out;
+  for (uint32_t i = 0; i < list.Length(); i++) {
+    const Napi::Value one = list.Get(i);
+    if (!one.IsString()) {
+      return wrong("a list of strings is expected");
+    }
+    out.push_back(one.As<Napi::String>().Utf8Value());
+  }
+  return out;
+}
+
 Result<proxy::Settings> settingsOf(const Napi::Value& value) {
   if (!value.IsObject()) {
     return wrong("the engine's options must be an object");
@@ -80,6 +132,7 @@ Result<proxy::Settings> settingsOf(const Napi::Value& value) {
       readNumber(from, "handshakeTimeoutMs", kDayMs, out.handshakeTimeoutMs),
       readNumber(from, "identityTimeoutMs", kDayMs, out.identityTimeoutMs),
       readNumber(from, "tunnelIdleMs", kDayMs, out.tunnelIdleMs),
+      readLimits(from.Get("limits"), out.limits),
   };
   for (const Status& status : read) {
     if (!status.ok()) {

@@ -18,6 +18,7 @@ namespace weft::binding {
 
 /// The bytes of a Uint8Array; they belong to JavaScript and hold until the call returns.
 Result<std::span<uint8_t>> bytesOf(const Napi::Value& value);
+Result<std::vector<std::string>> stringListOf(const Napi::Value& value);
 Result<proxy::Settings> settingsOf(const Napi::Value& value);
 Result<proxy::PodSpec> podSpecOf(const Napi::Value& value);
 /// Copies the key, and wipes JavaScript's copy of it.

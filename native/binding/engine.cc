@@ -30,6 +30,24 @@ proxy::Engine::Done onceOnMainThread(Napi::Env env, const Napi::Function& callba
   };
 }
 
+/// The same for bytes, as a Uint8Array.
+std::function<void(std::string)> bytesOnMainThread(Napi::Env env, const Napi::Function& callback) {
+  auto tsfn = Napi::ThreadSafeFunction::New(env, callback, "weft", 0, 1);
+  return [tsfn](std::string bytes) {
+    auto* text = new std::string(std::move(bytes));
+    if (tsfn.NonBlockingCall(text, [](Napi::Env e, Napi::Function done, std::string* all) {
+          if (e != nullptr) {
+            done.Call({Napi::Buffer<uint8_t>::Copy(e, reinterpret_cast<const uint8_t*>(all->data()),
+                                                   all->size())});
+          }
+          delete all;
+        }) != napi_ok) {
+      delete text;
+    }
+    Napi::ThreadSafeFunction(tsfn).Release();
+  };
+}
+
 }  // namespace
 
 Napi::Function JsEngine::define(Napi::Env env) {
@@ -38,7 +56,8 @@ Napi::Function JsEngine::define(Napi::Env env) {
       {InstanceMethod("apply", &JsEngine::apply),
        InstanceMethod("setIdentity", &JsEngine::setIdentity),
        InstanceMethod("removeIdentity", &JsEngine::removeIdentity),
-       InstanceMethod("addPod", &JsEngine::addPod),
+       InstanceMethod("setDenyList", &JsEngine::setDenyList),
+       InstanceMethod("snapshot", &JsEngine::snapshot), InstanceMethod("addPod", &JsEngine::addPod),
        InstanceMethod("removePod", &JsEngine::removePod),
        InstanceMethod("counters", &JsEngine::counters), InstanceMethod("drain", &JsEngine::drain),
        InstanceMethod("stop", &JsEngine::stop)});
@@ -112,6 +131,26 @@ void JsEngine::setIdentity(const Napi::CallbackInfo& info) {
 void JsEngine::removeIdentity(const Napi::CallbackInfo& info) {
   if (proxy::Engine* engine = engineOrThrow(info.Env())) {
     engine->removeIdentity(info[0].ToString().Utf8Value());
+  }
+}
+
+void JsEngine::setDenyList(const Napi::CallbackInfo& info) {
+  proxy::Engine* engine = engineOrThrow(info.Env());
+  if (engine == nullptr) {
+    return;
+  }
+  const auto identities = stringListOf(info[0]);
+  const auto serials = stringListOf(info[1]);
+  if (!identities.ok() || !serials.ok()) {
+    throwStatus(info.Env(), identities.ok() ? serials.status() : identities.status());
+    return;
+  }
+  engine->setDenyList(identities.value(), serials.value());
+}
+
+void JsEngine::snapshot(const Napi::CallbackInfo& info) {
+  if (proxy::Engine* engine = engineOrThrow(info.Env())) {
+    engine->snapshot(bytesOnMainThread(info.Env(), info[0].As<Napi::Function>()));
   }
 }
 

@@ -20,8 +20,10 @@ class JsEngine final : public Napi::ObjectWrap<JsEngine> {
   void apply(const Napi::CallbackInfo& info);
   void setIdentity(const Napi::CallbackInfo& info);
   void removeIdentity(const Napi::CallbackInfo& info);
+  void setDenyList(const Napi::CallbackInfo& info);
   void addPod(const Napi::CallbackInfo& info);
   void removePod(const Napi::CallbackInfo& info);
+  void snapshot(const Napi::CallbackInfo& info);
   Napi::Value counters(const Napi::CallbackInfo& info);
   void drain(const Napi::CallbackInfo& info);
   void stop(const Napi::CallbackInfo& info);

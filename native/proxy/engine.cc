@@ -40,12 +40,38 @@ class Gathering {
   Engine::Done done_;
 };
 
+/// Joins what every worker says.
+class Joining {
+ public:
+  Joining(size_t expected, std::function<void(std::string)> done)
+      : left_(expected), done_(std::move(done)) {}
+
+  void arrive(const std::string& part) {
+    bool last = false;
+    {
+      const std::lock_guard lock(mutex_);
+      whole_ += part;
+      last = --left_ == 0;
+    }
+    if (last) {
+      done_(std::move(whole_));
+    }
+  }
+
+ private:
+  std::mutex mutex_;
+  size_t left_;
+  std::string whole_;
+  std::function<void(std::string)> done_;
+};
+
 }  // namespace
 
 Engine::Engine(Settings settings, std::function<void()> onEvents)
     : settings_(std::move(settings)),
-      events_(std::move(onEvents)),
-      counters_(std::make_shared<CounterTable>(settings_.workers)) {
+      events_(std::move(onEvents), settings_.limits.eventQueueBytes),
+      counters_(std::make_shared<CounterTable>(settings_.workers)),
+      nodeBytes_(std::make_shared<SharedSum>(settings_.limits.bytesPerNode)) {
   for (size_t i = 0; i < settings_.workers; i++) {
     workers_.push_back(
         std::make_unique<EngineWorker>(i, settings_, counters_->row(i), events_, originalDst_));
@@ -84,6 +110,13 @@ void Engine::removeIdentity(const std::string& spiffeId) {
   }
 }
 
+void Engine::setDenyList(const std::vector<std::string>& identities,
+                         const std::vector<std::string>&) {
+  for (auto& worker : workers_) {
+    worker->setDenyList({identities.begin(), identities.end()});
+  }
+}
+
 void Engine::addPod(PodSpec spec, const UniqueFd& netns, Done done) {
   if (Status status = io::checkNetns(netns.get()); !status.ok()) {
     done(status);
@@ -99,13 +132,14 @@ void Engine::addPod(PodSpec spec, const UniqueFd& netns, Done done) {
     done(status);
   };
   auto gathering = std::make_shared<Gathering>(workers_.size(), std::move(settle));
+  const auto budget = std::make_shared<PodBudget>(settings_.limits, nodeBytes_);
   for (auto& worker : workers_) {
     UniqueFd copy(::fcntl(netns.get(), F_DUPFD_CLOEXEC, 0));
     if (!copy) {
       gathering->arrive(Status::fromErrno("dup", errno));
       continue;
     }
-    worker->addPod(spec, std::move(copy),
+    worker->addPod(spec, std::move(copy), budget,
                    [gathering](const Status& status) { gathering->arrive(status); });
   }
 }
@@ -121,6 +155,13 @@ void Engine::drain(uint64_t deadlineMs, Done done) {
   auto gathering = std::make_shared<Gathering>(workers_.size(), std::move(done));
   for (auto& worker : workers_) {
     worker->drain(deadlineMs, [gathering] { gathering->arrive({}); });
+  }
+}
+
+void Engine::snapshot(std::function<void(std::string)> done) {
+  auto joining = std::make_shared<Joining>(workers_.size(), std::move(done));
+  for (auto& worker : workers_) {
+    worker->snapshot([joining](const std::string& part) { joining->arrive(part); });
   }
 }
 

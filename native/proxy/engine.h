@@ -40,6 +40,11 @@ class Engine {
   void setIdentity(std::shared_ptr<const tls::Identity> identity);
   void removeIdentity(const std::string& spiffeId);
 
+  /// Peers of these SPIFFE IDs, and leaves of these serial numbers (hexadecimal), are refused from
+  /// now on; open tunnels with them are cut. Replaces the list before it.
+  void setDenyList(const std::vector<std::string>& identities,
+                   const std::vector<std::string>& serials);
+
   /// Opens the pod's listeners in every worker. `done` comes once: ok when all of them accept, else
   /// the first error, with nothing left open. A pod of the same uid is closed first.
   void addPod(PodSpec spec, const UniqueFd& netns, Done done);
@@ -49,6 +54,9 @@ class Engine {
   /// Stops listening, tells peers, and calls `done` when all connections have ended, at the latest
   /// after `deadlineMs`, when the rest is cut.
   void drain(uint64_t deadlineMs, Done done);
+
+  /// What is open now. `done` comes once, with an encoded weft.events.EngineSnapshot.
+  void snapshot(std::function<void(std::string)> done);
 
   /// An encoded weft.events.EventBatch; empty when there is nothing.
   std::string takeEvents() { return events_.take(); }
@@ -60,6 +68,7 @@ class Engine {
   io::NetfilterOriginalDst originalDst_;
   EventQueue events_;
   std::shared_ptr<CounterTable> counters_;
+  std::shared_ptr<SharedSum> nodeBytes_;
   std::shared_ptr<const Tables> tables_ = Tables::empty();
   std::vector<std::unique_ptr<EngineWorker>> workers_;
 };

@@ -69,23 +69,44 @@ void EngineWorker::removeIdentity(std::string spiffeId) {
   worker_->post([this, spiffeId = std::move(spiffeId)] { identities_.erase(spiffeId); });
 }
 
-void EngineWorker::addPod(PodSpec spec, UniqueFd netns, std::function<void(Status)> done) {
+void EngineWorker::setDenyList(std::set<std::string, std::less<>> identities) {
+  worker_->post([this, identities = std::move(identities)]() mutable {
+    state_->deniedIdentities = std::move(identities);
+    for (auto& [uid, pod] : pods_) {
+      pod->recheckPeers();
+    }
+  });
+}
+
+void EngineWorker::snapshot(std::function<void(const std::string&)> done) {
+  worker_->post([this, done = std::move(done)] {
+    Snapshot all(monotonicMicros());
+    for (const auto& [uid, pod] : pods_) {
+      pod->describe(all);
+    }
+    done(all.take());
+  });
+}
+
+void EngineWorker::addPod(PodSpec spec, UniqueFd netns, std::shared_ptr<PodBudget> budget,
+                          std::function<void(Status)> done) {
   // std::function must be copyable, a descriptor is not: it travels shared.
   auto shared = std::make_shared<UniqueFd>(std::move(netns));
-  worker_->post([this, spec = std::move(spec), shared, done = std::move(done)] {
-    closePod(spec.uid, Reason::kDrained, "the pod was replaced");
-    Result<std::unique_ptr<Pod>> pod = Pod::open(*state_, spec, std::move(*shared));
-    if (!pod.ok()) {
-      done(pod.status());
-      return;
-    }
-    const auto identity = identities_.find(spec.spiffeId);
-    if (identity != identities_.end()) {
-      pod.value()->setIdentity(identity->second);
-    }
-    pods_[spec.uid] = std::move(pod).value();
-    done({});
-  });
+  worker_->post(
+      [this, spec = std::move(spec), shared, budget = std::move(budget), done = std::move(done)] {
+        closePod(spec.uid, Reason::kDrained, "the pod was replaced");
+        Result<std::unique_ptr<Pod>> pod = Pod::open(*state_, spec, std::move(*shared), budget);
+        if (!pod.ok()) {
+          done(pod.status());
+          return;
+        }
+        const auto identity = identities_.find(spec.spiffeId);
+        if (identity != identities_.end()) {
+          pod.value()->setIdentity(identity->second);
+        }
+        pods_[spec.uid] = std::move(pod).value();
+        done({});
+      });
 }
 
 void EngineWorker::removePod(std::string uid, std::function<void()> done) {

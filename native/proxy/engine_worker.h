@@ -4,6 +4,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -27,9 +28,12 @@ class EngineWorker {
   void setTables(std::shared_ptr<const Tables> tables);
   void setIdentity(std::shared_ptr<const tls::Identity> identity);
   void removeIdentity(std::string spiffeId);
-  void addPod(PodSpec spec, UniqueFd netns, std::function<void(Status)> done);
+  void setDenyList(std::set<std::string, std::less<>> identities);
+  void addPod(PodSpec spec, UniqueFd netns, std::shared_ptr<PodBudget> budget,
+              std::function<void(Status)> done);
   void removePod(std::string uid, std::function<void()> done);
   void drain(uint64_t deadlineMs, std::function<void()> done);
+  void snapshot(std::function<void(const std::string&)> done);
 
  private:
   void closePod(const std::string& uid, Reason reason, const std::string& detail);

@@ -4,7 +4,6 @@
 #include <utility>
 
 #include "base/clock.h"
-#include "proxy/settings.h"
 
 namespace weft::proxy {
 
@@ -12,7 +11,7 @@ bool EventQueue::append(const std::string& batch, size_t events) {
   bool wasEmpty = false;
   {
     const std::lock_guard lock(mutex_);
-    if (bytes_.size() + batch.size() > kEventQueueBytesMax) {
+    if (bytes_.size() + batch.size() > bytesMax_) {
       dropped_ += events;
       return false;
     }

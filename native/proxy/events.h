@@ -58,8 +58,10 @@ struct ConnectionInfo {
 /// Bounded: what does not fit is dropped and counted, and a worker never waits for the reader.
 class EventQueue {
  public:
-  /// `notify` is called, on a worker's thread, when the queue stops being empty.
-  explicit EventQueue(std::function<void()> notify) : notify_(std::move(notify)) {}
+  /// `notify` is called, on a worker's thread, when the queue stops being empty. At most `bytesMax`
+  /// wait.
+  EventQueue(std::function<void()> notify, size_t bytesMax)
+      : notify_(std::move(notify)), bytesMax_(bytesMax) {}
   /// Appends a batch of `events` events. Any thread. False when it was dropped.
   bool append(const std::string& batch, size_t events);
   /// Takes everything as one encoded weft.events.EventBatch (concatenation merges protobuf
@@ -68,6 +70,7 @@ class EventQueue {
 
  private:
   std::function<void()> notify_;
+  const size_t bytesMax_;
   std::mutex mutex_;
   std::string bytes_;     // guarded by mutex_
   uint64_t dropped_ = 0;  // events; guarded by mutex_

@@ -3,12 +3,26 @@
 #include <protozero/pbf_builder.hpp>
 
 #include "proxy/events.h"
+#include "proxy/snapshot.h"
 
 namespace weft::proxy {
 namespace {
 
 // native/proto/events.proto
-enum class BatchField : protozero::pbf_tag_type { kConnections = 1, kDropped = 2 };
+enum class BatchField : protozero::pbf_tag_type { kConnections = 1, kDropped = 2, kTunnels = 3 };
+enum class TunnelField : protozero::pbf_tag_type {
+  kDirection = 1,
+  kPodUid = 2,
+  kPeerAddress = 3,
+  kLocalAddress = 4,
+  kOwnIdentity = 5,
+  kPeerIdentity = 6,
+  kStreams = 7,
+  kAgeUs = 8,
+  kUnsentBytes = 9,
+  kUp = 10,
+  kRetiring = 11,
+};
 enum class EventField : protozero::pbf_tag_type {
   kKind = 1,
   kDirection = 2,
@@ -60,6 +74,25 @@ void encodeConnectionEvent(EventKind kind, const std::string& podUid, const Conn
   event.add_string(EventField::kDetail, outcome.detail);
   event.add_string(EventField::kPolicy, outcome.policy);
   event.add_bool(EventField::kMutualTls, info.tunnel.port != 0);
+}
+
+void encodeTunnel(const std::string& podUid, const TunnelInfo& info, uint64_t nowMicros,
+                  std::string& snapshot) {
+  protozero::pbf_builder<BatchField> out(snapshot);
+  protozero::pbf_builder<TunnelField> tunnel(out, BatchField::kTunnels);
+  tunnel.add_enum(TunnelField::kDirection, static_cast<int32_t>(info.direction));
+  tunnel.add_string(TunnelField::kPodUid, podUid);
+  tunnel.add_string(TunnelField::kPeerAddress, info.peer.toString());
+  if (info.local.port != 0) {
+    tunnel.add_string(TunnelField::kLocalAddress, info.local.toString());
+  }
+  tunnel.add_string(TunnelField::kOwnIdentity, info.ownIdentity);
+  tunnel.add_string(TunnelField::kPeerIdentity, info.peerIdentity);
+  tunnel.add_uint32(TunnelField::kStreams, static_cast<uint32_t>(info.streams));
+  tunnel.add_uint64(TunnelField::kAgeUs, nowMicros - info.startedMicros);
+  tunnel.add_uint64(TunnelField::kUnsentBytes, info.unsentBytes);
+  tunnel.add_bool(TunnelField::kUp, info.up);
+  tunnel.add_bool(TunnelField::kRetiring, info.retiring);
 }
 
 void encodeDropped(uint64_t dropped, std::string& batch) {

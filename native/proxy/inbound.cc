@@ -24,16 +24,14 @@ bool isProxyPort(uint16_t port) {
 void Inbound::onAccept(UniqueFd fd, const Endpoint& peer) {
   WorkerState& worker = pod_.worker();
   worker.counters.add(Counter::kInboundAccepted);
-  if (pod_.full()) {
-    return;
-  }
   if (pod_.identity() != nullptr) {
     serve(std::move(fd), peer);
     return;
   }
   std::erase_if(held_, [](const auto& held) { return !held->fd; });
-  if (held_.size() >= kHeldConnectionsMax) {
+  if (held_.size() >= pod_.limits().heldPerPod) {
     worker.counters.add(Counter::kLimitReached);
+    refuseTunnel(peer, {}, {Reason::kLimit, "too many connections wait for a certificate", ""});
     return;
   }
   held_.push_back(std::make_unique<Held>());
@@ -59,9 +57,43 @@ void Inbound::serve(UniqueFd fd, const Endpoint& peer) {
   if (!local.has_value()) {
     return;  // the connection died in the queue
   }
+  if (const char* limit = limitReachedBy(peer.ip)) {
+    refuseTunnel(peer, *local, {Reason::kLimit, limit, ""});
+    return;
+  }
+  Source& source = sources_[peer.ip];
+  source.tunnels++;
+  source.handshakes++;
+  handshakes_++;
   auto session = tls::newServerSession(pod_.identity(), pod_.worker().leaves);
   pod_.adopt(std::make_unique<Tunnel>(pod_, *this, std::move(fd), std::move(session),
                                       tls::Role::kServer, peer, *local));
+}
+
+/// Names what another connection of `source` would break; null when it may come in.
+const char* Inbound::limitReachedBy(const Ip& source) const {
+  if (pod_.full()) {
+    return "the pod has too many connections";
+  }
+  const Limits& limits = pod_.limits();
+  const char* reached = nullptr;
+  const auto known = sources_.find(source);
+  if (handshakes_ >= limits.handshakesPerPod) {
+    reached = "the pod has too many unfinished handshakes";
+  } else if (known != sources_.end() && known->second.handshakes >= limits.handshakesPerSource) {
+    reached = "the source has too many unfinished handshakes";
+  } else if (known != sources_.end() && known->second.tunnels >= limits.tunnelsPerSource) {
+    reached = "the source has too many tunnels";
+  }
+  if (reached != nullptr) {
+    pod_.worker().counters.add(Counter::kLimitReached);
+  }
+  return reached;
+}
+
+void Inbound::onTunnelUp(Tunnel& tunnel) {
+  sources_[tunnel.peer().ip].handshakes--;
+  handshakes_--;
 }
 
 void Inbound::onTunnelRequest(Tunnel& tunnel, http::StreamId id, std::string_view method,
@@ -183,14 +215,26 @@ void Inbound::onAcceptPlaintext(UniqueFd fd, const Endpoint& peer) {
 }
 
 void Inbound::onTunnelGone(Tunnel& tunnel, const Outcome& outcome) {
-  if (tunnel.up()) {
-    return;  // its streams are reported one by one
+  const auto source = sources_.find(tunnel.peer().ip);
+  if (!tunnel.up()) {
+    source->second.handshakes--;
+    handshakes_--;
   }
+  if (--source->second.tunnels == 0) {
+    sources_.erase(source);
+  }
+  if (!tunnel.up()) {  // the streams of one that was up are reported one by one
+    refuseTunnel(tunnel.peer(), tunnel.local(), outcome);
+  }
+}
+
+/// Reports a connection that never became a tunnel.
+void Inbound::refuseTunnel(const Endpoint& peer, const Endpoint& local, const Outcome& outcome) {
   ConnectionInfo info;
   info.direction = Direction::kInbound;
-  info.source = tunnel.peer();
-  info.destination = tunnel.local();
-  info.tunnel = tunnel.local();
+  info.source = peer;
+  info.destination = local;
+  info.tunnel = local;
   info.startedMicros = monotonicMicros();
   info.destinationWorkload = pod_.workload();
   info.destinationIdentity = pod_.spec().spiffeId;

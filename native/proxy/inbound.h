@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "base/unique_fd.h"
@@ -21,7 +23,7 @@ class Inbound final : public TunnelUser {
   void onAcceptPlaintext(UniqueFd fd, const Endpoint& peer);
   void onIdentity();
 
-  void onTunnelUp(Tunnel&) override {}
+  void onTunnelUp(Tunnel& tunnel) override;
   void onTunnelRequest(Tunnel& tunnel, http::StreamId id, std::string_view method,
                        const http::ConnectRequest& request) override;
   void onTunnelGone(Tunnel& tunnel, const Outcome& outcome) override;
@@ -33,12 +35,22 @@ class Inbound final : public TunnelUser {
     io::Timer timer;
   };
 
+  /// What one address has open here.
+  struct Source {
+    size_t tunnels = 0;
+    size_t handshakes = 0;  // of the tunnels, those that are not up yet
+  };
+
   void serve(UniqueFd fd, const Endpoint& peer);
+  const char* limitReachedBy(const Ip& source) const;
+  void refuseTunnel(const Endpoint& peer, const Endpoint& local, const Outcome& outcome);
   void refuse(Tunnel& tunnel, http::StreamId id, int status, const ConnectionInfo& info,
               const Outcome& outcome);
   Result<UniqueFd> connectToApp(const ConnectionInfo& info);
 
   Pod& pod_;
+  std::unordered_map<Ip, Source, IpHash> sources_;
+  size_t handshakes_ = 0;
   std::vector<std::unique_ptr<Held>> held_;  // waiting for the pod's certificate
 };
 

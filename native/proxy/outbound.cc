@@ -74,7 +74,7 @@ void Outbound::tunnel(UniqueFd fd, ConnectionInfo info, const Route& route) {
 
 void Outbound::hold(Pipe& pipe, const Route& route) {
   std::erase_if(held_, [](const auto& held) { return held->pipes.empty(); });
-  if (held_.size() >= kHeldConnectionsMax) {
+  if (held_.size() >= pod_.limits().heldPerPod) {
     pod_.worker().counters.add(Counter::kLimitReached);
     pipe.abort({Reason::kLimit, "too many connections wait for the pod's certificate", ""});
     return;

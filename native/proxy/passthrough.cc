@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 #include "base/clock.h"
 
@@ -105,8 +106,9 @@ bool Passthrough::move(Side& from, Side& to, uint64_t& count) {
       pod_.worker().loop.again(this);
       break;
     }
-    const std::span<uint8_t> room = to.pending.room(kPassthroughBufferBytes);
-    const ssize_t n = io::receiveSome(from.fd.get(), room.first(kPassthroughBufferBytes));
+    const size_t most =
+        pod_.budget().bytesUsedUp() ? kPassthroughBytesMin : pod_.limits().passthroughBytes;
+    const ssize_t n = io::receiveSome(from.fd.get(), to.pending.room(most).first(most));
     if (n == -EAGAIN) {
       from.readable = false;
       break;
@@ -126,7 +128,14 @@ bool Passthrough::move(Side& from, Side& to, uint64_t& count) {
   if (to.pending.empty()) {
     to.pending.shrink();
   }
+  account(to, to.pending.size());
   return true;
+}
+
+void Passthrough::account(Side& side, size_t bytes) {
+  if (side.counted != bytes) {
+    pod_.budget().account(std::exchange(side.counted, bytes), bytes);
+  }
 }
 
 bool Passthrough::writeTo(Side& to, uint64_t& count) {
@@ -154,6 +163,10 @@ void Passthrough::reauthorize() {
   }
 }
 
+void Passthrough::describe(Snapshot& snapshot) const {
+  snapshot.add(pod_.spec().uid, info_, connected_);
+}
+
 void Passthrough::abort(const Outcome& outcome) {
   if (released()) {
     return;
@@ -169,6 +182,8 @@ void Passthrough::finish(EventKind kind, const Outcome& outcome) {
                                            : Counter::kPassthroughClosed);
   pod_.report(kind, info_, outcome);
   timer_.cancel();
+  account(client_, 0);
+  account(server_, 0);
   serverEvents_->detach();
   client_.fd.reset();
   server_.fd.reset();

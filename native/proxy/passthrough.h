@@ -12,7 +12,8 @@
 namespace weft::proxy {
 
 /// Joins two sockets in plaintext: captured traffic to or from outside the mesh. FIN and RST pass
-/// from one side to the other; each direction holds at most kPassthroughBufferBytes.
+/// from one side to the other. Each direction holds at most Limits::passthroughBytes, counted in
+/// the pod's budget, and kPassthroughBytesMin when that is used up.
 class Passthrough final : public Connection {
  public:
   /// `client` is accepted, `server` is connecting.
@@ -22,12 +23,14 @@ class Passthrough final : public Connection {
   void onAgain() override;
   void abort(const Outcome& outcome) override;
   void reauthorize() override;
+  void describe(Snapshot& snapshot) const override;
 
  private:
   /// One socket, and what was read from the other one for it.
   struct Side {
     UniqueFd fd;
     Buffer pending;
+    size_t counted = 0;  ///< Of `pending`, in the pod's budget.
     bool readable = false;
     bool ended = false;  ///< FIN came from it.
     bool shut = false;   ///< FIN was sent to it.
@@ -48,6 +51,7 @@ class Passthrough final : public Connection {
   void pump();
   bool move(Side& from, Side& to, uint64_t& count);
   bool writeTo(Side& to, uint64_t& count);
+  void account(Side& side, size_t bytes);
   void connectDone();
   void finish(EventKind kind, const Outcome& outcome);
 

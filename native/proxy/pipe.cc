@@ -323,6 +323,10 @@ void Pipe::reauthorize() {
   }
 }
 
+void Pipe::describe(Snapshot& snapshot) const {
+  snapshot.add(pod_.spec().uid, info_, opened_);
+}
+
 void Pipe::abort(const Outcome& outcome) {
   if (released()) {
     return;

@@ -27,6 +27,7 @@ class Pipe final : public Connection {
   void onAgain() override;
   void abort(const Outcome& outcome) override;
   void reauthorize() override;
+  void describe(Snapshot& snapshot) const override;
 
   ConnectionInfo& info() { return info_; }
 

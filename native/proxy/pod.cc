@@ -15,17 +15,19 @@ void Connection::release() {
   }
 }
 
-Pod::Pod(WorkerState& worker, PodSpec spec, UniqueFd netns)
+Pod::Pod(WorkerState& worker, PodSpec spec, UniqueFd netns, std::shared_ptr<PodBudget> budget)
     : worker_(worker),
       spec_(std::move(spec)),
       netns_(std::move(netns)),
+      budget_(std::move(budget)),
       outbound_(std::make_unique<Outbound>(*this)),
       inbound_(std::make_unique<Inbound>(*this)) {}
 
 Pod::~Pod() = default;
 
-Result<std::unique_ptr<Pod>> Pod::open(WorkerState& worker, PodSpec spec, UniqueFd netns) {
-  std::unique_ptr<Pod> pod(new Pod(worker, std::move(spec), std::move(netns)));
+Result<std::unique_ptr<Pod>> Pod::open(WorkerState& worker, PodSpec spec, UniqueFd netns,
+                                       std::shared_ptr<PodBudget> budget) {
+  std::unique_ptr<Pod> pod(new Pod(worker, std::move(spec), std::move(netns), std::move(budget)));
   if (Status status = pod->listen(); !status.ok()) {
     pod->close(Reason::kNone, "");
     worker.loop.bury(std::move(pod));
@@ -58,7 +60,10 @@ Status Pod::listen() {
     if (!fd.ok()) {
       return fd.status();
     }
-    adopt(std::make_unique<Listener>(*this, std::move(fd).value(), std::move(entry.accept)));
+    auto listener =
+        std::make_unique<Listener>(*this, std::move(fd).value(), std::move(entry.accept));
+    Listener* raw = listener.get();
+    live_.emplace(raw, std::move(listener));
   }
   return {};
 }
@@ -76,7 +81,7 @@ void Pod::setIdentity(std::shared_ptr<const tls::Identity> identity) {
 }
 
 bool Pod::full() {
-  if (live_.size() < kConnectionsPerPodMax) {
+  if (!budget_->connections().full()) {
     return false;
   }
   worker_.counters.add(Counter::kLimitReached);
@@ -86,6 +91,9 @@ bool Pod::full() {
 void Pod::release(Connection* connection) {
   const auto found = live_.find(connection);
   CHECK(found != live_.end());
+  if (connection->counted_) {
+    budget_->connections().subtract(1);
+  }
   worker_.loop.bury(std::move(found->second));
   live_.erase(found);
 }
@@ -113,6 +121,16 @@ Verdict Pod::authorize(const ConnectionInfo& info) const {
 
 void Pod::reauthorize() {
   forEachConnection([](Connection& connection) { connection.reauthorize(); });
+}
+
+void Pod::recheckPeers() {
+  forEachConnection([](Connection& connection) { connection.recheckPeer(); });
+}
+
+void Pod::describe(Snapshot& snapshot) const {
+  for (const auto& [raw, owned] : live_) {
+    raw->describe(snapshot);
+  }
 }
 
 void Pod::drain() {

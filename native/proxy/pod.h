@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <memory>
+#include <set>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -12,9 +13,11 @@
 #include "io/loop.h"
 #include "io/original_dst.h"
 #include "io/sys.h"
+#include "proxy/budget.h"
 #include "proxy/events.h"
 #include "proxy/route.h"
 #include "proxy/settings.h"
+#include "proxy/snapshot.h"
 #include "proxy/tables.h"
 #include "tls/identity.h"
 #include "tls/session.h"
@@ -48,6 +51,7 @@ struct WorkerState {
   Random random;
   tls::VerifiedLeaves leaves;
   std::shared_ptr<const Tables> tables = Tables::empty();
+  std::set<std::string, std::less<>> deniedIdentities;
   // Scratch for one tunnel read at a time: an idle tunnel holds no buffer of its own.
   std::vector<uint8_t> cipher;
   std::vector<uint8_t> plain;
@@ -62,6 +66,10 @@ class Connection : public io::Pollable {
   virtual void abort(const Outcome& outcome) = 0;
   /// Policy changed: ends itself when it is no longer allowed.
   virtual void reauthorize() {}
+  /// The deny list changed: ends itself when its peer is on it.
+  virtual void recheckPeer() {}
+  /// Adds what it is to the snapshot.
+  virtual void describe(Snapshot&) const {}
   /// The engine is going down: ends itself as soon as that harms nobody.
   virtual void drain() {}
 
@@ -74,7 +82,9 @@ class Connection : public io::Pollable {
   Pod& pod_;
 
  private:
+  friend class Pod;
   bool released_ = false;
+  bool counted_ = false;  // against the pod's connections
 };
 
 struct PodSpec {
@@ -87,7 +97,9 @@ struct PodSpec {
 class Pod final : public io::Object {
  public:
   /// Opens the three listeners in `netns`. All of them accept when this returns ok.
-  static Result<std::unique_ptr<Pod>> open(WorkerState& worker, PodSpec spec, UniqueFd netns);
+  /// `budget` is shared with the pod's parts in other workers.
+  static Result<std::unique_ptr<Pod>> open(WorkerState& worker, PodSpec spec, UniqueFd netns,
+                                           std::shared_ptr<PodBudget> budget);
   ~Pod() override;
 
   const PodSpec& spec() const { return spec_; }
@@ -101,16 +113,22 @@ class Pod final : public io::Object {
 
   /// True, and counted, when the pod may hold no further connection. To be asked before adopt().
   bool full();
-  /// Takes ownership.
+  PodBudget& budget() { return *budget_; }
+  const Limits& limits() const { return worker_.settings.limits; }
+  /// Takes ownership, and counts it among the pod's connections.
   template <typename T>
   T* adopt(std::unique_ptr<T> connection) {
     T* raw = connection.get();
+    static_cast<Connection*>(raw)->counted_ = true;
+    budget_->connections().add(1);
     live_.emplace(raw, std::move(connection));
     return raw;
   }
   void release(Connection* connection);
 
   void reauthorize();
+  void recheckPeers();
+  void describe(Snapshot& snapshot) const;
   /// What policy says now of an inbound connection. Fails closed: a pod that the tables do not know
   /// takes none.
   Verdict authorize(const ConnectionInfo& info) const;
@@ -122,7 +140,7 @@ class Pod final : public io::Object {
   void report(EventKind kind, const ConnectionInfo& info, const Outcome& outcome);
 
  private:
-  Pod(WorkerState& worker, PodSpec spec, UniqueFd netns);
+  Pod(WorkerState& worker, PodSpec spec, UniqueFd netns, std::shared_ptr<PodBudget> budget);
   Status listen();
   template <typename Visit>
   void forEachConnection(Visit visit);
@@ -130,6 +148,7 @@ class Pod final : public io::Object {
   WorkerState& worker_;
   PodSpec spec_;
   UniqueFd netns_;
+  std::shared_ptr<PodBudget> budget_;
   std::shared_ptr<const tls::Identity> identity_;
   std::unordered_map<Connection*, std::unique_ptr<Connection>> live_;
   std::unique_ptr<Outbound> outbound_;

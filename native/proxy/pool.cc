@@ -65,7 +65,7 @@ bool Pool::openStream(Tunnel& tunnel, Pipe& pipe) {
 
 Tunnel* Pool::open(const Key& key, Group& group, Outcome& outcome) {
   WorkerState& worker = pod_.worker();
-  if (group.tunnels.size() >= kTunnelsPerPeerMax) {
+  if (group.tunnels.size() >= pod_.limits().tunnelsPerPeer) {
     worker.counters.add(Counter::kLimitReached);
     outcome = {Reason::kLimit, "too many tunnels to " + key.to.toString(), ""};
     return nullptr;

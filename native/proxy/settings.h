@@ -14,6 +14,34 @@ inline constexpr uint16_t kOutboundPort = 15001;
 inline constexpr uint16_t kPlaintextPort = 15006;
 inline constexpr uint16_t kHbonePort = 15008;
 
+/// What one pod, one peer or the whole node may take, so that none of them starves the others. What
+/// is over a limit is refused and counted; nobody else notices.
+struct Limits {
+  /// Of one pod, tunnels included, in all workers together. Workers that accept at the same instant
+  /// may go over it by one each.
+  size_t connectionsPerPod = 20000;
+  /// Waiting for the pod's certificate, in one pod, direction and worker.
+  size_t heldPerPod = 1024;
+  /// Inbound connections of one pod whose TLS handshake is not finished, in one worker: all of
+  /// them, and those of one source address.
+  size_t handshakesPerPod = 2048;
+  size_t handshakesPerSource = 256;
+  /// Inbound tunnels from one source address to one pod, in one worker.
+  size_t tunnelsPerSource = 512;
+  /// Outbound tunnels of one pod to one peer, in one worker.
+  size_t tunnelsPerPeer = 64;
+  /// Streams that we open in one tunnel. The peer may allow less.
+  size_t streamsPerTunnel = 100;
+  /// Receive windows that are promised to peers, and bytes that are buffered, in all workers
+  /// together: of one pod, and of all pods.
+  uint64_t bytesPerPod = 512ULL << 20;
+  uint64_t bytesPerNode = 2048ULL << 20;
+  /// Of one plaintext connection, each direction.
+  size_t passthroughBytes = 64 << 10;
+  /// Encoded events that wait for their reader.
+  size_t eventQueueBytes = 4 << 20;
+};
+
 /// How one engine behaves. Fixed from its start on.
 struct Settings {
   size_t workers = 1;
@@ -26,9 +54,10 @@ struct Settings {
   uint64_t identityTimeoutMs = 5000;    ///< How long a captured connection waits for a certificate.
   uint64_t tunnelIdleMs = 300000;
   http::H2Limits h2;
+  Limits limits;
 };
 
-// Bounds of what one worker or pod holds.
+// Bounds of what one turn does and one tunnel holds.
 inline constexpr size_t kReadBytesMax = 16 << 10;       ///< One read from an application.
 inline constexpr size_t kStreamBudgetBytes = 64 << 10;  ///< Read from one application in a turn.
 inline constexpr size_t kTunnelReadBytes = 256 << 10;   ///< One read from a tunnel.
@@ -37,17 +66,12 @@ inline constexpr size_t kTunnelUnsentHigh = 256 << 10;  ///< Streams stop readin
 /// Past this the peer does not read, and the tunnel ends. Above what honest streams can have
 /// queued: one payload of each, and kTunnelUnsentHigh.
 inline constexpr size_t kTunnelUnsentMax = 4 << 20;
-inline constexpr size_t kTunnelFlushBytes = 64 << 10;   ///< Sent in mid-turn beyond this.
-inline constexpr size_t kTunnelsPerPeerMax = 64;        ///< In one pool, to one peer.
-inline constexpr size_t kStreamsPerTunnelMax = 100;     ///< What we open; the peer may allow less.
-inline constexpr size_t kConnectionsPerPodMax = 20000;  ///< In one worker.
-inline constexpr size_t kHeldConnectionsMax = 1024;     ///< Waiting for an identity, in one pod.
-inline constexpr size_t kPassthroughBufferBytes = 64 << 10;  ///< Each direction.
-inline constexpr size_t kAcceptsPerTurn = 16;                ///< From one listener.
-inline constexpr size_t kLingerBytesMax = 64 << 10;          ///< Discarded behind a fatal alert.
+inline constexpr size_t kTunnelFlushBytes = 64 << 10;    ///< Sent in mid-turn beyond this.
+inline constexpr size_t kPassthroughBytesMin = 4 << 10;  ///< When the pod's bytes are used up.
+inline constexpr size_t kAcceptsPerTurn = 16;            ///< From one listener.
+inline constexpr size_t kLingerBytesMax = 64 << 10;      ///< Discarded behind a fatal alert.
 inline constexpr uint64_t kLingerMs = 1000;
 inline constexpr int kCloseTriesMax = 30;  ///< Each kLingerMs, for a peer to take our last frames.
 inline constexpr size_t kGatherPieces = 64;  ///< In one sendmsg to an application.
-inline constexpr size_t kEventQueueBytesMax = 4 << 20;
 
 }  // namespace weft::proxy

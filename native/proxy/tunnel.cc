@@ -42,7 +42,8 @@ Tunnel::Tunnel(Pod& pod, TunnelUser& user, UniqueFd fd, std::unique_ptr<tls::Ses
       role_(role),
       peer_(peer),
       local_(local),
-      ownNotAfterSeconds_(pod.identity()->notAfterSeconds()) {
+      own_(pod.identity()),
+      startedMicros_(monotonicMicros()) {
   WorkerState& worker = pod_.worker();
   worker.loop.watch(fd_.get(), this);
   if (role_ == tls::Role::kServer) {
@@ -158,6 +159,9 @@ bool Tunnel::receive(std::span<uint8_t> cipher) {
 }
 
 Status Tunnel::onHandshakeDone() {
+  if (peerDenied()) {
+    return {Code::kDenied, "the peer " + session_->peer().id.text + " is on the deny list"};
+  }
   WorkerState& worker = pod_.worker();
   state_ = State::kUp;
   timer_.cancel();
@@ -173,7 +177,7 @@ Status Tunnel::onHandshakeDone() {
 
 /// A tunnel outlives neither certificate: what was proved is no longer so.
 void Tunnel::watchExpiry() {
-  const int64_t end = std::min(ownNotAfterSeconds_, session_->peer().notAfterSeconds);
+  const int64_t end = std::min(own_->notAfterSeconds(), session_->peer().notAfterSeconds);
   const int64_t left = std::max<int64_t>(end - unixSeconds(), 0);
   expiry_.start(pod_.worker().loop, static_cast<uint64_t>(left) * 1000, [this] {
     fail({Reason::kIdentity, "a certificate of the tunnel has expired", ""});
@@ -254,10 +258,23 @@ bool Tunnel::hasRoom() const {
     return false;
   }
   if (state_ != State::kUp) {
-    return load() < kStreamsPerTunnelMax;
+    return load() < pod_.limits().streamsPerTunnel;
   }
-  const size_t allowed = std::min<size_t>(kStreamsPerTunnelMax, h2_->peerStreamsMax());
+  const size_t allowed = std::min<size_t>(pod_.limits().streamsPerTunnel, h2_->peerStreamsMax());
   return h2_->takesStreams() && std::max(load(), h2_->openStreams()) < allowed;
+}
+
+bool Tunnel::congested() const {
+  const size_t unsent = session_->unsent();
+  return unsent >= kTunnelUnsentHigh ||
+         (unsent > 0 && writeBlocked_ && pod_.budget().bytesUsedUp());
+}
+
+/// Counts `bytes` as what this tunnel buffers.
+void Tunnel::account(size_t bytes) {
+  if (counted_ != bytes) {
+    pod_.budget().account(std::exchange(counted_, bytes), bytes);
+  }
 }
 
 void Tunnel::refuse(http::StreamId id, int status) {
@@ -304,6 +321,9 @@ void Tunnel::flush() {
     produce();
   }
   send();
+  if (!released()) {
+    account(session_->unsent());
+  }
   if (!released() && session_->unsent() > kTunnelUnsentMax) {
     pod_.worker().counters.add(Counter::kLimitReached);
     fail({Reason::kLimit, "the peer does not read", ""});
@@ -418,6 +438,7 @@ void Tunnel::die() {
     return;
   }
   state_ = State::kDead;
+  account(0);
   timer_.cancel();
   tick_.cancel();
   expiry_.cancel();
@@ -428,6 +449,33 @@ void Tunnel::die() {
 void Tunnel::abort(const Outcome& outcome) {
   fail(outcome);
   die();
+}
+
+bool Tunnel::peerDenied() const {
+  return pod_.worker().deniedIdentities.contains(session_->peer().id.text);
+}
+
+void Tunnel::recheckPeer() {
+  if (!released() && !gone_ && state_ == State::kUp && peerDenied()) {
+    fail({Reason::kIdentity, "the peer is on the deny list now", ""});
+  }
+}
+
+void Tunnel::describe(Snapshot& snapshot) const {
+  TunnelInfo info;
+  info.direction = role_ == tls::Role::kClient ? Direction::kOutbound : Direction::kInbound;
+  info.peer = peer_;
+  info.local = local_;
+  info.ownIdentity = own_->id().text;
+  info.up = state_ == State::kUp;
+  if (info.up) {
+    info.peerIdentity = session_->peer().id.text;
+  }
+  info.streams = load();
+  info.startedMicros = startedMicros_;
+  info.unsentBytes = session_->unsent();
+  info.retiring = retiring_ || gone_;
+  snapshot.add(pod_.spec().uid, info);
 }
 
 void Tunnel::retire() {

@@ -44,6 +44,8 @@ class Tunnel final : public Connection,
   void onAgain() override;
   void onTurnEnd() override;
   void abort(const Outcome& outcome) override;
+  void recheckPeer() override;
+  void describe(Snapshot& snapshot) const override;
   void drain() override;
 
   http::H2& h2() { return *h2_; }
@@ -62,7 +64,7 @@ class Tunnel final : public Connection,
   void detach(http::StreamId id, Pipe* pipe);
 
   /// True while so much is unsent that pipes should stop reading.
-  bool congested() const { return session_->unsent() >= kTunnelUnsentHigh; }
+  bool congested() const;
   /// The pipe is told by resume() once the congestion is over.
   void waitForRoom(Pipe* pipe) { blocked_.push_back(pipe); }
   /// The pipe is told by flushToApp() when the bytes now being received are all delivered.
@@ -95,6 +97,7 @@ class Tunnel final : public Connection,
   std::span<uint8_t> reserve(size_t min) override { return session_->reserve(min); }
   void commit(size_t n) override { session_->commit(n); }
 
+  bool peerDenied() const;
   Pipe* pipeOf(http::StreamId id) const;
   void startHandshake();
   void tick();
@@ -108,6 +111,7 @@ class Tunnel final : public Connection,
   void unblock();
   void fail(const Outcome& outcome);
   void failBy(const Status& status);
+  void account(size_t bytes);
   void discard();
   void closeIfIdle();
   void closeGracefully();
@@ -129,6 +133,7 @@ class Tunnel final : public Connection,
   bool http2Failed_ = false;
   size_t lingered_ = 0;
   int closeTries_ = 0;
+  size_t counted_ = 0;  // unsent bytes, in the pod's budget
   std::unordered_map<http::StreamId, Pipe*> pipes_;
   std::vector<Pipe*> waiting_;
   std::vector<Pipe*> blocked_;
@@ -137,7 +142,8 @@ class Tunnel final : public Connection,
   std::vector<Pipe*> flushing_;          // touched_, while it is walked
   io::Timer timer_;                      // connect, handshake, idle or linger: one at a time
   io::Timer tick_;
-  int64_t ownNotAfterSeconds_;
+  std::shared_ptr<const tls::Identity> own_;
+  uint64_t startedMicros_;
   io::Timer expiry_;  // of the certificate that ends first
 };
 

@@ -4,7 +4,6 @@
 #include "proxy/events.h"
 
 #include "proxy/event_reader.h"
-#include "proxy/settings.h"
 
 #include <doctest/doctest.h>
 // clang-format on
@@ -17,6 +16,8 @@ namespace {
 
 using test::Event;
 using test::readEvents;
+
+constexpr size_t kQueueBytes = 4096;
 
 Endpoint at(const char* ip, uint16_t port) {
   return {*Ip::parse(ip), port};
@@ -88,7 +89,7 @@ TEST_CASE("plaintext has no tunnel and claims no mutual TLS") {
 
 TEST_CASE("batches put together are one batch, and the queue says when it has something") {
   int notified = 0;
-  EventQueue queue([&] { notified++; });
+  EventQueue queue([&] { notified++; }, kQueueBytes);
   std::string one;
   encodeConnectionEvent(EventKind::kOpened, "a", inTunnel(), {}, 1000, one);
   std::string two;
@@ -106,8 +107,8 @@ TEST_CASE("batches put together are one batch, and the queue says when it has so
 }
 
 TEST_CASE("a full queue drops whole batches and says how many events that cost") {
-  EventQueue queue([] {});
-  const std::string half(kEventQueueBytesMax / 2, '\0');
+  EventQueue queue([] {}, kQueueBytes);
+  const std::string half(kQueueBytes / 2, '\0');
   CHECK(queue.append(half, 1));
   CHECK(queue.append(half, 1));
   std::string more;
@@ -126,7 +127,7 @@ TEST_CASE("a full queue drops whole batches and says how many events that cost")
 TEST_CASE("a worker hands its events over once a turn, and counts those dropped") {
   io::Loop loop;
   int notified = 0;
-  EventQueue queue([&] { notified++; });
+  EventQueue queue([&] { notified++; }, kQueueBytes);
   CounterTable table(1);
   EventSink sink(loop, queue, table.row(0));
   loop.post([&] {
@@ -136,7 +137,7 @@ TEST_CASE("a worker hands its events over once a turn, and counts those dropped"
     CHECK(queue.take().empty());
     loop.post([&] {
       CHECK(readEvents(queue.take()).events.size() == 3);
-      CHECK(queue.append(std::string(kEventQueueBytesMax, '\0'), 1));
+      CHECK(queue.append(std::string(kQueueBytes, '\0'), 1));
       sink.report(EventKind::kOpened, "a", inTunnel(), {});
       sink.report(EventKind::kOpened, "a", inTunnel(), {});
       loop.stop();
@@ -152,7 +153,7 @@ TEST_CASE("a worker hands its events over once a turn, and counts those dropped"
 
 TEST_CASE("no event is lost between threads while the queue has room") {
   std::atomic<int> notified = 0;
-  EventQueue queue([&] { notified++; });
+  EventQueue queue([&] { notified++; }, kQueueBytes);
   std::string one;
   encodeConnectionEvent(EventKind::kOpened, "a", inTunnel(), {}, 1000, one);
   std::vector<std::thread> writers;

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "proxy/budget.h"
+
+namespace weft::proxy {
+
+bool SharedSum::tryAdd(uint64_t n) {
+  uint64_t seen = value();
+  do {
+    if (n > max_ || seen > max_ - n) {
+      return false;
+    }
+  } while (!value_.compare_exchange_weak(seen, seen + n, std::memory_order_relaxed));
+  return true;
+}
+
+uint32_t PodBudget::take(uint32_t bytes) {
+  if (!bytes_.tryAdd(bytes)) {
+    return 0;
+  }
+  if (!nodeBytes_->tryAdd(bytes)) {
+    bytes_.subtract(bytes);
+    return 0;
+  }
+  return bytes;
+}
+
+void PodBudget::give(uint32_t bytes) {
+  bytes_.subtract(bytes);
+  nodeBytes_->subtract(bytes);
+}
+
+void PodBudget::account(uint64_t before, uint64_t now) {
+  // Unsigned arithmetic wraps, so that a smaller `now` takes away.
+  bytes_.add(now - before);
+  nodeBytes_->add(now - before);
+}
+
+}  // namespace weft::proxy
