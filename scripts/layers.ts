@@ -36,7 +36,10 @@ export const layers: Readonly<Record<string, Layer>> = {
     uses: ['src/lib/', 'src/mesh/', 'src/spiffe/', 'src/ca/', 'src/registry/', 'src/xds/'],
     packages: ['node:', ...wire, 'commander', 'yaml', 'zod'],
   },
-  'src/bench': { uses: ['src/lib/', 'src/lab/'], packages: ['node:', 'commander'] },
+  'src/bench': {
+    uses: ['src/lib/', 'src/spiffe/', 'src/ca/', 'src/lab/'],
+    packages: ['node:', 'commander'],
+  },
   'src/cni': {
     uses: ['src/lib/', 'native/index.ts'],
     packages: ['node:', '@bufbuild/protobuf', 'commander', 'pino', 'zod'],

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What is measured: each workload is one kept load tool, the arguments it gets, and the figure in
+// What is measured: each workload is one kept load tool, the arguments it gets, and the figures in
 // what it prints.
 import { MeshError } from '../lib/error.ts';
 
@@ -13,12 +13,14 @@ export interface Figure {
 
 /** One load, and what is read from it. */
 export interface Workload {
+  /** A short name, for flags and results. */
   readonly name: string;
+  readonly title: string;
   /** The tool and its arguments, against a server's address. */
   readonly command: (server: string, seconds: number) => readonly string[];
   readonly figures: readonly Figure[];
   /** How much was done, for CPU per unit of work: requests, or GB. */
-  readonly work?: { readonly unit: string; readonly of: (output: string) => number };
+  readonly work?: { readonly unit: 'request' | 'GB'; readonly of: (output: string) => number };
 }
 
 function numberAfter(output: string, pattern: RegExp): number {
@@ -49,12 +51,15 @@ function received(output: string, key: 'bits_per_second' | 'bytes'): number {
   return value / 1e9;
 }
 
-function bulk(name: string, direction: readonly string[]): Workload {
+function bulk(direction: 'up' | 'down', connections: number): Workload {
+  const way = direction === 'up' ? 'to the server' : 'from the server';
   return {
-    name,
+    name: `${direction}${connections}`,
+    title: `bulk ${way}, ${connections === 1 ? '1 connection' : `${connections} connections`}`,
     command: (server, seconds) => [
-      ...['iperf3', '--client', server, '--port', '7001', '--json'],
-      ...['--time', String(seconds), ...direction],
+      ...['iperf3', '--client', server, '--port', '7001', '--json', '--time', String(seconds)],
+      ...['--parallel', String(connections)],
+      ...(direction === 'down' ? ['--reverse'] : []),
     ],
     figures: [
       { name: 'rate', unit: 'Gbit/s', parse: (output) => received(output, 'bits_per_second') },
@@ -63,30 +68,47 @@ function bulk(name: string, direction: readonly string[]): Workload {
   };
 }
 
+// A failed request would count as a fast one.
+function requests(output: string): number {
+  const trouble = /^ *(Socket errors:|Non-2xx).*$/m.exec(output)?.[0];
+  if (trouble !== undefined) {
+    throw new MeshError('invalid', `wrk: ${trouble.trim()}`);
+  }
+  return numberAfter(output, /([0-9]+) requests in/);
+}
+
+function http(name: string, title: string, connections: number, close: boolean): Workload {
+  const parse = (output: string): number =>
+    requests(output) && numberAfter(output, /Requests\/sec: +([0-9.]+)/);
+  return {
+    name,
+    title,
+    command: (server, seconds) => [
+      ...['wrk', '-t', '1', '-c', String(connections), '-d', `${seconds}s`],
+      ...(close ? ['-H', 'Connection: close'] : []),
+      `http://${server}:8080/`,
+    ],
+    figures: [{ name: 'rate', unit: 'requests/s', parse }],
+    work: { unit: 'request', of: requests },
+  };
+}
+
 /** All workloads, in the order they are run. */
 export const workloads: readonly Workload[] = [
   {
-    name: 'round trip of 64 B, 1 connection',
+    name: 'rtt64',
+    title: 'round trip of 64 B, 1 connection',
     command: (server, seconds) => [
       ...['sockperf', 'ping-pong', '--tcp', '-i', server, '-p', '7000'],
       ...['--msg-size', '64', '--time', String(seconds), '--full-rtt'],
     ],
     figures: [percentile('50.0'), percentile('99.0')],
   },
-  {
-    name: 'HTTP/1.1 of 1 KiB, 64 connections',
-    command: (server, seconds) => [
-      ...['wrk', '-t', '1', '-c', '64', '-d', `${seconds}s`, `http://${server}:8080/`],
-    ],
-    figures: [
-      {
-        name: 'rate',
-        unit: 'requests/s',
-        parse: (output) => numberAfter(output, /Requests\/sec: +([0-9.]+)/),
-      },
-    ],
-    work: { unit: 'request', of: (output) => numberAfter(output, /([0-9]+) requests in/) },
-  },
-  bulk('bulk to the server, 1 connection', []),
-  bulk('bulk from the server, 1 connection', ['--reverse']),
+  http('http64', 'HTTP/1.1 of 1 KiB, 64 connections', 64, false),
+  bulk('up', 1),
+  bulk('down', 1),
+  bulk('up', 8),
+  bulk('down', 8),
+  http('crr32', 'connect, request, close: 32 at once', 32, true),
+  http('crr128', 'connect, request, close: 128 at once', 128, true),
 ];

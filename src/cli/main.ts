@@ -40,7 +40,7 @@ const verbs: readonly Verb[] = [
   },
   {
     name: 'bench',
-    summary: 'measure the tunnel against the bare link, on a lab of its own',
+    summary: 'measure the mesh against the bare link and Envoy, on a lab of its own',
     load: () => import('../bench/main.ts'),
   },
   {

@@ -30,6 +30,8 @@ export interface LabOptions {
   readonly config: string;
   /** Told what is being done, one line each. */
   readonly progress: (text: string) => void;
+  /** Further flags of each node's proxy. */
+  readonly proxyFlags?: readonly string[];
 }
 
 /** How long a process may take until it says that it is ready. */
@@ -326,7 +328,9 @@ export class Lab {
     const token = await this.#mintToken(node);
     const control = `${this.plan.control.ipv4}:${ports.control}`;
     const join_ = ['--control', control, '--join-token', token];
-    const proxy = ['ztunnel', ...common, ...join_, '--state', this.proxyState(node.name)];
+    const state = ['--state', this.proxyState(node.name)];
+    const flags = this.#options.proxyFlags ?? [];
+    const proxy = ['ztunnel', ...common, ...join_, ...state, ...flags];
     const ztunnel = await this.#spawnWeft(`${node.name}/ztunnel`, node.netns, proxy);
     const api = this.api(node.name);
     await this.#waitFor(`${node.name}'s proxy`, [cni, ztunnel], () => agentReady(api));

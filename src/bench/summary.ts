@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+// From samples to figures: medians, and ratios within rounds.
+import type { Sample } from './rounds.ts';
+import { type Spread, spreadOf } from './statistics.ts';
+import type { Workload } from './workloads.ts';
+
+/** The variant without proxies, and the one that is to be beaten. */
+export const bare = 'bare';
+export const rival = 'envoy';
+
+/** One figure of one workload through one variant. */
+export interface Row {
+  readonly workload: string;
+  readonly figure: string;
+  readonly unit: string;
+  readonly variant: string;
+  readonly spread: Spread;
+  /** Within each round; absent where there is nothing to compare with. */
+  readonly toBare?: Spread;
+  readonly toRival?: Spread;
+  /** Rounds in which others had the processors for a noticeable time. */
+  readonly disturbed: number;
+}
+
+/** A figure that is computed from a sample, and from the bare one of the same round. */
+interface Derived {
+  readonly name: string;
+  readonly unit: string;
+  readonly of: (sample: Sample, bareSample: Sample | undefined) => number | undefined;
+}
+
+function derivedOf(workload: Workload): Derived[] {
+  const plain = workload.figures.map(({ name, unit }): Derived => {
+    return { name, unit, of: ({ figures }) => figures[name] };
+  });
+  const added = (name: string): Derived => ({
+    name: `added ${name}`,
+    unit: 'us',
+    of: ({ figures, variant }, bareSample) =>
+      variant === bare
+        ? undefined
+        : (figures[name] ?? 0) - (bareSample?.figures[name] ?? Number.NaN),
+  });
+  if (workload.work === undefined) {
+    return [...plain, added('p50')];
+  }
+  const scale = workload.work.unit === 'request' ? 1e6 : 1;
+  const unit = workload.work.unit === 'request' ? 'us/request' : 's/GB';
+  const cpu = (name: string, key: 'proxies' | 'path'): Derived => ({
+    name,
+    unit,
+    of: ({ usage, work, variant }) =>
+      variant === bare ? undefined : (usage[key] / (work ?? 0)) * scale,
+  });
+  return [...plain, cpu('proxy CPU', 'proxies'), cpu('path CPU', 'path')];
+}
+
+function ratios(mine: ReadonlyMap<number, number>, other: ReadonlyMap<number, number> | undefined) {
+  const all = [...mine].flatMap(([round, value]) => {
+    const base = other?.get(round);
+    return base === undefined || base === 0 ? [] : [value / base];
+  });
+  return all.length === 0 ? undefined : spreadOf(all);
+}
+
+type ByRound = ReadonlyMap<number, number>;
+
+function valuesOf(derived: Derived, samples: readonly Sample[]): Map<string, ByRound> {
+  const bareOf = new Map(
+    samples.filter(({ variant }) => variant === bare).map((each) => [each.round, each]),
+  );
+  const byVariant = new Map<string, Map<number, number>>();
+  for (const sample of samples) {
+    const value = derived.of(sample, bareOf.get(sample.round));
+    if (value !== undefined && Number.isFinite(value)) {
+      const values = byVariant.get(sample.variant) ?? new Map<number, number>();
+      byVariant.set(sample.variant, values.set(sample.round, value));
+    }
+  }
+  return byVariant;
+}
+
+/** The rows of one workload: figure by figure, the variants in the order they are named. */
+export function summaryOf(
+  workload: Workload,
+  all: readonly Sample[],
+  variants: readonly string[],
+): Row[] {
+  const samples = all.filter((sample) => sample.workload === workload.name);
+  return derivedOf(workload).flatMap((derived) => {
+    const values = valuesOf(derived, samples);
+    return variants.flatMap((variant): Row[] => {
+      const mine = values.get(variant);
+      if (mine === undefined) {
+        return [];
+      }
+      const toBare = variant === bare ? undefined : ratios(mine, values.get(bare));
+      const toRival = variant === rival ? undefined : ratios(mine, values.get(rival));
+      const disturbed = samples.filter((each) => each.variant === variant && each.disturbed).length;
+      return [
+        {
+          ...{ workload: workload.name, figure: derived.name, unit: derived.unit, variant },
+          spread: spreadOf([...mine.values()]),
+          ...(toBare === undefined ? {} : { toBare }),
+          ...(toRival === undefined ? {} : { toRival }),
+          disturbed,
+        },
+      ];
+    });
+  });
+}

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+import t from 'tap';
+import type { Sample } from '../../../src/bench/rounds.ts';
+import { summaryOf } from '../../../src/bench/summary.ts';
+import { type Workload, workloads } from '../../../src/bench/workloads.ts';
+
+function workload(name: string): Workload {
+  const found = workloads.find((each) => each.name === name);
+  if (found === undefined) {
+    throw new Error(`no workload ${name}`);
+  }
+  return found;
+}
+
+function sample(name: string, variant: string, round: number, more: Partial<Sample>): Sample {
+  const usage = { wall: 1, proxies: 0, path: 0, apps: 0, strangers: 0, steal: 0 };
+  const base = { workload: name, variant, round, figures: {}, usage, load1: 0, disturbed: false };
+  return { ...base, ...more };
+}
+
+const names = ['bare', 'weft', 'envoy'];
+
+t.test('what a proxy adds is taken from the bare figure of the same round', async (t) => {
+  const samples = [
+    [1, 60, 90, 110],
+    [2, 80, 100, 120],
+  ].flatMap(([round = 0, ...values]) =>
+    names.map((name, at) => {
+      const figures = { p50: values[at] ?? 0, p99: 200 };
+      return sample('rtt64', name, round, { figures });
+    }),
+  );
+  const rows = summaryOf(workload('rtt64'), samples, names);
+  const added = rows.filter(({ figure }) => figure === 'added p50');
+  t.match(added, [
+    { variant: 'weft', spread: { median: 25 }, toRival: { median: (30 / 50 + 20 / 40) / 2 } },
+    { variant: 'envoy', spread: { median: 45 } },
+  ]);
+  t.notOk(added[1]?.toRival);
+  t.match(
+    rows.find(({ figure, variant }) => figure === 'p50' && variant === 'weft'),
+    { toBare: { min: 1.25, max: 1.5 }, unit: 'us' },
+  );
+});
+
+t.test('CPU is given for each request, or each GB', async (t) => {
+  const usage = { wall: 1, proxies: 0.5, path: 0.75, apps: 0, strangers: 0, steal: 0 };
+  const one = (name: string, work: number): Sample =>
+    sample(name, 'weft', 1, { figures: { rate: 1 }, usage, work, disturbed: true });
+  const http = summaryOf(workload('http64'), [one('http64', 50_000)], names);
+  t.match(http, [
+    { figure: 'rate', disturbed: 1 },
+    { figure: 'proxy CPU', unit: 'us/request', spread: { median: 10 } },
+    { figure: 'path CPU', spread: { median: 15 } },
+  ]);
+  const bulk = summaryOf(workload('up1'), [one('up1', 2)], names);
+  t.match(bulk[1], { figure: 'proxy CPU', unit: 's/GB', spread: { median: 0.25 } });
+});
+
+t.test('rounds that one side lacks are no part of a ratio', async (t) => {
+  const samples = [
+    sample('up1', 'weft', 1, { figures: { rate: 6 }, work: 1 }),
+    sample('up1', 'weft', 2, { figures: { rate: 9 }, work: 1 }),
+    sample('up1', 'envoy', 2, { figures: { rate: 3 }, work: 1 }),
+  ];
+  const rows = summaryOf(workload('up1'), samples, names);
+  t.match(rows[0], { variant: 'weft', spread: { n: 2 }, toRival: { n: 1, median: 3 } });
+  t.notOk(rows[0]?.toBare);
+});

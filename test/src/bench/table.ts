@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+import t from 'tap';
+import { columns, goalsTable, tableOf } from '../../../src/bench/table.ts';
+
+const spread = { n: 3, median: 1234.5, min: 0.123456, max: 2000 };
+
+t.test('puts cells into columns', async (t) => {
+  t.equal(columns(['a', 'b'], [['xx', 'y']]), 'a   b\nxx  y\n');
+});
+
+t.test('shows median, range and ratios, and says what was disturbed', async (t) => {
+  const base = { workload: 'up1', figure: 'rate', unit: 'Gbit/s', variant: 'weft', spread };
+  const table = tableOf([
+    { ...base, toBare: spread, disturbed: 0 },
+    { ...base, disturbed: 2 },
+  ]);
+  const [, first, second] = table.split('\n');
+  t.match(first, /1235 \(0\.123\.\.2000\) +Gbit\/s +1235/);
+  t.match(second, /disturbed: 2 of 3$/);
+});
+
+t.test('marks a goal that was missed', async (t) => {
+  const goal = { workload: 'up1', figure: 'rate', reached: 1 };
+  const table = goalsTable([
+    { ...goal, atLeast: 1.1, ok: false },
+    { ...goal, atMost: 1.1, ok: true },
+  ]);
+  t.match(table, /^MISSED +up1 +rate +at least 1\.1 +1\.00$/m);
+  t.match(table, /^ok +up1 +rate +at most 1\.1 +1\.00$/m);
+});
