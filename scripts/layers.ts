@@ -60,7 +60,7 @@ export const layers: Readonly<Record<string, Layer>> = {
     packages: ['node:', ...wire, 'commander', 'jose', 'pino', 'prom-client', 'zod'],
   },
   native: { uses: ['src/lib/'], packages: ['node:', '@bufbuild/protobuf'] },
-  scripts: { uses: ['src/lib/'], packages: ['node:', 'tap-parser'] },
+  scripts: { uses: ['src/lib/'], packages: ['node:', 'esbuild', 'tap-parser'] },
 };
 
 /** What the files of one C++ folder may include. */

@@ -2,6 +2,7 @@
 // The part of the set-up that comes after system and npm packages; started by the launcher.
 import { MeshError } from '../src/lib/error.ts';
 import { buildAddon } from './build.ts';
+import { bundle } from './bundle.ts';
 import { dependencyPrefix } from './deps.ts';
 import { generate } from './gen.ts';
 import { step } from './steps.ts';
@@ -10,6 +11,7 @@ try {
   const prefix = await dependencyPrefix();
   await step('protobuf code', generate);
   await step('native engine', () => buildAddon(prefix));
+  await step('bundles', bundle);
 } catch (error) {
   process.stderr.write(`weft: ${MeshError.from(error).message}\n`);
   process.exitCode = 1;

@@ -4,6 +4,7 @@ import { cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { MeshError } from '../lib/error.ts';
+import { commandOf } from '../lib/node-processes.ts';
 import { ports } from '../lib/ports.ts';
 import { mustRun, type ProgramOptions, type ProgramResult, runProgram } from '../lib/program.ts';
 import { agentReady, enrolPod, unenrolPod } from './cni-client.ts';
@@ -39,7 +40,6 @@ export const startTimeoutMs = 20_000;
 /** How long processes may take to end by themselves. */
 export const stopTimeoutMs = 8_000;
 
-const launcher: string = new URL('../cli/main.ts', import.meta.url).pathname;
 const labFolder: string = import.meta.dirname;
 const pollMs = 50;
 
@@ -290,8 +290,12 @@ export class Lab {
     return started;
   }
 
-  #spawnWeft(name: string, netns: string, args: readonly string[]): Promise<LabProcess> {
-    return this.#spawn(name, netns, [process.execPath, launcher, ...args]);
+  #spawnWeft(
+    name: string,
+    netns: string,
+    [verb = '', ...args]: readonly string[],
+  ): Promise<LabProcess> {
+    return this.#spawn(name, netns, commandOf(verb, args));
   }
 
   async #startControl(): Promise<void> {
@@ -308,8 +312,9 @@ export class Lab {
 
   async #mintToken(node: NodePlan): Promise<string> {
     const state = this.#folderOf('control/state');
-    const args = ['token', 'create', '--node', node.name, '--state', state];
-    const token = await mustRun(process.execPath, [launcher, ...args]);
+    const args = ['create', '--node', node.name, '--state', state];
+    const [program = '', ...words] = commandOf('token', args);
+    const token = await mustRun(program, words);
     const file = join(this.#folderOf(node.name), 'join-token');
     writeFileSync(file, token, { mode: 0o600 });
     return file;
