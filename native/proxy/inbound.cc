@@ -65,7 +65,7 @@ void Inbound::serve(UniqueFd fd, const Endpoint& peer) {
   source.tunnels++;
   source.handshakes++;
   handshakes_++;
-  auto session = tls::newServerSession(pod_.identity(), pod_.worker().leaves);
+  auto session = tls::newServerSession(pod_.identity(), pod_.worker().tls);
   pod_.adopt(std::make_unique<Tunnel>(pod_, *this, std::move(fd), std::move(session),
                                       tls::Role::kServer, peer, *local));
 }

@@ -41,7 +41,7 @@ struct WorkerState {
         originalDst(originalDstIn),
         random(seed),
         cipher(kTunnelReadBytes),
-        plain(kTunnelReadBytes + tls::kRecordPlainMax) {}
+        plain(kTunnelReadBytes + tls::kRecordBytesMax) {}
 
   io::Loop& loop;
   const Settings& settings;
@@ -49,7 +49,7 @@ struct WorkerState {
   EventSink events;
   const io::OriginalDst& originalDst;
   Random random;
-  tls::VerifiedLeaves leaves;
+  tls::SessionContext tls;
   std::shared_ptr<const Tables> tables = Tables::empty();
   std::set<std::string, std::less<>> deniedIdentities;
   // Scratch for one tunnel read at a time: an idle tunnel holds no buffer of its own.

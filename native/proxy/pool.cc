@@ -81,7 +81,7 @@ Tunnel* Pool::open(const Key& key, Group& group, Outcome& outcome) {
     outcome = {Reason::kConnect, fd.status().message(), ""};
     return nullptr;
   }
-  auto session = tls::newClientSession(pod_.identity(), group.expected, worker.leaves);
+  auto session = tls::newClientSession(pod_.identity(), group.expected, worker.tls);
   Tunnel* tunnel =
       pod_.adopt(std::make_unique<Tunnel>(pod_, *this, std::move(fd).value(), std::move(session),
                                           tls::Role::kClient, key.to, Endpoint{}));

@@ -7,16 +7,12 @@
 #include <string>
 #include <vector>
 
-#include "base/buffer.h"
 #include "base/status.h"
 #include "tls/identity.h"
+#include "tls/record_writer.h"
 #include "tls/verify.h"
 
 namespace weft::tls {
-
-/// Most plaintext in one record, and what a record adds to it (RFC 8446 section 5).
-inline constexpr size_t kRecordPlainMax = 16384;
-inline constexpr size_t kRecordOverhead = 22;
 
 /// Takes what a session decrypts.
 class PlainSink {
@@ -24,15 +20,28 @@ class PlainSink {
   virtual ~PlainSink() = default;
   /// The handshake is done and the peer verified. Called once, before any onPlain().
   virtual Status onHandshakeDone() = 0;
-  /// Decrypted bytes, in order. They stay valid, and in place, until the receive() call that
-  /// delivers them returns, so that a sink may gather spans and write them out once. A status that
+  /// Decrypted bytes, in order. They stay valid, and in place, until the memory that receive() was
+  /// given is used again, so that a sink may gather spans and write them out once. A status that
   /// is not ok ends receive() with that status; the session itself can still seal and close.
   virtual Status onPlain(std::span<uint8_t> plain) = 0;
 };
 
 /// Memory lent to receive() by the worker: one for all its sessions, so that an idle session holds
-/// none. At least as large as the ciphertext given, and kRecordPlainMax more.
+/// none. At least as large as the ciphertext given, and kRecordBytesMax more.
 using PlainScratch = std::span<uint8_t>;
+
+/// How a session drives records once the handshake is done (which is always the TLS library's).
+enum class SessionRow {
+  kRecord,   ///< In place, by RecordWriter and RecordReader.
+  kLibrary,  ///< By SSL_read and SSL_write, through buffers of its own.
+};
+
+/// What the sessions of one worker share. It outlives them; not thread safe.
+struct SessionContext {
+  SessionRow row = SessionRow::kRecord;
+  VerifiedLeaves leaves;
+  SpareBuffers buffers;
+};
 
 /// One end of one TLS 1.3 connection over SPIFFE identities. Sans-I/O: ciphertext and time come in
 /// by argument, ciphertext goes out through outgoing(). Not thread safe: one worker owns it.
@@ -54,8 +63,8 @@ class Session {
                          PlainSink& sink) = 0;
 
   /// Room for plaintext: at least `min` (<= 4096) contiguous bytes. commit() makes the first `n` of
-  /// them part of the stream. The library row copies at seal(); an in-place row hands out the very
-  /// place in the record.
+  /// them part of the stream; no other call may come in between. The library row copies at seal();
+  /// the record row hands out the very place in the record, at most what that still takes.
   virtual std::span<uint8_t> reserve(size_t min) = 0;
   virtual void commit(size_t n) = 0;
   /// Appends a copy of `plain`: for small control frames.
@@ -82,12 +91,11 @@ class Session {
 /// What a client expects of its server: the peer's SPIFFE ID must be one of these.
 using ExpectedIdentities = std::vector<SpiffeId>;
 
-/// The library row: SSL_read and SSL_write of AWS-LC over memory. `own` and `leaves` outlive the
-/// session; `leaves` belongs to the calling worker. `expected` must not be empty: a client without
-/// an expectation is a caller's bug.
+/// A session of the row that `context` asks for. `own` is kept alive by it. `expected` must not be
+/// empty: a client without an expectation is a caller's bug.
 std::unique_ptr<Session> newClientSession(std::shared_ptr<const Identity> own,
-                                          ExpectedIdentities expected, VerifiedLeaves& leaves);
+                                          ExpectedIdentities expected, SessionContext& context);
 std::unique_ptr<Session> newServerSession(std::shared_ptr<const Identity> own,
-                                          VerifiedLeaves& leaves);
+                                          SessionContext& context);
 
 }  // namespace weft::tls

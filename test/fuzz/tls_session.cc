@@ -24,7 +24,7 @@ struct Ends {
   TestCa ca;
   std::shared_ptr<const Identity> client = ca.identity(kClientId);
   std::shared_ptr<const Identity> server = ca.identity(kServerId);
-  weft::tls::VerifiedLeaves leaves;
+  weft::tls::SessionContext context;
 };
 
 struct End final : weft::tls::PlainSink {
@@ -123,13 +123,15 @@ class Wire {
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   static Ends* const ends = new Ends();
   Wire wire({data, size});
+  ends->context.row =
+      wire.next() % 2 == 0 ? weft::tls::SessionRow::kRecord : weft::tls::SessionRow::kLibrary;
   End client;
   End server;
   client.expected = kServerId;
   server.expected = kClientId;
   client.session =
-      newClientSession(ends->client, {weft::tls::parseSpiffeId(kServerId).value()}, ends->leaves);
-  server.session = newServerSession(ends->server, ends->leaves);
+      newClientSession(ends->client, {weft::tls::parseSpiffeId(kServerId).value()}, ends->context);
+  server.session = newServerSession(ends->server, ends->context);
   need(server.session->start(kNow).ok() && client.session->start(kNow).ok());
   for (int turn = 0; turn < 16 && (turn < 4 || !wire.empty()); turn++) {
     const uint8_t what = wire.next();

@@ -186,8 +186,8 @@ class HbonePeer final : private tls::PlainSink, private http::H2Events, private 
   HbonePeer(const NetworkNamespace& ns, std::shared_ptr<const tls::Identity> own,
             const std::string& expected, const char* to = "127.0.0.1")
       : line_(dial(ns, to, 15008)),
-        session_(
-            tls::newClientSession(std::move(own), {tls::parseSpiffeId(expected).value()}, leaves_)),
+        session_(tls::newClientSession(std::move(own), {tls::parseSpiffeId(expected).value()},
+                                       context_)),
         h2_(http::newH2Client(http::H2Row::kNgHttp2, {}, {*this, *this, windows_})) {
     alive_ = static_cast<bool>(line_.fd) && session_->start(unixSeconds()).ok();
     flush();
@@ -284,7 +284,7 @@ class HbonePeer final : private tls::PlainSink, private http::H2Events, private 
  private:
   bool receive() {
     Bytes cipher(64 << 10);
-    Bytes scratch(cipher.size() + tls::kRecordPlainMax);
+    Bytes scratch(cipher.size() + tls::kRecordBytesMax);
     const ssize_t n = ::recv(line_.fd.get(), cipher.data(), cipher.size(), 0);
     if (n <= 0) {
       closed_ = n == 0 || errno == ECONNRESET;
@@ -323,7 +323,7 @@ class HbonePeer final : private tls::PlainSink, private http::H2Events, private 
 
   Line line_;
   http::UnboundedWindows windows_;
-  tls::VerifiedLeaves leaves_;
+  tls::SessionContext context_;
   std::unique_ptr<tls::Session> session_;
   std::unique_ptr<http::H2> h2_;
   std::map<http::StreamId, Stream> streams_;

@@ -23,8 +23,17 @@ using weft::test::TestCa;
 using weft::tls::Identity;
 using weft::tls::IdentityMaterial;
 using weft::tls::Session;
+using weft::tls::SessionContext;
+using weft::tls::SessionRow;
 using weft::tls::SpiffeId;
 using weft::tls::VerifiedLeaves;
+
+using RecordRow = std::integral_constant<SessionRow, SessionRow::kRecord>;
+using LibraryRow = std::integral_constant<SessionRow, SessionRow::kLibrary>;
+TYPE_TO_STRING(RecordRow);
+TYPE_TO_STRING(LibraryRow);
+// A test case that both rows pass; its body knows the row as Row::value.
+#define EACH_ROW(title) TEST_CASE_TEMPLATE(title, Row, RecordRow, LibraryRow)
 
 namespace {
 
@@ -37,8 +46,8 @@ SpiffeId idOf(const char* text) {
 
 // One end with what it received; checks what the sink is promised.
 struct End final : weft::tls::PlainSink {
+  SessionContext context;
   std::unique_ptr<Session> session;
-  VerifiedLeaves leaves;
   Bytes plain;
   Bytes scratch = Bytes(300 << 10);
   std::vector<std::span<uint8_t>> spans;
@@ -46,6 +55,7 @@ struct End final : weft::tls::PlainSink {
   Status status;
   Status answer;
 
+  explicit End(SessionRow row) { context.row = row; }
   Status onHandshakeDone() override {
     handshakes++;
     CHECK(session->handshakeDone());
@@ -86,9 +96,10 @@ struct Pair {
   End client;
   End server;
 
+  explicit Pair(SessionRow row) : client(row), server(row) {}
   void open() {
-    client.session = newClientSession(clientIdentity, expected, client.leaves);
-    server.session = newServerSession(serverIdentity, server.leaves);
+    client.session = newClientSession(clientIdentity, expected, client.context);
+    server.session = newServerSession(serverIdentity, server.context);
     REQUIRE(server.session->start(kNow).ok());
     REQUIRE(client.session->start(kNow).ok());
   }
@@ -187,12 +198,12 @@ struct RawClient {
   RawPeer peer;
   End server;
 
-  RawClient(const TestCa& ca, const IdentityMaterial* material)
-      : serverIdentity(ca.identity(kCart)), peer(material) {}
-  explicit RawClient(const TestCa& ca = TestCa())
-      : RawClient(ca, std::make_unique<IdentityMaterial>(ca.material(kWeb)).get()) {}
+  RawClient(SessionRow row, const TestCa& ca, const IdentityMaterial* material)
+      : serverIdentity(ca.identity(kCart)), peer(material), server(row) {}
+  explicit RawClient(SessionRow row, const TestCa& ca = TestCa())
+      : RawClient(row, ca, std::make_unique<IdentityMaterial>(ca.material(kWeb)).get()) {}
   void run() {
-    server.session = newServerSession(serverIdentity, server.leaves);
+    server.session = newServerSession(serverIdentity, server.context);
     REQUIRE(server.session->start(kNow).ok());
     peer.start(false);
     peer.pump(server);
@@ -205,8 +216,8 @@ std::string alertOfServer(RawClient& raw) {
 
 }  // namespace
 
-TEST_CASE("two ends of one authority know each other after the handshake") {
-  Pair p;
+EACH_ROW("two ends of one authority know each other after the handshake") {
+  Pair p(Row::value);
   p.establish();
   CHECK(p.client.session->peer().id.text == kCart);
   CHECK(p.server.session->peer().id.text == kWeb);
@@ -216,8 +227,8 @@ TEST_CASE("two ends of one authority know each other after the handshake") {
   CHECK(p.client.session->unsent() == 0);
 }
 
-TEST_CASE("handshake and data may come byte by byte") {
-  Pair p;
+EACH_ROW("handshake and data may come byte by byte") {
+  Pair p(Row::value);
   p.open();
   p.client.session->write(pattern(1000));
   REQUIRE(p.client.session->seal().ok());
@@ -231,13 +242,13 @@ TEST_CASE("handshake and data may come byte by byte") {
   CHECK(p.client.session->unsent() == 0);
 }
 
-TEST_CASE("a large transfer arrives whole in both directions") {
-  Pair p;
+EACH_ROW("a large transfer arrives whole in both directions") {
+  Pair p(Row::value);
   p.establish();
   const Bytes data = pattern(200'000);
   for (End* end : {&p.client, &p.server}) {
     end->session->write(data);
-    CHECK(end->session->unsent() == data.size());
+    CHECK(end->session->unsent() >= data.size());
     REQUIRE(end->session->seal().ok());
     // 13 records of at most 16384 bytes, 22 bytes each.
     CHECK(end->session->unsent() == data.size() + 13 * weft::tls::kRecordOverhead);
@@ -247,8 +258,8 @@ TEST_CASE("a large transfer arrives whole in both directions") {
   CHECK(p.client.plain == data);
 }
 
-TEST_CASE("reserved room is contiguous and committed in part") {
-  Pair p;
+EACH_ROW("reserved room is contiguous and committed in part") {
+  Pair p(Row::value);
   p.establish();
   const auto room = p.client.session->reserve(4096);
   REQUIRE(room.size() >= 4096);
@@ -260,8 +271,8 @@ TEST_CASE("reserved room is contiguous and committed in part") {
   CHECK(p.server.plain == Bytes(10, 7));
 }
 
-TEST_CASE("data right behind the client's Finished is not lost") {
-  Pair p;
+EACH_ROW("data right behind the client's Finished is not lost") {
+  Pair p(Row::value);
   p.open();
   Pair::move(p.client, p.server, SIZE_MAX);
   Pair::move(p.server, p.client, SIZE_MAX);
@@ -273,8 +284,8 @@ TEST_CASE("data right behind the client's Finished is not lost") {
   CHECK(p.server.plain == pattern(40'000));
 }
 
-TEST_CASE("a sink that refuses ends receive() with its status") {
-  Pair p;
+EACH_ROW("a sink that refuses ends receive() with its status") {
+  Pair p(Row::value);
   p.establish();
   p.server.answer = Status(Code::kLimit, "enough");
   p.client.session->write(pattern(10));
@@ -283,8 +294,8 @@ TEST_CASE("a sink that refuses ends receive() with its status") {
   CHECK(p.server.status.code() == Code::kLimit);
 }
 
-TEST_CASE("close_notify ends one direction and the other still works") {
-  Pair p;
+EACH_ROW("close_notify ends one direction and the other still works") {
+  Pair p(Row::value);
   p.establish();
   p.client.session->write(pattern(5));
   p.client.session->closeNotify();
@@ -300,8 +311,8 @@ TEST_CASE("close_notify ends one direction and the other still works") {
   CHECK(p.client.status.code() == Code::kClosed);
 }
 
-TEST_CASE("close_notify before the handshake says nothing and breaks nothing") {
-  Pair p;
+EACH_ROW("close_notify before the handshake says nothing and breaks nothing") {
+  Pair p(Row::value);
   p.open();
   p.server.session->closeNotify();
   CHECK(p.server.session->outgoing().empty());
@@ -309,8 +320,8 @@ TEST_CASE("close_notify before the handshake says nothing and breaks nothing") {
   CHECK(p.server.handshakes == 1);
 }
 
-TEST_CASE("a client refuses a server that it did not expect, and tells it so") {
-  Pair p;
+EACH_ROW("a client refuses a server that it did not expect, and tells it so") {
+  Pair p(Row::value);
   p.expected = {idOf(kWeb), idOf("spiffe://cluster.local/ns/shop/sa/car")};
   p.open();
   p.pump();
@@ -322,13 +333,13 @@ TEST_CASE("a client refuses a server that it did not expect, and tells it so") {
   CHECK_FALSE(p.client.session->handshakeDone());
 }
 
-TEST_CASE("any of the expected identities will do") {
-  Pair p;
+EACH_ROW("any of the expected identities will do") {
+  Pair p(Row::value);
   p.expected = {idOf(kWeb), idOf(kCart)};
   p.establish();
 }
 
-TEST_CASE("a client that cannot be verified is refused with the fitting alert") {
+EACH_ROW("a client that cannot be verified is refused with the fitting alert") {
   const TestCa stranger("stranger");
   const TestCa ca;
   CertificateRecipe expired;
@@ -353,17 +364,17 @@ TEST_CASE("a client that cannot be verified is refused with the fitting alert") 
   };
   for (const auto& row : rows) {
     CAPTURE(row.name);
-    RawClient raw(ca, &row.material);
+    RawClient raw(Row::value, ca, &row.material);
     raw.run();
     CHECK(raw.server.status.code() == Code::kDenied);
     CHECK(raw.server.handshakes == 0);
-    CHECK(raw.server.leaves.size() == 0);
+    CHECK(raw.server.context.leaves.size() == 0);
     CHECK(alertOfServer(raw) == row.alert);
   }
 }
 
-TEST_CASE("a server that cannot be verified is refused with the fitting alert") {
-  Pair p;
+EACH_ROW("a server that cannot be verified is refused with the fitting alert") {
+  Pair p(Row::value);
   const TestCa stranger("stranger");
   p.serverIdentity = stranger.identity(kCart);
   p.open();
@@ -374,17 +385,17 @@ TEST_CASE("a server that cannot be verified is refused with the fitting alert") 
   CHECK(p.server.status.message().find("UNKNOWN_CA") != std::string::npos);
 }
 
-TEST_CASE("a client without a certificate is refused") {
+EACH_ROW("a client without a certificate is refused") {
   const TestCa ca;
-  RawClient raw(ca, nullptr);
+  RawClient raw(Row::value, ca, nullptr);
   raw.run();
   CHECK(raw.server.status.code() == Code::kInvalid);
   CHECK(raw.server.handshakes == 0);
   CHECK(alertOfServer(raw) == "TLSV1_ALERT_CERTIFICATE_REQUIRED");
 }
 
-TEST_CASE("a client that offers ALPN without h2 is refused") {
-  RawClient raw;
+EACH_ROW("a client that offers ALPN without h2 is refused") {
+  RawClient raw(Row::value);
   const uint8_t alpn[] = {8, 'h', 't', 't', 'p', '/', '1', '.', '1', 3, 'h', '2', 'c'};
   SSL_CTX_set_alpn_protos(raw.peer.context.get(), alpn, sizeof alpn);
   raw.run();
@@ -392,50 +403,50 @@ TEST_CASE("a client that offers ALPN without h2 is refused") {
   CHECK(alertOfServer(raw) == "TLSV1_ALERT_NO_APPLICATION_PROTOCOL");
 }
 
-TEST_CASE("a client that offers no ALPN, or h2 among others, is taken") {
-  RawClient none;
+EACH_ROW("a client that offers no ALPN, or h2 among others, is taken") {
+  RawClient none(Row::value);
   none.run();
   CHECK(none.server.handshakes == 1);
-  RawClient some;
+  RawClient some(Row::value);
   const uint8_t alpn[] = {8, 'h', 't', 't', 'p', '/', '1', '.', '1', 2, 'h', '2'};
   SSL_CTX_set_alpn_protos(some.peer.context.get(), alpn, sizeof alpn);
   some.run();
   CHECK(some.server.handshakes == 1);
 }
 
-TEST_CASE("a client of TLS 1.2 is refused") {
-  RawClient raw;
+EACH_ROW("a client of TLS 1.2 is refused") {
+  RawClient raw(Row::value);
   SSL_CTX_set_max_proto_version(raw.peer.context.get(), TLS1_2_VERSION);
   raw.run();
   CHECK(raw.server.status.code() == Code::kInvalid);
   CHECK(alertOfServer(raw) == "TLSV1_ALERT_PROTOCOL_VERSION");
 }
 
-TEST_CASE("ChaCha20 is never agreed on, AES-256 is") {
-  RawClient chacha;
+EACH_ROW("ChaCha20 is never agreed on, AES-256 is") {
+  RawClient chacha(Row::value);
   REQUIRE(SSL_CTX_set_ciphersuites(chacha.peer.context.get(), "TLS_CHACHA20_POLY1305_SHA256") == 1);
   chacha.run();
   CHECK(chacha.server.status.code() == Code::kInvalid);
-  RawClient aes;
+  RawClient aes(Row::value);
   REQUIRE(SSL_CTX_set_ciphersuites(aes.peer.context.get(), "TLS_AES_256_GCM_SHA384") == 1);
   aes.run();
   REQUIRE(aes.server.handshakes == 1);
   CHECK(aes.server.session->cipherSuite() == 0x1302);
 }
 
-TEST_CASE("P-256 is agreed on with a client without X25519, P-384 is not") {
-  RawClient good;
+EACH_ROW("P-256 is agreed on with a client without X25519, P-384 is not") {
+  RawClient good(Row::value);
   REQUIRE(SSL_CTX_set1_groups_list(good.peer.context.get(), "P-256") == 1);
   good.run();
   CHECK(good.server.handshakes == 1);
-  RawClient bad;
+  RawClient bad(Row::value);
   REQUIRE(SSL_CTX_set1_groups_list(bad.peer.context.get(), "P-384") == 1);
   bad.run();
   CHECK(bad.server.status.code() == Code::kInvalid);
 }
 
-TEST_CASE("our client sends no server name and offers only what it takes") {
-  Pair p;
+EACH_ROW("our client sends no server name and offers only what it takes") {
+  Pair p(Row::value);
   const IdentityMaterial material = p.ca.material(kCart);
   RawPeer server(&material);
   static bool named = true;
@@ -445,8 +456,8 @@ TEST_CASE("our client sends no server name and offers only what it takes") {
     suites = static_cast<uint16_t>(hello->cipher_suites_len / 2);
     return ssl_select_cert_success;
   });
-  End client;
-  client.session = newClientSession(p.clientIdentity, p.expected, client.leaves);
+  End client(Row::value);
+  client.session = newClientSession(p.clientIdentity, p.expected, client.context);
   REQUIRE(client.session->start(kNow).ok());
   server.start(true);
   server.give(client.take());
@@ -459,8 +470,8 @@ TEST_CASE("our client sends no server name and offers only what it takes") {
   CHECK(client.status.ok());
 }
 
-TEST_CASE("garbage is refused, at once and after the handshake") {
-  Pair p;
+EACH_ROW("garbage is refused, at once and after the handshake") {
+  Pair p(Row::value);
   p.open();
   p.server.receive(pattern(500));
   CHECK(p.server.status.code() == Code::kInvalid);
@@ -469,7 +480,7 @@ TEST_CASE("garbage is refused, at once and after the handshake") {
   CHECK(p.server.status.code() == Code::kInvalid);
   CHECK_FALSE(p.server.session->seal().ok());
 
-  Pair q;
+  Pair q(Row::value);
   q.establish();
   q.client.session->write(pattern(100));
   REQUIRE(q.client.session->seal().ok());
@@ -482,8 +493,8 @@ TEST_CASE("garbage is refused, at once and after the handshake") {
   CHECK(q.client.status.message().find("BAD_RECORD_MAC") != std::string::npos);
 }
 
-TEST_CASE("an unauthenticated peer cannot send for ever") {
-  Pair p;
+EACH_ROW("an unauthenticated peer cannot send for ever") {
+  Pair p(Row::value);
   p.open();
   // A ClientHello that announces 16 MiB, in whole records.
   Bytes record(5 + 16384);
@@ -504,8 +515,8 @@ TEST_CASE("an unauthenticated peer cannot send for ever") {
   CHECK(given <= 64 << 10);
 }
 
-TEST_CASE("empty records cannot be sent for ever before the handshake") {
-  Pair p;
+EACH_ROW("empty records cannot be sent for ever before the handshake") {
+  Pair p(Row::value);
   p.open();
   Pair::move(p.client, p.server, SIZE_MAX);
   // A middlebox's ChangeCipherSpec is let pass in TLS 1.3, each of them.
@@ -519,8 +530,8 @@ TEST_CASE("empty records cannot be sent for ever before the handshake") {
   CHECK(given <= 48 << 10);
 }
 
-TEST_CASE("a handshake in the smallest pieces is cut off at 40 KiB") {
-  Pair p;
+EACH_ROW("a handshake in the smallest pieces is cut off at 40 KiB") {
+  Pair p(Row::value);
   p.open();
   // A ClientHello of 16000 bytes, one in each record.
   const Bytes head = {1, 0, 0x3e, 0x80};
@@ -535,8 +546,8 @@ TEST_CASE("a handshake in the smallest pieces is cut off at 40 KiB") {
   CHECK_FALSE(p.server.session->outgoing().empty());
 }
 
-TEST_CASE("a client chain over 16 KiB is refused") {
-  Pair p;
+EACH_ROW("a client chain over 16 KiB is refused") {
+  Pair p(Row::value);
   const auto clientOf = [&](size_t more) {
     IdentityMaterial material = p.ca.material(kWeb);
     CertificateRecipe fat;
@@ -551,7 +562,7 @@ TEST_CASE("a client chain over 16 KiB is refused") {
   };
   p.clientIdentity = clientOf(3);
   p.establish();
-  p.client.leaves = p.server.leaves = VerifiedLeaves();
+  p.client.context.leaves = p.server.context.leaves = VerifiedLeaves();
   p.client.handshakes = p.server.handshakes = 0;
   p.clientIdentity = clientOf(7);
   p.open();
@@ -560,23 +571,23 @@ TEST_CASE("a client chain over 16 KiB is refused") {
   CHECK(p.server.handshakes == 0);
 }
 
-TEST_CASE("a second session of the same peer finds its leaf verified") {
-  Pair p;
+EACH_ROW("a second session of the same peer finds its leaf verified") {
+  Pair p(Row::value);
   p.establish();
-  CHECK(p.server.leaves.size() == 1);
-  CHECK(p.client.leaves.size() == 1);
+  CHECK(p.server.context.leaves.size() == 1);
+  CHECK(p.client.context.leaves.size() == 1);
   p.client.handshakes = p.server.handshakes = 0;
   p.open();
   p.pump();
   CHECK(p.server.handshakes == 1);
-  CHECK(p.server.leaves.size() == 1);
+  CHECK(p.server.context.leaves.size() == 1);
   CHECK(p.server.session->peer().id.text == kWeb);
 }
 
-TEST_CASE("a known leaf is refused once it has ended") {
+EACH_ROW("a known leaf is refused once it has ended") {
   CertificateRecipe brief;
   brief.notAfter = kNow + 10;
-  Pair p;
+  Pair p(Row::value);
   p.clientIdentity = p.ca.identity(kWeb, brief);
   p.establish();
   p.open();
@@ -587,8 +598,8 @@ TEST_CASE("a known leaf is refused once it has ended") {
   CHECK(p.server.status.code() == Code::kDenied);
 }
 
-TEST_CASE("a busy session keeps no large buffer once it is idle") {
-  Pair p;
+EACH_ROW("a busy session keeps no large buffer once it is idle") {
+  Pair p(Row::value);
   p.establish();
   p.client.session->write(pattern(200'000));
   REQUIRE(p.client.session->seal().ok());

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <openssl/ssl.h>
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+
+#include "base/status.h"
+#include "tls/session.h"
+#include "tls/verify.h"
+
+namespace weft::tls {
+
+/// Takes the bytes that a handshake wants to send.
+class HandshakeOutput {
+ public:
+  virtual ~HandshakeOutput() = default;
+  virtual void onHandshakeBytes(std::span<const uint8_t> bytes) = 0;
+};
+
+/// One TLS 1.3 handshake of the TLS library over memory, with our own check of the peer: what the
+/// rows of Session share. Not thread safe. `output` and `context` outlive it.
+class Handshake {
+ public:
+  Handshake(std::shared_ptr<const Identity> own, ExpectedIdentities expected,
+            SessionContext& context, Role role, HandshakeOutput& output);
+
+  /// See Session::start().
+  Status start(int64_t nowSeconds);
+  /// Goes on with the bytes at the front of `input`, and drops those it took. kDenied when the peer
+  /// was refused, kInvalid for anything else; the alert that says so has then gone to the output.
+  Status advance(std::span<const uint8_t>& input, int64_t nowSeconds);
+
+  bool done() const { return done_; }
+  const PeerIdentity& peer() const { return peer_; }
+  bool resumed() const { return resumed_; }
+  uint16_t cipherSuite() const { return cipherSuite_; }
+
+  /// The library's connection; null before start() and after release().
+  SSL* ssl() const { return ssl_.get(); }
+  /// What the library reads from, for SSL_read() after the handshake.
+  void setInput(std::span<const uint8_t> input) { input_ = input; }
+  /// The status for a library call that failed: kClosed after close_notify, else kInvalid.
+  Status failure(int result);
+  /// From here on the library's output is dropped: another hand holds its keys and sequence
+  /// numbers, and a record that both seal under one number would give the key away.
+  void mute() { muted_ = true; }
+  /// Frees what the library holds.
+  void release() { ssl_.reset(); }
+
+ private:
+  ssl_verify_result_t verify(uint8_t* alert);
+  std::optional<Refusal> refusalOfPeer();
+  Status finish();
+  int read(BIO* bio, uint8_t* out, size_t max);
+
+  static Handshake* self(const SSL* ssl) { return static_cast<Handshake*>(SSL_get_app_data(ssl)); }
+  static const BIO_METHOD* bioMethod();
+
+  const std::shared_ptr<const Identity> own_;
+  ExpectedIdentities expected_;  // empty for a server
+  SessionContext& context_;
+  const Role role_;
+  HandshakeOutput& output_;
+  bssl::UniquePtr<SSL> ssl_;
+  std::span<const uint8_t> input_;  // what the library has not read
+  bool done_ = false;
+  bool muted_ = false;
+  bool resumed_ = false;
+  uint16_t cipherSuite_ = 0;
+  int64_t nowSeconds_ = 0;
+  size_t handshakeBytes_ = 0;
+  PeerIdentity peer_;
+  std::optional<Refusal> refusal_;
+};
+
+}  // namespace weft::tls
