@@ -57,7 +57,7 @@ export interface EngineOptions {
   readonly handshakeTimeoutMs?: number;
   /** How long captured connections wait for the pod's certificate before they are refused. */
   readonly identityTimeoutMs?: number;
-  /** Idle pooled tunnels are closed after this. */
+  /** Idle pooled tunnels are closed after this. With 0 one that falls idle is not used again. */
   readonly tunnelIdleMs?: number;
   readonly limits?: EngineLimits;
 }

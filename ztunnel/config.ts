@@ -6,6 +6,7 @@ import { z } from 'zod';
 import { MeshError, type Result } from '../src/lib/error.ts';
 import { type LogLevel, logLevels } from '../src/lib/log.ts';
 import { ports } from '../src/lib/ports.ts';
+import { type EngineSettings, parseEngineSettings } from './engine-options.ts';
 import { splitAddress } from './join.ts';
 import type { ListenAddress } from './status-server.ts';
 
@@ -21,6 +22,8 @@ export interface Config {
   readonly metrics: ListenAddress;
   readonly readiness: ListenAddress;
   readonly workers: number;
+  /** What else is set of the engine. */
+  readonly engine: EngineSettings;
   readonly logLevel: LogLevel;
 }
 
@@ -60,8 +63,11 @@ const schema = z.object({
   metrics: listenAddress,
   readiness: listenAddress,
   workers: z.coerce.number().int().min(1).max(workersMax),
+  engine: z.array(z.string()),
   logLevel: z.enum(logLevels),
 });
+
+const collect = (text: string, before: string[]): string[] => [...before, text];
 
 /** The flags, as `--help` shows them. */
 export function ztunnelCommand(): Command {
@@ -76,6 +82,7 @@ export function ztunnelCommand(): Command {
     .option('--metrics <addr:port>', 'where metrics are served', `[::]:${ports.metrics}`)
     .option('--readiness <addr:port>', 'where readiness is served', `[::]:${ports.readiness}`)
     .option('--workers <n>', 'worker threads', String(workers))
+    .option('--engine <name=value>', 'a setting of the engine; may be repeated', collect, [])
     .option('--log-level <level>', logLevels.join(', '), 'info');
 }
 
@@ -90,11 +97,13 @@ export function parseConfig(argv: readonly string[]): Result<Config> {
     .configureOutput({ writeErr: () => undefined });
   try {
     command.parse([...argv], { from: 'user' });
-    const { joinToken, state, zds, ...rest } = schema.parse(command.opts());
-    return {
-      ok: true,
-      value: { ...rest, joinTokenFile: joinToken, stateDir: state, zdsPath: zds },
-    };
+    const { joinToken, state, zds, engine: texts, ...rest } = schema.parse(command.opts());
+    const engine = parseEngineSettings(texts);
+    if (!engine.ok) {
+      return engine;
+    }
+    const names = { joinTokenFile: joinToken, stateDir: state, zdsPath: zds };
+    return { ok: true, value: { ...rest, ...names, engine: engine.value } };
   } catch (error) {
     return { ok: false, error: new MeshError('invalid', sentenceOf(error), { cause: error }) };
   }

@@ -26,10 +26,10 @@ export async function main(argv: readonly string[]): Promise<number> {
   let proxy: NodeProxy | undefined;
   try {
     const native = await import('../native/index.ts');
-    const { workers } = config.value;
+    const options = { ...config.value.engine, workers: config.value.workers };
     const transport = { connect: native.connectPackets, closeFd: native.closeFd };
     const engine = (onEvents: ConstructorParameters<typeof native.Engine>[1]) =>
-      new native.Engine({ workers }, onEvents);
+      new native.Engine(options, onEvents);
     proxy = new NodeProxy(config.value, { engine, transport }, log);
     await proxy.start(stop.signal);
     await stopped;

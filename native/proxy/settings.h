@@ -52,6 +52,7 @@ struct Settings {
   uint64_t connectTimeoutMs = 10000;
   uint64_t handshakeTimeoutMs = 10000;  ///< TLS; a peer that then says nothing is idle.
   uint64_t identityTimeoutMs = 5000;    ///< How long a captured connection waits for a certificate.
+  /// Unused tunnels close after this. With 0 one that falls idle takes no further stream.
   uint64_t tunnelIdleMs = 300000;
   http::H2Limits h2;
   Limits limits;

@@ -502,6 +502,7 @@ void Tunnel::closeIfIdle() {
     return;
   }
   WorkerState& worker = pod_.worker();
+  retiring_ = retiring_ || worker.settings.tunnelIdleMs == 0;
   const uint64_t delayMs = retiring_ ? 0 : worker.settings.tunnelIdleMs;
   timer_.start(worker.loop, delayMs, [this] { closeGracefully(); });
 }

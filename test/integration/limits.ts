@@ -30,6 +30,21 @@ t.test('a tunnel carries so many streams, then another one is opened', async (t)
   t.strictSame(tunnels.map(({ streams }) => streams).sort(), [1, 2, 2]);
 });
 
+t.test('without an idle time no connection is carried by a tunnel of an earlier one', async (t) => {
+  const engine = { tunnelIdleMs: 0 };
+  const pair = await start(t, { streamsPerTunnel: 1 }, { engine });
+  const count = 20;
+  for (let at = 0; at < count; at++) {
+    const [near, far] = await pair.connect(8080);
+    await near.write('ping');
+    t.equal(await far.read(4), 'ping');
+    await near.end();
+    await far.end();
+    await near.readAll();
+  }
+  t.equal(pair.client.engine.counters()['tunnels_opened'], BigInt(count));
+});
+
 t.test('a pod has so many tunnels to one peer, and the next connection is refused', async (t) => {
   const pair = await start(t, { streamsPerTunnel: 1, tunnelsPerPeer: 2 });
   const [one] = await pair.connect(8080);

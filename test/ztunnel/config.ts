@@ -24,6 +24,7 @@ t.test('the flags that have to be there are enough', async (t) => {
       zdsPath: '/run/zds.sock',
       metrics: { host: '::', port: 15_020 },
       readiness: { host: '::', port: 15_021 },
+      engine: {},
       logLevel: 'info',
     },
   });
@@ -53,9 +54,18 @@ t.test('all others can be set', async (t) => {
   });
 });
 
+t.test('settings of the engine are given by name', async (t) => {
+  const more = ['--engine', 'tunnelIdleMs=0', '--engine', 'limits.streamsPerTunnel=1'];
+  t.match(parseConfig([...argv(), ...more]), {
+    ok: true,
+    value: { engine: { tunnelIdleMs: 0, limits: { streamsPerTunnel: 1 } } },
+  });
+});
+
 const wrong: readonly [string, string, RegExp][] = [
   ['--node', 'Node A', /--node is not a node name/],
   ['--node', 'a/b', /--node/],
+  ['--engine', 'warp=9', /--engine warp=9: is none of mark, /],
   ['--control', 'nowhere', /--control nowhere is not HOST:PORT/],
   ['--control', 'x:0', /--control/],
   ['--metrics', '15020', /--metrics is not ADDR:PORT/],

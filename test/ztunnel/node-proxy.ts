@@ -66,6 +66,7 @@ async function setUp(t: Test) {
     readiness: local,
     workers: 1,
     logLevel: 'debug' as const,
+    engine: {},
   };
   const proxy = new NodeProxy(
     config,
