@@ -43,6 +43,8 @@ export interface EngineLimits {
   readonly passthroughBytes?: number;
   /** Encoded events that wait to be taken; more are dropped and counted. 4 MiB. */
   readonly eventQueueBytes?: number;
+  /** Certificates one worker remembers as verified. 4,096; with 0 each chain is verified anew. */
+  readonly verifiedLeaves?: number;
 }
 
 /** Settings of one engine. All have defaults; sizes are bytes, times milliseconds. */

@@ -26,6 +26,7 @@ const limits: Record<keyof EngineLimits, typeof whole> = {
   bytesPerNode: whole,
   passthroughBytes: whole,
   eventQueueBytes: whole,
+  verifiedLeaves: whole,
 };
 
 const settings: Record<Exclude<keyof EngineSettings, 'limits'>, z.ZodType> = {

@@ -62,6 +62,7 @@ Status readLimits(const Napi::Value& value, proxy::Limits& into) {
       readNumber(from, "bytesPerNode", kBytes, into.bytesPerNode),
       readNumber(from, "passthroughBytes", kMany, into.passthroughBytes),
       readNumber(from, "eventQueueBytes", kMany, into.eventQueueBytes),
+      readNumber(from, "verifiedLeaves", kMany, into.verifiedLeaves),
   };
   for (const Status& status : read) {
     if (!status.ok()) {

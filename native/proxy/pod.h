@@ -41,7 +41,9 @@ struct WorkerState {
         originalDst(originalDstIn),
         random(seed),
         cipher(kTunnelReadBytes),
-        plain(kTunnelReadBytes + tls::kRecordBytesMax) {}
+        plain(kTunnelReadBytes + tls::kRecordBytesMax) {
+    tls.leaves = tls::VerifiedLeaves(settings.limits.verifiedLeaves);
+  }
 
   io::Loop& loop;
   const Settings& settings;

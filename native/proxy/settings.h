@@ -40,6 +40,8 @@ struct Limits {
   size_t passthroughBytes = 64 << 10;
   /// Encoded events that wait for their reader.
   size_t eventQueueBytes = 4 << 20;
+  /// Leaf certificates that one worker remembers as verified; with 0 each chain is verified anew.
+  size_t verifiedLeaves = 4096;
 };
 
 /// How one engine behaves. Fixed from its start on.
