@@ -232,11 +232,11 @@ status:
 export async function underLoad(
   lab: Lab,
   pod: string,
-  target: readonly [host: string, port: number],
+  target: readonly [host: string, port: number, pauseMs?: number],
   work: () => Promise<void>,
 ): Promise<LoadResult> {
   const program = join(import.meta.dirname, 'load.ts');
-  const command = [process.execPath, program, target[0], String(target[1])];
+  const command = [process.execPath, program, ...target.map(String)];
   const load = await lab.startInPod(pod, 'load', command);
   const from = endOfLog(load.logFile);
   try {
