@@ -2,6 +2,7 @@
 // The control plane: registry to snapshot to xDS, and the CA beside it, on one TLS port.
 import type { TLSSocket } from 'node:tls';
 import { Authority } from '../ca/authority.ts';
+import { readGivenAuthority } from '../ca/given-authority.ts';
 import { JoinTokens } from '../ca/join-tokens.ts';
 import { CertificateServer, certificateService } from '../ca/server.ts';
 import { certificateMessageBytesMax } from '../ca/wire.ts';
@@ -71,7 +72,9 @@ export class ControlPlane {
     const lock = await lockFolder(config.state);
     let plane: ControlPlane | undefined;
     try {
-      const authority = await Authority.open(config.state, config.trustDomain, new Date());
+      const now = new Date();
+      const given = config.ca && (await readGivenAuthority(config.ca, now));
+      const authority = await Authority.open(config.state, config.trustDomain, now, given);
       plane = new ControlPlane(config, log, lock, authority);
       return { plane, port: await plane.#serve() };
     } catch (thrown) {
