@@ -205,6 +205,8 @@ t.test('only TLS 1.3 is spoken', async (t) => {
   t.match(error, { code: 'ERR_SSL_TLSV1_ALERT_PROTOCOL_VERSION' });
 });
 
+const strictPolicy = 'istio-system/istio_converted_static_strict';
+
 t.test('the first answers hold the whole mesh, policies first', async (t) => {
   const control = await start(t);
   await writeFile(join(control.config, 'policy.yaml'), policyText('cluster.local/ns/x/sa/y'));
@@ -214,7 +216,7 @@ t.test('the first answers hold the whole mesh, policies first', async (t) => {
   stream.subscribe(typeUrls.address);
   const policies = await stream.next();
   t.equal(policies.typeUrl, typeUrls.authorization);
-  t.same(namesOf(policies), ['demo/p']);
+  t.same(namesOf(policies), ['demo/p', strictPolicy]);
   const addresses = await stream.next();
   t.same(namesOf(addresses), [
     'Kubernetes//Pod/demo/client',
