@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The typed face of the native engine, and the only file that loads the addon.
+// The typed face of the native engine. It and pod-socket.ts are the only files that load the addon.
 import { createRequire } from 'node:module';
 import { create, fromBinary, type MessageInitShape, toBinary } from '@bufbuild/protobuf';
 import { MeshError } from '../src/lib/error.ts';
@@ -61,11 +61,6 @@ export interface EngineOptions {
   readonly identityTimeoutMs?: number;
   /** Idle pooled tunnels are closed after this. With 0 one that falls idle is not used again. */
   readonly tunnelIdleMs?: number;
-  /**
-   * What becomes of connections to destinations that the control plane does not know: they pass
-   * through in plaintext (allowAny, the default) or are refused (registryOnly).
-   */
-  readonly outboundPolicy?: 'allowAny' | 'registryOnly';
   readonly limits?: EngineLimits;
 }
 

@@ -14,6 +14,7 @@
 #include "base/self_check.h"
 #include "binding/convert.h"
 #include "binding/engine.h"
+#include "binding/pod_socket.h"
 #include "binding/seqpacket.h"
 
 namespace weft::binding {
@@ -74,6 +75,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("openPath", Napi::Function::New(env, openPath));
   exports.Set("closeFd", Napi::Function::New(env, closeFd));
   exports.Set("Engine", JsEngine::define(env));
+  definePodSocket(env, exports);
   defineSeqpacket(env, exports);
   return exports;
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The only file, with netns and seqpacket, that makes socket calls: whatever stands above it can
-// run over a stand-in.
+// The only file, with netns, pod_socket and seqpacket, that makes socket calls: whatever stands
+// above it can run over a stand-in.
 #pragma once
 
 #include <sys/uio.h>

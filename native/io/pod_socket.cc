@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "io/pod_socket.h"
+
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include <cerrno>
+#include <cstring>
+#include <optional>
+#include <thread>
+#include <utility>
+
+#include "io/netns.h"
+#include "io/sys.h"
+
+namespace weft::io {
+namespace {
+
+constexpr int kPodBacklog = 128;
+
+template <typename Make>
+Result<UniqueFd> onOwnThread(Make make) {
+  std::optional<Result<UniqueFd>> made;
+  std::thread([&] { made.emplace(make()); }).join();
+  return std::move(*made);
+}
+
+Status setInt(int fd, int level, int option, int value, const char* what) {
+  if (::setsockopt(fd, level, option, &value, sizeof value) != 0) {
+    return Status::fromErrno(what, errno);
+  }
+  return {};
+}
+
+Status bindTo(int fd, const Endpoint& local) {
+  if (local.ip.isV4()) {
+    sockaddr_in in{};
+    in.sin_family = AF_INET;
+    in.sin_port = htons(local.port);
+    std::memcpy(&in.sin_addr, local.ip.bytes.data() + 12, 4);
+    return ::bind(fd, reinterpret_cast<const sockaddr*>(&in), sizeof in) == 0
+               ? Status{}
+               : Status::fromErrno(("bind " + local.toString()).c_str(), errno);
+  }
+  const sockaddr_in6 in = local.toSockaddr();
+  return ::bind(fd, reinterpret_cast<const sockaddr*>(&in), sizeof in) == 0
+             ? Status{}
+             : Status::fromErrno(("bind " + local.toString()).c_str(), errno);
+}
+
+Status prepare(int fd, const Endpoint& local, uint32_t mark) {
+  if (mark != 0) {
+    // Without it capture would send the socket's packets back to us: fail closed.
+    if (Status s = setInt(fd, SOL_SOCKET, SO_MARK, static_cast<int>(mark), "SO_MARK"); !s.ok()) {
+      return s;
+    }
+  }
+  if (!local.ip.isV4()) {
+    if (Status s = setInt(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1, "IPV6_V6ONLY"); !s.ok()) {
+      return s;
+    }
+  }
+  // A port of the kernel's choice is nobody else's: an answer to it is an answer to us.
+  if (local.port != 0) {
+    if (Status s = setInt(fd, SOL_SOCKET, SO_REUSEPORT, 1, "SO_REUSEPORT"); !s.ok()) {
+      return s;
+    }
+  }
+  return bindTo(fd, local);
+}
+
+Result<UniqueFd> bound(int netns, const Endpoint& local, int type, uint32_t mark) {
+  Result<UniqueFd> made = socketIn(netns, local.ip.isV4() ? AF_INET : AF_INET6, type);
+  if (made.ok()) {
+    if (Status s = prepare(made.value().get(), local, mark); !s.ok()) {
+      return s;
+    }
+  }
+  return made;
+}
+
+}  // namespace
+
+Result<UniqueFd> openPodUdp(int netns, const Endpoint& local, uint32_t mark) {
+  return onOwnThread([&] { return bound(netns, local, SOCK_DGRAM, mark); });
+}
+
+Result<UniqueFd> listenPodTcp(int netns, const Endpoint& local, uint32_t mark) {
+  return onOwnThread([&]() -> Result<UniqueFd> {
+    Result<UniqueFd> made = bound(netns, local, SOCK_STREAM, mark);
+    if (made.ok() && ::listen(made.value().get(), kPodBacklog) != 0) {
+      return Status::fromErrno("listen", errno);
+    }
+    return made;
+  });
+}
+
+Result<UniqueFd> connectPodTcp(int netns, const Endpoint& to, uint32_t mark) {
+  TcpOptions options;
+  options.mark = mark;
+  return onOwnThread([&] { return connectTcp(netns, to, std::nullopt, options); });
+}
+
+}  // namespace weft::io

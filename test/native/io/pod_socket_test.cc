@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "io/pod_socket.h"
+
+#include <doctest/doctest.h>
+#include <fcntl.h>
+#include <linux/sockios.h>
+#include <net/if.h>
+#include <sched.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include <cstring>
+#include <thread>
+
+#include "io/sys.h"
+
+using weft::Endpoint;
+using weft::Ip;
+using weft::Result;
+using weft::UniqueFd;
+
+namespace {
+
+UniqueFd ownNamespace() {
+  return UniqueFd(::open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC));
+}
+
+/// A fresh namespace with its loopback up; nothing without the right to make one.
+UniqueFd newNamespace() {
+  UniqueFd fd;
+  std::thread([&] {
+    if (::unshare(CLONE_NEWNET) != 0) {
+      return;
+    }
+    const UniqueFd control(::socket(AF_INET, SOCK_DGRAM, 0));
+    ifreq up{};
+    std::strcpy(up.ifr_name, "lo");
+    up.ifr_flags = IFF_UP | IFF_RUNNING;
+    REQUIRE(::ioctl(control.get(), SIOCSIFFLAGS, &up) == 0);
+    fd = ownNamespace();
+  }).join();
+  if (!fd) {
+    MESSAGE("skipped: a network namespace needs CAP_SYS_ADMIN");
+  }
+  return fd;
+}
+
+ino_t inodeOf(int fd) {
+  struct stat at {};
+  REQUIRE(::fstat(fd, &at) == 0);
+  return at.st_ino;
+}
+
+ino_t namespaceOf(int socket) {
+  const UniqueFd of(::ioctl(socket, SIOCGSKNS));
+  REQUIRE(of);
+  return inodeOf(of.get());
+}
+
+int intOf(int fd, int option) {
+  int value = -1;
+  socklen_t length = sizeof value;
+  REQUIRE(::getsockopt(fd, SOL_SOCKET, option, &value, &length) == 0);
+  return value;
+}
+
+Endpoint at(const char* ip, uint16_t port) {
+  return {*Ip::parse(ip), port};
+}
+
+}  // namespace
+
+TEST_CASE("sockets for a pod are in its namespace and marked, and this thread stays where it is") {
+  const UniqueFd ns = newNamespace();
+  if (!ns) {
+    return;
+  }
+  const ino_t home = inodeOf(ownNamespace().get());
+  const auto udp = weft::io::openPodUdp(ns.get(), at("127.0.0.1", 53), 0x539);
+  const auto tcp = weft::io::listenPodTcp(ns.get(), at("::1", 53), 0x539);
+  REQUIRE(udp.ok());
+  REQUIRE(tcp.ok());
+  for (const int fd : {udp.value().get(), tcp.value().get()}) {
+    CHECK(namespaceOf(fd) == inodeOf(ns.get()));
+    CHECK(intOf(fd, SO_MARK) == 0x539);
+    CHECK(::fcntl(fd, F_GETFD) == FD_CLOEXEC);
+    CHECK((::fcntl(fd, F_GETFL) & O_NONBLOCK) != 0);
+  }
+  CHECK(weft::io::localEndpoint(udp.value().get()) == at("127.0.0.1", 53));
+  CHECK(intOf(tcp.value().get(), SO_ACCEPTCONN) == 1);
+  CHECK(inodeOf(ownNamespace().get()) == home);
+}
+
+TEST_CASE("a port of ours may be bound by a successor, one of the kernel's choice by nobody") {
+  const UniqueFd ns = newNamespace();
+  if (!ns) {
+    return;
+  }
+  const auto first = weft::io::openPodUdp(ns.get(), at("127.0.0.1", 53), 0);
+  CHECK(weft::io::openPodUdp(ns.get(), at("127.0.0.1", 53), 0).ok());
+  const auto chosen = weft::io::openPodUdp(ns.get(), at("0.0.0.0", 0), 0);
+  REQUIRE(chosen.ok());
+  const Endpoint taken = *weft::io::localEndpoint(chosen.value().get());
+  CHECK(taken.port != 0);
+  CHECK_FALSE(weft::io::openPodUdp(ns.get(), taken, 0).ok());
+}
+
+TEST_CASE("a connection begins in the namespace; an address that is not there is an error") {
+  const UniqueFd ns = newNamespace();
+  if (!ns) {
+    return;
+  }
+  const auto listener = weft::io::listenPodTcp(ns.get(), at("127.0.0.1", 53), 0);
+  REQUIRE(listener.ok());
+  const auto client = weft::io::connectPodTcp(ns.get(), at("127.0.0.1", 53), 0x539);
+  REQUIRE(client.ok());
+  CHECK(intOf(client.value().get(), SO_MARK) == 0x539);
+  Endpoint peer;
+  const UniqueFd accepted(weft::io::acceptTcp(listener.value().get(), peer));
+  CHECK(accepted.get() >= 0);
+  CHECK_FALSE(weft::io::connectPodTcp(ns.get(), at("192.0.2.1", 53), 0).ok());
+  CHECK_FALSE(weft::io::openPodUdp(ns.get(), at("192.0.2.1", 53), 0).ok());
+  CHECK_FALSE(weft::io::openPodUdp(9999, at("127.0.0.1", 53), 0).ok());
+}
