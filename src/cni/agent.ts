@@ -15,6 +15,8 @@ export interface PodEnrolment {
   readonly serviceAccount: string;
   /** A file of the pod's network namespace. */
   readonly netns: string;
+  /** The addresses of its own resolvers, at most `nameserversMax`. */
+  readonly nameservers: readonly string[];
 }
 
 /** What the agent works with. */
@@ -32,6 +34,8 @@ export interface AgentParts {
 
 /** Most pods of one node. */
 export const podsMax = 1024;
+/** Most resolvers of one pod, as in the C library. */
+export const nameserversMax = 3;
 
 /** First and longest wait until a pod of an earlier run is tried again. */
 export const takeOverFirstMs = 1_000;
@@ -68,7 +72,12 @@ function isGone(path: string): boolean {
 }
 
 function sameClaim(a: PodEnrolment, b: PodEnrolment): boolean {
-  return a.name === b.name && a.namespace === b.namespace && a.serviceAccount === b.serviceAccount;
+  return (
+    a.name === b.name &&
+    a.namespace === b.namespace &&
+    a.serviceAccount === b.serviceAccount &&
+    a.nameservers.join() === b.nameservers.join()
+  );
 }
 
 /**

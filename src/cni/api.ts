@@ -7,7 +7,7 @@ import { dirname } from 'node:path';
 import { z } from 'zod';
 import { MeshError, type MeshErrorCode } from '../lib/error.ts';
 import type { Logger } from '../lib/log.ts';
-import type { PodEnrolment } from './agent.ts';
+import { nameserversMax, type PodEnrolment } from './agent.ts';
 
 /** Largest request body, in bytes. */
 export const bodyBytesMax: number = 16 * 1024;
@@ -36,6 +36,8 @@ const podSchema = z.strictObject({
   namespace: label,
   serviceAccount: label.default('default'),
   netns: z.string().startsWith('/').max(4096),
+  // As in the result of a CNI plugin, of which the proxy needs no more.
+  dns: z.object({ nameservers: z.array(z.union([z.ipv4(), z.ipv6()])).max(16) }).optional(),
 });
 
 /** What the API does its work with. */
@@ -52,7 +54,8 @@ function parsePod(uid: string, body: string): PodEnrolment {
     const [issue] = parsed.error.issues;
     throw new MeshError('invalid', `${issue?.path.join('.') || 'body'}: ${issue?.message}`);
   }
-  return { uid, ...parsed.data };
+  const { dns, ...pod } = parsed.data;
+  return { uid, ...pod, nameservers: dns?.nameservers.slice(0, nameserversMax) ?? [] };
 }
 
 function jsonOf(body: string): unknown {

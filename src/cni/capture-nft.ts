@@ -8,21 +8,25 @@
 //  4. proxy to P:port, bound to R's address   loops over lo; its connection is marked 0x111.
 //  5. the application's answer to R on that connection   would leave through the uplink; its mark
 //     sends it by table 100 to lo, where the proxy's socket has R's address.
+//  6. application to a resolver's port 53, UDP or TCP: nat output redirects it to 15053.
+//  7. proxy to the pod's resolvers    leaves, and is tracked in a zone of its own: the application
+//     may have used the same port just before, and that connection's redirection still stands.
 import { realpathSync, statfsSync, statSync } from 'node:fs';
 import { relative } from 'node:path';
 import { MeshError } from '../lib/error.ts';
-import { ports } from '../lib/ports.ts';
+import { ports, proxyMark } from '../lib/ports.ts';
 import { mustRun, runProgram } from '../lib/program.ts';
 import type { Capture } from './capture.ts';
 
-/** The mark on every socket that the proxy opens in a pod. */
-export const proxyMark = 0x539;
 /** The mark of connections whose answers must come back to the proxy over lo. */
 export const loopMark = 0x111;
 const markMask = 0xfff;
 const markKeep = 0xfffff000;
 const routeTable = 100;
 const rulePreference = 32764;
+/** The connection tracking zone of the proxy's own DNS. */
+const dnsZone = 1;
+const dnsPort = 53;
 
 // nft resolves cgroup paths below this folder, also where version 2 is mounted deeper.
 const nftCgroupRoot = '/sys/fs/cgroup';
@@ -83,6 +87,14 @@ export function rulesOf(proxy: ProxyCgroup | undefined): string {
   return `table inet weft {}
 delete table inet weft
 table inet weft {
+  chain dns_zone_out {
+    type filter hook output priority raw; policy accept;
+    ${bySocket}${byMark} udp dport ${dnsPort} ct zone set ${dnsZone}
+  }
+  chain dns_zone_in {
+    type filter hook prerouting priority raw; policy accept;
+    iifname != "lo" udp sport ${dnsPort} udp dport != ${dnsPort} ct zone set ${dnsZone}
+  }
   chain connection_mark {
     type filter hook prerouting priority mangle; policy accept;
     iifname "lo" ct direction original ${byMark} ct mark set ct mark & ${hex(markKeep)} | ${hex(loopMark)}
@@ -100,6 +112,7 @@ table inet weft {
     type nat hook output priority -100; policy accept;
     ${bySocket}${byMark} accept
     fib daddr type local accept
+    meta l4proto { tcp, udp } th dport ${dnsPort} redirect to :${ports.dns}
     meta l4proto tcp redirect to :${ports.outbound}
   }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /**
- * Redirects a pod's TCP to the node proxy, inside the pod's network namespace. Both calls are
+ * Redirects a pod's TCP and DNS to the node proxy, inside the pod's network namespace. Both calls are
  * idempotent. Each takes effect whole or not at all for the packet path; a call that throws
  * MeshError leaves the pod as it was or captured by rules without a listener, so it fails closed.
  */

@@ -13,6 +13,7 @@ const schema = z
       namespace: z.string(),
       serviceAccount: z.string(),
       netns: z.string(),
+      nameservers: z.array(z.string()).default([]),
     }),
   )
   .max(podsMax);

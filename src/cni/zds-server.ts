@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // The agent's end of the node-local protocol (Istio's ZDS): pods go to the node proxy with a
 // descriptor of their network namespace.
+import { create } from '@bufbuild/protobuf';
 import type { PacketHandlers, Packets } from '../../native/index.ts';
 import { MeshError } from '../lib/error.ts';
+import { WorkloadInfoSchema } from '../lib/gen/zds_pb.js';
+import { parseIp } from '../lib/ip.ts';
 import type { Logger } from '../lib/log.ts';
 import { ZdsConnection } from './zds-connection.ts';
 
@@ -15,6 +18,8 @@ export interface ZdsPod {
   readonly name: string;
   readonly namespace: string;
   readonly serviceAccount: string;
+  /** The addresses of its own resolvers. */
+  readonly nameservers: readonly string[];
   /** An open descriptor of the pod's network namespace; it stays the caller's. */
   readonly netns: number;
 }
@@ -42,7 +47,9 @@ interface Proxy {
 
 function addOf(pod: ZdsPod): Parameters<ZdsConnection['request']>[0] {
   const { uid, name, namespace, serviceAccount } = pod;
-  return { case: 'add', value: { uid, workloadInfo: { name, namespace, serviceAccount } } };
+  const nameservers = pod.nameservers.flatMap((address) => parseIp(address) ?? []);
+  const workloadInfo = create(WorkloadInfoSchema, { name, namespace, serviceAccount });
+  return { case: 'add', value: { uid, workloadInfo, nameservers } };
 }
 
 function withChanges(

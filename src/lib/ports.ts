@@ -8,4 +8,8 @@ export const ports = {
   control: 15012,
   metrics: 15020,
   readiness: 15021,
+  dns: 15053,
 } as const;
+
+/** The mark on every socket that the proxy opens in a pod, as in Istio's ambient mode. */
+export const proxyMark = 0x539;

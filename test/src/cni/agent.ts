@@ -68,8 +68,8 @@ function settle(): Promise<void> {
 }
 
 function pod(change: Partial<PodEnrolment> = {}): PodEnrolment {
-  const netns = '/proc/self/ns/net';
-  return { uid: 'one', name: 'one', namespace: 'demo', serviceAccount: 'web', netns, ...change };
+  const of = { uid: 'one', name: 'one', namespace: 'demo', serviceAccount: 'web' };
+  return { ...of, netns: '/proc/self/ns/net', nameservers: ['10.0.0.53'], ...change };
 }
 
 t.test('a pod is captured before the proxy hears of it, and until it let go', async (t) => {

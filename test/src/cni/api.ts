@@ -75,15 +75,16 @@ t.test('the socket is for its owner only, and so is its folder', async (t) => {
 
 t.test('a pod is put, listed and deleted', async (t) => {
   const { call } = await serve(t);
-  t.same(await call('PUT', '/pods/u-1', body), { status: 200, body: {} });
+  const dns = { nameservers: ['10.0.0.53', 'fd00::53', '10.0.0.54', '10.0.0.55'], search: ['x'] };
+  t.same(await call('PUT', '/pods/u-1', { ...body, dns }), { status: 200, body: {} });
   const { serviceAccount: _, ...plain } = body;
   t.match(await call('PUT', '/pods/demo%2Ftwo', plain), { status: 200 });
   t.same(await call('GET', '/pods'), {
     status: 200,
     body: {
       pods: [
-        { uid: 'u-1', ...body },
-        { uid: 'demo/two', ...body, serviceAccount: 'default' },
+        { uid: 'u-1', ...body, nameservers: dns.nameservers.slice(0, 3) },
+        { uid: 'demo/two', ...body, serviceAccount: 'default', nameservers: [] },
       ],
     },
   });
@@ -96,6 +97,7 @@ t.test('what is not a pod is refused by its field', async (t) => {
   const bad: [string, unknown, RegExp][] = [
     ['/pods/u', '{', /not JSON/],
     ['/pods/u', { ...body, netns: 'relative' }, /^netns: /],
+    ['/pods/u', { ...body, dns: { nameservers: ['a.b'] } }, /^dns\.nameservers\.0: /],
     ['/pods/u', { ...body, name: 'No' }, /^name: is not a Kubernetes name/],
     ['/pods/u', { ...body, more: 1 }, /more/],
     ['/pods/', body, /pod uid/],

@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import t from 'tap';
 import { loadPods, savePods } from '../../../src/cni/pod-file.ts';
 
-const pod = { uid: 'u', name: 'n', namespace: 's', serviceAccount: 'a', netns: '/run/netns/x' };
+const old = { uid: 'u', name: 'n', namespace: 's', serviceAccount: 'a', netns: '/run/netns/x' };
+const pod = { ...old, nameservers: ['10.0.0.53'] };
 
 t.test('the list comes back as it was saved, readable by its owner only', async (t) => {
   const path = join(t.testdir(), 'pods.json');
@@ -12,6 +13,11 @@ t.test('the list comes back as it was saved, readable by its owner only', async 
   savePods(path, [pod]);
   t.same(loadPods(path), [pod]);
   t.equal(statSync(path).mode & 0o777, 0o600);
+});
+
+t.test('a list of before there were resolvers in it is still read', async (t) => {
+  const path = join(t.testdir({ 'pods.json': JSON.stringify([old]) }), 'pods.json');
+  t.same(loadPods(path), [{ ...old, nameservers: [] }]);
 });
 
 t.test('a damaged list is an error, not an empty one', async (t) => {

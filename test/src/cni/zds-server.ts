@@ -15,7 +15,8 @@ const log = createLog('test', 'silent');
 
 function pod(uid: string): ZdsPod {
   const netns = openSync(file, 'r');
-  return { uid, name: `name-${uid}`, namespace: 'demo', serviceAccount: 'web', netns };
+  const of = { uid, name: `name-${uid}`, namespace: 'demo', serviceAccount: 'web' };
+  return { ...of, netns, nameservers: ['10.0.0.53', 'fd00::53'] };
 }
 
 const addOf = (uid: string): string => `add ${uid} demo/name-${uid} web ${inode}`;
