@@ -4,7 +4,7 @@
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { build, type Plugin } from 'esbuild';
-import { nodeProcesses } from '../src/lib/node-processes.ts';
+import { nodeProcesses, nodeThreads } from '../src/lib/node-processes.ts';
 import { root } from './steps.ts';
 
 // An entry that runs the main of one process: a main is imported by nobody, so it runs nothing.
@@ -25,9 +25,13 @@ export async function bundle(): Promise<void> {
   const outdir = join(root, 'dist');
   rmSync(outdir, { recursive: true, force: true });
   await build({
-    entryPoints: Object.entries(nodeProcesses).map(([name, { main }]) => {
-      return { in: `run:${main}`, out: name };
-    }),
+    entryPoints: [
+      ...Object.entries(nodeProcesses).map(([name, { main }]) => ({
+        in: `run:${main}`,
+        out: name,
+      })),
+      ...Object.entries(nodeThreads).map(([name, file]) => ({ in: file, out: name })),
+    ],
     outdir,
     plugins: [entries],
     ...{ bundle: true, splitting: true, format: 'esm', platform: 'node', target: 'node26' },

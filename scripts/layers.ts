@@ -55,9 +55,10 @@ export const layers: Readonly<Record<string, Layer>> = {
   ztunnel: {
     uses: [
       ...['src/lib/', 'src/mesh/', 'src/spiffe/', 'native/index.ts', 'native/gen/'],
+      'native/pod-socket.ts',
       ...['src/xds/wire.ts', 'src/xds/client.ts', 'src/ca/wire.ts', 'src/ca/client.ts'],
     ],
-    packages: ['node:', ...wire, 'commander', 'jose', 'pino', 'prom-client', 'zod'],
+    packages: ['node:', ...wire, 'commander', 'dns-packet', 'jose', 'pino', 'prom-client', 'zod'],
   },
   native: { uses: ['src/lib/'], packages: ['node:', '@bufbuild/protobuf'] },
   scripts: { uses: ['src/lib/'], packages: ['node:', 'esbuild', 'tap-parser'] },

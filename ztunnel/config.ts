@@ -24,6 +24,10 @@ export interface Config {
   readonly workers: number;
   /** What else is set of the engine. */
   readonly engine: EngineSettings;
+  /** The last labels of the hostnames of Kubernetes services. */
+  readonly clusterDomain: string;
+  /** Names the resolvers of pods that bring none of their own. */
+  readonly resolvConf: string;
   readonly logLevel: LogLevel;
 }
 
@@ -62,6 +66,8 @@ const schema = z.object({
   zds: z.string().min(1).max(107, 'is too long for a socket path'),
   metrics: listenAddress,
   readiness: listenAddress,
+  clusterDomain: nodeName,
+  resolvConf: z.string().min(1),
   workers: z.coerce.number().int().min(1).max(workersMax),
   engine: z.array(z.string()),
   logLevel: z.enum(logLevels),
@@ -83,6 +89,8 @@ export function ztunnelCommand(): Command {
     .option('--readiness <addr:port>', 'where readiness is served', `[::]:${ports.readiness}`)
     .option('--workers <n>', 'worker threads', String(workers))
     .option('--engine <name=value>', 'a setting of the engine; may be repeated', collect, [])
+    .option('--cluster-domain <domain>', 'the last labels of service names', 'cluster.local')
+    .option('--resolv-conf <file>', 'resolvers of pods that bring none', '/etc/resolv.conf')
     .option('--log-level <level>', logLevels.join(', '), 'info');
 }
 

@@ -1,9 +1,36 @@
 // SPDX-License-Identifier: Apache-2.0
 // The process `weft ztunnel`.
+import { readFileSync } from 'node:fs';
 import { MeshError } from '../src/lib/error.ts';
-import { createLog } from '../src/lib/log.ts';
-import { parseConfig } from './config.ts';
+import { createLog, type Logger } from '../src/lib/log.ts';
+import { proxyMark } from '../src/lib/ports.ts';
+import { type Config, parseConfig } from './config.ts';
+import { DnsProxy } from './dns/proxy.ts';
+import { parseResolvConf } from './dns/resolv-conf.ts';
 import { NodeProxy } from './node-proxy.ts';
+
+interface Descriptors {
+  openPath(path: string): number;
+  closeFd(fd: number): void;
+}
+
+// Pods that came without resolvers of their own get the node's.
+function dnsOf({ clusterDomain, resolvConf }: Config, native: Descriptors, log: Logger): DnsProxy {
+  let nameservers: string[] = [];
+  try {
+    nameservers = parseResolvConf(readFileSync(resolvConf, 'utf8'));
+  } catch (error) {
+    log.warn({ reason: MeshError.from(error).message }, 'this node names no resolvers');
+  }
+  return new DnsProxy({
+    clusterDomain,
+    nameservers,
+    mark: proxyMark,
+    reopen: (netns) => native.openPath(`/proc/self/fd/${netns}`),
+    closeFd: native.closeFd,
+    log,
+  });
+}
 
 /**
  * Runs the node proxy until SIGTERM or SIGINT. Returns the exit code: 0 after a drained stop, 1
@@ -30,7 +57,8 @@ export async function main(argv: readonly string[]): Promise<number> {
     const transport = { connect: native.connectPackets, closeFd: native.closeFd };
     const engine = (onEvents: ConstructorParameters<typeof native.Engine>[1]) =>
       new native.Engine(options, onEvents);
-    proxy = new NodeProxy(config.value, { engine, transport }, log);
+    const dns = (): DnsProxy => dnsOf(config.value, native, log);
+    proxy = new NodeProxy(config.value, { engine, transport, dns }, log);
     await proxy.start(stop.signal);
     await stopped;
     log.info('draining');

@@ -8,10 +8,12 @@ import { typeUrls } from '../src/xds/wire.ts';
 import { Applier } from './apply.ts';
 import { Certificates } from './certs.ts';
 import type { Config } from './config.ts';
+import { nameChanges } from './dns/changes.ts';
+import type { DnsProxy } from './dns/proxy.ts';
 import { Metrics } from './metrics.ts';
 import { NodeCredential } from './node-credential.ts';
 import { Observer } from './observe.ts';
-import { Pods } from './pods.ts';
+import { type PodEngine, Pods } from './pods.ts';
 import { type StatusServer, serveMetrics, serveReadiness } from './status-server.ts';
 import { ZdsClient, type ZdsTransport } from './zds.ts';
 
@@ -28,10 +30,14 @@ export type ProxyEngine = Pick<
   | 'stop'
 >;
 
+/** What the proxy uses of the DNS proxy. */
+export type ProxyDns = Pick<DnsProxy, 'update' | 'addPod' | 'removePod' | 'counts' | 'close'>;
+
 /** The native parts, as `native/index.ts` has them. */
 export interface NativeParts {
   engine(onEvents: (batch: EventBatch) => void): ProxyEngine;
   readonly transport: ZdsTransport;
+  dns(): ProxyDns;
 }
 
 /** How long streams may go on after a stop was asked for, in milliseconds. */
@@ -46,6 +52,7 @@ export class NodeProxy {
   readonly #metrics: Metrics;
   readonly #observer: Observer;
   readonly #transport: ZdsTransport;
+  readonly #dns: ProxyDns;
   readonly #servers: StatusServer[] = [];
   #credential: NodeCredential | undefined;
   #certificates: Certificates | undefined;
@@ -59,6 +66,7 @@ export class NodeProxy {
     this.#config = config;
     this.#log = log;
     this.#transport = native.transport;
+    this.#dns = native.dns();
     this.#engine = native.engine((batch) => this.#observer.onEvents(batch));
     this.#applier = new Applier(this.#engine, config.node);
     this.#metrics = new Metrics(() => ({
@@ -87,7 +95,7 @@ export class NodeProxy {
     this.#credential = credential;
     this.#certificates = new Certificates(credential, this.#engine, log);
     this.#pods = new Pods({
-      engine: this.#engine,
+      engine: this.#carriers(),
       placement: this.#applier,
       identities: this.#certificates,
       closeFd: (fd) => this.#transport.closeFd(fd),
@@ -124,7 +132,9 @@ export class NodeProxy {
     this.#xds?.close();
     this.#certificates?.close();
     this.#credential?.close();
+    // Connections that go on meanwhile may still want names.
     await this.#engine.drain(drainDeadlineMs);
+    await this.#dns.close();
     this.#engine.stop();
     this.#observer.close();
     await Promise.all(this.#servers.map((server) => server.close()));
@@ -146,11 +156,31 @@ export class NodeProxy {
     });
   }
 
+  // DNS first: where there is no resolver, there is nothing to connect to.
+  #carriers(): PodEngine {
+    return {
+      addPod: async ({ namespace, nameservers, ...pod }) => {
+        const { uid, netns } = pod;
+        await this.#dns.addPod({ uid, namespace, netns, nameservers });
+        await this.#engine.addPod(pod).catch(async (error: unknown) => {
+          await this.#dns.removePod(uid);
+          throw error;
+        });
+      },
+      removePod: async (uid) => {
+        await this.#engine.removePod(uid);
+        await this.#dns.removePod(uid);
+      },
+    };
+  }
+
   #take(update: Update): ReadonlyMap<string, string> {
     if (update.type === typeUrls.trustBundle) {
       throw new MeshError('internal', 'the trust bundle was not asked for');
     }
-    return this.#applier.update(update);
+    const rejected = this.#applier.update(update);
+    this.#dns.update(nameChanges(update, rejected));
+    return rejected;
   }
 
   #reportReady(): void {

@@ -8,9 +8,16 @@ import type { PodClaim } from './apply.ts';
 import { spiffeIdOf, type TableWorkload } from './translate.ts';
 import type { ZdsHandler, ZdsRequest } from './zds.ts';
 
-/** What carries the traffic: the engine. */
+/** A pod to carry, with what its DNS needs to know. */
+export interface CarriedPod extends PodSpec {
+  readonly namespace: string;
+  /** The addresses of its own resolvers. */
+  readonly nameservers: readonly string[];
+}
+
+/** What carries the traffic: the engine and the DNS proxy. */
 export interface PodEngine {
-  addPod(pod: PodSpec): Promise<void>;
+  addPod(pod: CarriedPod): Promise<void>;
   removePod(uid: string): Promise<void>;
 }
 
@@ -49,6 +56,7 @@ export const retryMs = 5_000;
 
 interface Running {
   readonly claim: PodClaim;
+  readonly nameservers: readonly string[];
   readonly inode: number;
   readonly spiffeId: string;
 }
@@ -57,6 +65,7 @@ interface Running {
 interface Pending {
   readonly uid: string;
   readonly claim: PodClaim;
+  readonly nameservers: readonly string[];
   readonly netns: number;
   readonly inode: number;
   timer: NodeJS.Timeout | undefined;
@@ -135,7 +144,7 @@ export class Pods implements ZdsHandler {
     switch (request.kind) {
       case 'add':
         this.#listed.add(request.uid);
-        await this.#add(request.uid, request.claim, netns);
+        await this.#add(request, netns);
         return;
       case 'keep':
         this.#listed.add(request.uid);
@@ -152,7 +161,8 @@ export class Pods implements ZdsHandler {
     }
   }
 
-  async #add(uid: string, claim: PodClaim, netns: number): Promise<void> {
+  async #add(request: Extract<ZdsRequest, { kind: 'add' }>, netns: number): Promise<void> {
+    const { uid, claim, nameservers } = request;
     const { closeFd } = this.#parts;
     const inode = inodeOf(netns);
     if (inode === undefined) {
@@ -164,7 +174,8 @@ export class Pods implements ZdsHandler {
       throw new MeshError('unavailable', 'the node proxy stops');
     }
     const running = this.#running.get(uid);
-    if (running?.inode === inode && sameClaim(running.claim, claim)) {
+    const sameServers = running?.nameservers.join() === nameservers.join();
+    if (running?.inode === inode && sameServers && sameClaim(running.claim, claim)) {
       closeFd(netns);
       return;
     }
@@ -173,7 +184,7 @@ export class Pods implements ZdsHandler {
       closeFd(netns);
       throw new MeshError('limit', `over ${podsMax} pods on this node`);
     }
-    const pending: Pending = { uid, claim, netns, inode, timer: undefined };
+    const pending: Pending = { uid, claim, nameservers, netns, inode, timer: undefined };
     this.#pending.set(uid, pending);
     await this.#start(pending, this.#snapshotHandled ? placementWaitMs : 0);
   }
@@ -181,7 +192,7 @@ export class Pods implements ZdsHandler {
   // A pod that fails to start stays pending: after a restart of ours its rules are in place
   // already and nobody would send it again.
   async #start(pending: Pending, waitMs: number): Promise<void> {
-    const { uid, claim, inode } = pending;
+    const { uid, claim, nameservers, inode } = pending;
     try {
       const workload = await this.#confirmed(claim, waitMs);
       if (this.#pending.get(uid) !== pending) {
@@ -190,7 +201,7 @@ export class Pods implements ZdsHandler {
       }
       const spiffeId = spiffeIdOf(workload);
       await this.#carry(pending, workload.uid, spiffeId);
-      this.#running.set(uid, { claim, inode, spiffeId });
+      this.#running.set(uid, { claim, nameservers, inode, spiffeId });
       this.#forget(pending);
       this.#parts.log.info({ pod: uid, workload: workload.uid, identity: spiffeId }, 'pod added');
     } catch (error) {
@@ -215,10 +226,11 @@ export class Pods implements ZdsHandler {
 
   async #carry(pending: Pending, workloadUid: string, spiffeId: string): Promise<void> {
     const { engine, identities } = this.#parts;
-    const { uid, netns } = pending;
+    const { uid, claim, nameservers, netns } = pending;
+    const { namespace } = claim;
     identities.hold(spiffeId, uid);
     try {
-      await engine.addPod({ uid, workloadUid, spiffeId, netns });
+      await engine.addPod({ uid, workloadUid, spiffeId, netns, namespace, nameservers });
     } catch (error) {
       identities.release(spiffeId, uid);
       throw error;

@@ -13,7 +13,9 @@ import {
 } from '../src/lib/gen/zds_pb.js';
 import type { Logger } from '../src/lib/log.ts';
 import type { PodClaim } from './apply.ts';
-import { check, checkName } from './field-checks.ts';
+import { ipText } from './dns/changes.ts';
+import { usableNameservers } from './dns/resolv-conf.ts';
+import { check, checkAddress, checkName } from './field-checks.ts';
 
 /** Longest packet of the protocol, in bytes. */
 export const packetBytesMax = 1024;
@@ -24,7 +26,13 @@ export const ackCharactersMax = 256;
 
 /** What the agent asks. */
 export type ZdsRequest =
-  | { readonly kind: 'add'; readonly uid: string; readonly claim: PodClaim }
+  | {
+      readonly kind: 'add';
+      readonly uid: string;
+      readonly claim: PodClaim;
+      /** The addresses of the pod's own resolvers; none when the agent does not know them. */
+      readonly nameservers: readonly string[];
+    }
   | { readonly kind: 'keep' | 'del'; readonly uid: string }
   | { readonly kind: 'snapshot sent' };
 
@@ -62,7 +70,7 @@ export function parseZdsRequest(packet: Uint8Array): Result<ZdsRequest> {
     if (payload.case !== 'add') {
       return { ok: true, value: { kind: payload.case, uid } };
     }
-    const info = payload.value.workloadInfo;
+    const { nameservers: addresses, workloadInfo: info } = payload.value;
     if (info === undefined) {
       throw new MeshError('invalid', 'an add without workload_info');
     }
@@ -70,7 +78,9 @@ export function parseZdsRequest(packet: Uint8Array): Result<ZdsRequest> {
     checkName(name, 'workload name');
     checkName(namespace, 'workload namespace');
     const claim = { name, namespace, serviceAccount: serviceAccount || 'default' };
-    return { ok: true, value: { kind: 'add', uid, claim } };
+    addresses.forEach(checkAddress);
+    const nameservers = usableNameservers(addresses.map(ipText));
+    return { ok: true, value: { kind: 'add', uid, claim, nameservers } };
   } catch (error) {
     return { ok: false, error: new MeshError('invalid', MeshError.from(error).message) };
   }

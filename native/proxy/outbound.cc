@@ -8,6 +8,17 @@
 #include "proxy/pipe.h"
 
 namespace weft::proxy {
+namespace {
+
+/// A connection to one of our own ports, or to loopback, was not meant for capture: carrying it on
+/// would connect the proxy to itself.
+bool wouldLoop(const Endpoint& to) {
+  return to.ip.isLoopback() || to.ip.isAny() || to.port == kOutboundPort ||
+         to.port == kPlaintextPort || to.port == kHbonePort;
+}
+
+}  // namespace
+
 void Outbound::onAccept(UniqueFd fd, const Endpoint& peer) {
   WorkerState& worker = pod_.worker();
   worker.counters.add(Counter::kOutboundAccepted);
@@ -21,7 +32,7 @@ void Outbound::onAccept(UniqueFd fd, const Endpoint& peer) {
     return;
   }
   const auto destination = worker.originalDst.of(fd.get());
-  if (!destination.has_value()) {
+  if (!destination.has_value() || wouldLoop(*destination)) {
     refuse(std::move(fd), info, {Reason::kNoRoute, "no original destination", ""});
     return;
   }
@@ -30,18 +41,17 @@ void Outbound::onAccept(UniqueFd fd, const Endpoint& peer) {
     refuse(std::move(fd), info, {Reason::kNoRoute, "the source workload is unknown", ""});
     return;
   }
-  Route route = decideRoute(
-      {*worker.tables, *info.sourceWorkload, *destination, worker.settings.registryOnly, {}},
-      worker.balancer, monotonicMillis());
+  const Route route =
+      decideRoute(*worker.tables, *info.sourceWorkload, *destination, worker.random);
   info.destinationWorkload = route.workload;
   info.destinationService = route.service;
   switch (route.kind) {
     case Route::Kind::kTunnel:
-      tunnel(std::move(fd), std::move(info), std::move(route));
+      tunnel(std::move(fd), std::move(info), route);
       return;
     case Route::Kind::kPassthrough:
       info.destination = route.target;
-      passthrough(std::move(fd), std::move(info), std::move(route.lease));
+      passthrough(std::move(fd), std::move(info));
       return;
     case Route::Kind::kRefuse:
       refuse(std::move(fd), info, {Reason::kNoRoute, route.detail, ""});
@@ -49,13 +59,12 @@ void Outbound::onAccept(UniqueFd fd, const Endpoint& peer) {
   }
 }
 
-void Outbound::tunnel(UniqueFd fd, ConnectionInfo info, Route route) {
+void Outbound::tunnel(UniqueFd fd, ConnectionInfo info, const Route& route) {
   info.destination = route.target;
   info.tunnel = route.tunnel;
   info.sourceIdentity = pod_.spec().spiffeId;
   info.destinationIdentity = route.expected.front().text;
   Pipe* pipe = pod_.adopt(std::make_unique<Pipe>(pod_, std::move(fd), true, std::move(info)));
-  pipe->hold(std::move(route.lease));
   if (pod_.identity() == nullptr) {
     hold(*pipe, route);
   } else {
@@ -93,18 +102,16 @@ void Outbound::onIdentity() {
   }
 }
 
-void Outbound::passthrough(UniqueFd fd, ConnectionInfo info, Lease lease) {
+void Outbound::passthrough(UniqueFd fd, ConnectionInfo info) {
   const Settings& settings = pod_.worker().settings;
   Result<UniqueFd> out = io::connectTcp(pod_.netns(), info.destination, std::nullopt,
                                         {settings.mark, settings.appCongestion, false});
   if (!out.ok()) {
-    lease.failed(monotonicMillis());
     refuse(std::move(fd), info, {Reason::kConnect, out.status().message(), ""});
     return;
   }
-  pod_.adopt(std::make_unique<Passthrough>(pod_, std::move(fd), std::move(out).value(),
-                                           std::move(info)))
-      ->hold(std::move(lease));
+  pod_.adopt(
+      std::make_unique<Passthrough>(pod_, std::move(fd), std::move(out).value(), std::move(info)));
 }
 
 void Outbound::refuse(UniqueFd fd, const ConnectionInfo& info, const Outcome& outcome) {

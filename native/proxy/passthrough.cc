@@ -57,7 +57,6 @@ void Passthrough::connectDone() {
     return;
   }
   connected_ = true;
-  lease_.succeeded();
   pod_.worker().counters.add(Counter::kPassthroughOpened);
   pod_.report(EventKind::kOpened, info_, {});
 }
@@ -171,9 +170,6 @@ void Passthrough::describe(Snapshot& snapshot) const {
 void Passthrough::abort(const Outcome& outcome) {
   if (released()) {
     return;
-  }
-  if (!connected_ && outcome.reason == Reason::kConnect) {
-    lease_.failed(monotonicMillis());
   }
   io::resetOnClose(client_.fd.get());
   io::resetOnClose(server_.fd.get());

@@ -11,7 +11,6 @@ namespace weft::proxy {
 
 void Connection::release() {
   if (!std::exchange(released_, true)) {
-    lease_ = {};
     pod_.release(this);
   }
 }

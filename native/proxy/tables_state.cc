@@ -21,10 +21,10 @@ Status overLimit(const char* what, size_t max) {
   return {Code::kLimit, std::string(what) + ": more than " + std::to_string(max)};
 }
 
-/// Puts `added` among the claims to `key`: in its own old place, or last. False when they are full.
-template <typename T, typename Editor, typename Key>
-bool claim(Editor& editor, const Key& key, const std::shared_ptr<const T>& added) {
-  const Claims<T>* old = editor.find(key);
+/// Puts `added` among the claims to `ip`: in its own old place, or last. False when they are full.
+template <typename T, typename Editor>
+bool claim(Editor& editor, const Ip& ip, const std::shared_ptr<const T>& added) {
+  const Claims<T>* old = editor.find(ip);
   Claims<T> claims = old == nullptr ? Claims<T>() : *old;
   const auto own = std::find_if(claims.begin(), claims.end(),
                                 [&](const auto& one) { return keyOf(*one) == keyOf(*added); });
@@ -35,36 +35,36 @@ bool claim(Editor& editor, const Key& key, const std::shared_ptr<const T>& added
   } else {
     claims.push_back(added);
   }
-  editor.set(key, std::move(claims));
+  editor.set(ip, std::move(claims));
   return true;
 }
 
-template <typename T, typename Editor, typename Key>
-void unclaim(Editor& editor, const Key& key, const T& removed) {
-  const Claims<T>* old = editor.find(key);
+template <typename T, typename Editor>
+void unclaim(Editor& editor, const Ip& ip, const T& removed) {
+  const Claims<T>* old = editor.find(ip);
   if (old == nullptr) {
     return;
   }
   Claims<T> claims = *old;
   std::erase_if(claims, [&](const auto& one) { return keyOf(*one) == keyOf(removed); });
   if (claims.empty()) {
-    editor.erase(key);
+    editor.erase(ip);
   } else {
-    editor.set(key, std::move(claims));
+    editor.set(ip, std::move(claims));
   }
 }
 
 /// Moves the claims of one entry from what it was (or null) to what it is (or null).
-template <typename T, typename Editor, typename Key>
-bool moveClaims(Editor& editor, const T* old, const std::vector<Key>& oldKeys,
-                const std::shared_ptr<const T>& next, const std::vector<Key>& nextKeys) {
-  for (const Key& key : oldKeys) {
-    if (std::find(nextKeys.begin(), nextKeys.end(), key) == nextKeys.end()) {
-      unclaim(editor, key, *old);
+template <typename T, typename Editor>
+bool moveClaims(Editor& editor, const T* old, const std::vector<Ip>& oldIps,
+                const std::shared_ptr<const T>& next, const std::vector<Ip>& nextIps) {
+  for (const Ip& ip : oldIps) {
+    if (std::find(nextIps.begin(), nextIps.end(), ip) == nextIps.end()) {
+      unclaim(editor, ip, *old);
     }
   }
-  return std::all_of(nextKeys.begin(), nextKeys.end(),
-                     [&](const Key& key) { return claim(editor, key, next); });
+  return std::all_of(nextIps.begin(), nextIps.end(),
+                     [&](const Ip& ip) { return claim(editor, ip, next); });
 }
 
 const std::vector<Ip>& claimedBy(const Workload* workload) {
@@ -72,15 +72,9 @@ const std::vector<Ip>& claimedBy(const Workload* workload) {
   return workload == nullptr || workload->hostNetwork ? kNone : workload->addresses;
 }
 
-/// A range in two networks is one claim: who looks it up asks for the network.
-std::vector<Cidr> claimedBy(const Service* service) {
-  std::vector<Cidr> ranges;
-  if (service != nullptr) {
-    for (const Vip& vip : service->addresses) {
-      ranges.push_back(vip.range);
-    }
-  }
-  return ranges;
+const std::vector<Ip>& claimedBy(const Service* service) {
+  static const std::vector<Ip> kNone;
+  return service == nullptr ? kNone : service->addresses;
 }
 
 /// True when a verdict for connections to this workload may now be another.
@@ -100,7 +94,6 @@ class Builder {
         workloadIps_(base.workloadIps),
         services_(base.services),
         vips_(base.vips),
-        vipLengths_(base.vipLengths),
         endpoints_(base.endpoints),
         policies_(base.policies),
         namespacePolicies_(base.namespacePolicies) {}
@@ -114,7 +107,6 @@ class Builder {
 
   bool changeWorkload(std::string_view uid, const std::shared_ptr<const Workload>& next);
   bool changeService(std::string_view key, const std::shared_ptr<const Service>& next);
-  void countRanges(const std::vector<Cidr>& ranges, uint32_t by);
   void changePolicy(std::string_view key, const std::shared_ptr<const Policy>& next);
   Newcomers* groupOf(const Policy& policy);
   Status changeAll(const TablesDelta& delta);
@@ -128,7 +120,6 @@ class Builder {
   decltype(TablesState::workloadIps)::Editor workloadIps_;
   decltype(TablesState::services)::Editor services_;
   decltype(TablesState::vips)::Editor vips_;
-  RangeLengths vipLengths_;
   decltype(TablesState::endpoints)::Editor endpoints_;
   decltype(TablesState::policies)::Editor policies_;
   decltype(TablesState::namespacePolicies)::Editor namespacePolicies_;
@@ -170,18 +161,7 @@ bool Builder::changeService(std::string_view key, const std::shared_ptr<const Se
   } else {
     services_.set(next->key, next);
   }
-  const std::vector<Cidr> before = claimedBy(old);
-  const std::vector<Cidr> after = claimedBy(next.get());
-  countRanges(before, UINT32_MAX);
-  countRanges(after, 1);
-  return moveClaims(vips_, old, before, next, after);
-}
-
-/// Adds `by` (modulo 2^32) to the count of each range's length.
-void Builder::countRanges(const std::vector<Cidr>& ranges, uint32_t by) {
-  for (const Cidr& range : ranges) {
-    (range.ip.isV4() ? vipLengths_.v4[range.length] : vipLengths_.v6[range.length]) += by;
-  }
+  return moveClaims(vips_, old, claimedBy(old), next, claimedBy(next.get()));
 }
 
 /// The newcomers to the group `policy` belongs to, which is put together again in the end. Null for
@@ -337,7 +317,6 @@ Result<std::shared_ptr<const TablesState>> Builder::build(const TablesDelta& del
   state->workloadIps = std::move(workloadIps_).finish();
   state->services = std::move(services_).finish();
   state->vips = std::move(vips_).finish();
-  state->vipLengths = vipLengths_;
   state->endpoints = std::move(endpoints_).finish();
   state->policies = std::move(policies_).finish();
   state->namespacePolicies = std::move(namespacePolicies_).finish();

@@ -22,11 +22,8 @@ export interface JoinClaims {
 export interface TokenOrder {
   readonly node: string;
   readonly trustDomain: string;
-  /**
-   * SHA-256 of the DER of each root certificate that the control plane may show, in hex: by it the
-   * node knows its control plane.
-   */
-  readonly rootSha256: readonly string[];
+  /** SHA-256 of the root certificate's DER, in hex: by it the node knows its control plane. */
+  readonly rootSha256: string;
   readonly ttlSeconds: number;
 }
 

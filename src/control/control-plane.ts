@@ -2,7 +2,6 @@
 // The control plane: registry to snapshot to xDS, and the CA beside it, on one TLS port.
 import type { TLSSocket } from 'node:tls';
 import { Authority } from '../ca/authority.ts';
-import { readGivenAuthority } from '../ca/given-authority.ts';
 import { JoinTokens } from '../ca/join-tokens.ts';
 import { CertificateServer, certificateService } from '../ca/server.ts';
 import { certificateMessageBytesMax } from '../ca/wire.ts';
@@ -10,15 +9,16 @@ import { MeshError } from '../lib/error.ts';
 import { type FolderLock, lockFolder } from '../lib/lock.ts';
 import type { Logger } from '../lib/log.ts';
 import { ensurePrivateFolder } from '../lib/private-files.ts';
+import { buildSnapshot, meshDefaults, type Snapshot } from '../mesh/snapshot.ts';
 import { FileRegistry, type RegistryState } from '../registry/file-registry.ts';
 import { formatProblem, type Problem } from '../registry/problem.ts';
 import { formatSpiffeId, nodeOf } from '../spiffe/id.ts';
+import { type EncodedSnapshot, encodeSnapshot } from '../xds/encode.ts';
 import { AdsServer, adsService, type DeltaStream } from '../xds/server.ts';
 import { messageBytesMax } from '../xds/wire.ts';
 import { callerOf } from './caller.ts';
 import type { ControlConfig } from './config.ts';
 import { GrpcSide } from './grpc-side.ts';
-import { MeshPublisher } from './mesh-publisher.ts';
 import { issueServerCertificate } from './server-certificate.ts';
 import { TlsPort } from './tls-port.ts';
 
@@ -41,13 +41,14 @@ export class ControlPlane {
   readonly #lock: FolderLock;
   readonly #authority: Authority;
   readonly #ads: AdsServer;
-  readonly #mesh: MeshPublisher;
   // Callers without a certificate get a side of their own, with room for a CSR and no more.
   #joining: GrpcSide | undefined;
   #known: GrpcSide | undefined;
   #registry: FileRegistry | undefined;
   #port: TlsPort | undefined;
   #renewal: NodeJS.Timeout | undefined;
+  #snapshot: Snapshot | undefined;
+  #encoded: EncodedSnapshot | undefined;
 
   private constructor(config: ControlConfig, log: Logger, lock: FolderLock, authority: Authority) {
     this.#config = config;
@@ -55,7 +56,6 @@ export class ControlPlane {
     this.#lock = lock;
     this.#authority = authority;
     this.#ads = new AdsServer({ log, callerOf: (stream) => this.#nodeCalling(stream) });
-    this.#mesh = new MeshPublisher(config.trustDomain, this.#ads);
   }
 
   /**
@@ -71,9 +71,7 @@ export class ControlPlane {
     const lock = await lockFolder(config.state);
     let plane: ControlPlane | undefined;
     try {
-      const now = new Date();
-      const given = config.ca && (await readGivenAuthority(config.ca, now));
-      const authority = await Authority.open(config.state, config.trustDomain, now, given);
+      const authority = await Authority.open(config.state, config.trustDomain, new Date());
       plane = new ControlPlane(config, log, lock, authority);
       return { plane, port: await plane.#serve() };
     } catch (thrown) {
@@ -117,7 +115,7 @@ export class ControlPlane {
       authority: this.#authority,
       tokens: await JoinTokens.open(state, trustDomain, new Date()),
       callerOf,
-      places: (...workload) => this.#mesh.snapshot.places(...workload),
+      places: (...workload) => this.#snapshot?.places(...workload) ?? false,
       now: () => new Date(),
     });
   }
@@ -173,8 +171,14 @@ export class ControlPlane {
   }
 
   #publish(state: RegistryState): void {
+    const settings = { ...meshDefaults, trustDomain: this.#config.trustDomain };
     // The node authorizer and the streams change over in the same turn.
-    this.#log.info({ ...this.#mesh.publish(state.objects) }, 'snapshot');
+    this.#snapshot = buildSnapshot(state.objects, settings);
+    this.#encoded = encodeSnapshot(this.#snapshot, this.#encoded);
+    this.#ads.publish(this.#encoded);
+    const { workloads, services, policies } = this.#snapshot;
+    const sizes = { workloads: workloads.size, services: services.size, policies: policies.size };
+    this.#log.info(sizes, 'snapshot');
   }
 
   /** Ends open streams and calls, and gives the state folder free. */

@@ -18,6 +18,11 @@ export const nodeProcesses: Readonly<Record<string, NodeProcess>> = {
   cni: { main: 'src/cni/main.ts' },
 };
 
+/** The threads of these processes that have a bundle of their own, by name: what they run. */
+export const nodeThreads: Readonly<Record<string, string>> = {
+  'dns-thread': 'ztunnel/dns/thread.ts',
+};
+
 /**
  * Flags of the JavaScript engine for these processes. Their young objects are few: with its usual
  * 16 MiB for each half of the nursery, V8 takes 17 MB more than they ever need.
@@ -25,7 +30,10 @@ export const nodeProcesses: Readonly<Record<string, NodeProcess>> = {
 export const nodeFlags: readonly string[] = ['--max-semi-space-size=1'];
 
 // What a bundle is made of; the launcher asks the same.
-const sources = ['ztunnel', 'src', 'native/index.ts', 'native/gen', 'package-lock.json'];
+const sources = [
+  ...['ztunnel', 'src', 'native/index.ts', 'native/pod-socket.ts', 'native/gen'],
+  'package-lock.json',
+];
 
 /** The verb's bundle, when it is there and nothing it was made of is newer. */
 export function freshBundleOf(verb: string, root: string = clone): string | undefined {

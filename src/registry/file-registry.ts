@@ -5,14 +5,14 @@ import { constants, type FSWatcher, watch } from 'node:fs';
 import { open, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { MeshError } from '../lib/error.ts';
-import type { MeshObject } from '../mesh/objects.ts';
+import type { MeshObjects } from '../mesh/objects.ts';
 import { mergeFiles } from './merge.ts';
 import type { Problem } from './problem.ts';
 import { fileBytesMax, type ParsedFile, parseManifests } from './yaml-file.ts';
 
 /** What the registry knows at one moment. */
 export interface RegistryState {
-  readonly objects: readonly MeshObject[];
+  readonly objects: MeshObjects;
   /** Everything that is wrong with the files now; empty when all of them are in force. */
   readonly problems: readonly Problem[];
 }
@@ -106,7 +106,8 @@ export class FileRegistry {
   private constructor(folder: string, options: FileRegistryOptions) {
     this.#folder = folder;
     this.#options = options;
-    this.#state = { objects: [], problems: [] };
+    const { objects, problems } = mergeFiles(new Map());
+    this.#state = { objects, problems };
   }
 
   /** Reads the folder and starts to watch it. Throws MeshError when it cannot be read. */
@@ -239,7 +240,7 @@ export class FileRegistry {
     this.#files = new Map(
       [...sorted].map(([name, entry]) => [name, { ...entry, good: inForce.get(name) }]),
     );
-    this.#state = { objects: objects.map(({ object }) => object), problems };
+    this.#state = { objects, problems };
     return true;
   }
 }

@@ -12,6 +12,7 @@ import { NodeProxy } from '../../ztunnel/node-proxy.ts';
 import { addressResource } from '../support/delta-server.ts';
 import { FakeAgent } from '../support/fake-agent.ts';
 import { startFakeControl } from '../support/fake-control.ts';
+import { FakeDns } from '../support/fake-dns.ts';
 import { makeNetNamespace } from '../support/net-namespace.ts';
 
 const local = { host: '127.0.0.1', port: 0 };
@@ -65,14 +66,18 @@ async function setUp(t: Test) {
     metrics: local,
     readiness: local,
     workers: 1,
+    clusterDomain: 'cluster.local',
+    resolvConf: '/dev/null',
     logLevel: 'debug' as const,
     engine: {},
   };
+  const dns = new FakeDns();
   const proxy = new NodeProxy(
     config,
     {
       engine: (onEvents) => new native.Engine({ workers: 1 }, onEvents),
       transport: { connect: native.connectPackets, closeFd: native.closeFd },
+      dns: () => dns,
     },
     log,
   );
@@ -83,7 +88,7 @@ async function setUp(t: Test) {
     control.close();
     rmSync(dir, { recursive: true });
   });
-  return { control, agent, proxy, logged };
+  return { control, agent, proxy, logged, dns };
 }
 
 async function get(port: unknown, path: string): Promise<{ status: number; text: string }> {
@@ -92,7 +97,7 @@ async function get(port: unknown, path: string): Promise<{ status: number; text:
 }
 
 t.test('a node joins, learns its state, carries a pod and is ready', async (t) => {
-  const { control, agent, proxy, logged } = await setUp(t);
+  const { control, agent, proxy, logged, dns } = await setUp(t);
   const namespace = await makeNetNamespace();
   t.teardown(() => namespace.close());
   await proxy.start(new AbortController().signal);
@@ -106,8 +111,11 @@ t.test('a node joins, learns its state, carries a pod and is ready', async (t) =
   t.equal(await greeting, 1);
   const fd = native.openPath(namespace.path);
   t.teardown(() => native.closeFd(fd));
-  const add = { case: 'add' as const, value: { uid: 'u1', workloadInfo: info } };
+  const nameservers = [new Uint8Array([10, 0, 0, 53])];
+  const add = { case: 'add' as const, value: { uid: 'u1', workloadInfo: info, nameservers } };
   t.equal(await agent.ask(add, fd), '');
+  t.match(dns.pods.get('u1'), { namespace: 'demo', nameservers: ['10.0.0.53'] });
+  t.match(dns.names, [{ kind: 'workload', addresses: ['10.0.0.1'] }]);
   t.match((await get(readiness, '/healthz/ready')).text, 'pending: pods\n');
   t.equal(await agent.ask({ case: 'snapshotSent', value: {} }), '');
   t.equal((await get(readiness, '/healthz/ready')).status, 200);

@@ -5,11 +5,10 @@ import { closeSync, fstatSync, openSync } from 'node:fs';
 import { join } from 'node:path';
 import { mock } from 'node:test';
 import t, { type Test } from 'tap';
-import type { PodSpec } from '../../native/index.ts';
 import { MeshError } from '../../src/lib/error.ts';
 import { createLog } from '../../src/lib/log.ts';
 import type { PodClaim } from '../../ztunnel/apply.ts';
-import { Pods, placementWaitMs, podsMax, retryMs } from '../../ztunnel/pods.ts';
+import { type CarriedPod, Pods, placementWaitMs, podsMax, retryMs } from '../../ztunnel/pods.ts';
 import type { TableWorkload } from '../../ztunnel/translate.ts';
 
 const log = createLog('test', 'silent');
@@ -33,11 +32,17 @@ function setUp(t: Test) {
   const dir = t.testdir({ one: '', two: '' });
   const calls: string[] = [];
   const open = new Set<number>();
-  const state = { placed: true, startable: true, waits: [] as number[], specs: [] as PodSpec[] };
+  const state = {
+    placed: true,
+    startable: true,
+    waits: [] as number[],
+    specs: [] as CarriedPod[],
+    nameservers: ['10.0.0.53'],
+  };
   // What a test holds up, and goes on with when it wants.
   const gates: { placing?: Promise<void>; starting?: Promise<void> } = {};
   const engine = {
-    addPod: async (pod: PodSpec) => {
+    addPod: async (pod: CarriedPod) => {
       // The engine duplicates the descriptor, so it has to be open now.
       fstatSync(pod.netns);
       if (!state.startable) {
@@ -75,7 +80,7 @@ function setUp(t: Test) {
   };
   t.teardown(() => pods.close());
   const add = (uid: string, of: PodClaim = claim, name = 'one') =>
-    pods.onRequest({ kind: 'add', uid, claim: of }, netns(name));
+    pods.onRequest({ kind: 'add', uid, claim: of, nameservers: state.nameservers }, netns(name));
   return { pods, add, calls, gates, open, state, netns };
 }
 
@@ -129,6 +134,16 @@ t.test('the same uid under another account is a restart with that identity', asy
   await add('u1');
   await add('u1', { ...claim, serviceAccount: 'other' });
   t.match(state.specs.at(-1), { spiffeId: 'spiffe://cluster.local/ns/demo/sa/other' });
+});
+
+t.test('the same uid with other resolvers is a restart with those', async (t) => {
+  const { add, calls, state } = setUp(t);
+  await add('u1');
+  t.match(state.specs.at(-1), { namespace: 'demo', nameservers: ['10.0.0.53'] });
+  state.nameservers = ['10.0.0.54'];
+  await add('u1');
+  t.ok(calls.includes('remove u1'));
+  t.match(state.specs.at(-1), { nameservers: ['10.0.0.54'] });
 });
 
 t.test('a delete ends the pod and is no error when there is none', async (t) => {

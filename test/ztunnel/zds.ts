@@ -39,10 +39,25 @@ function settle(): Promise<void> {
 }
 
 t.test('each request is parsed', async (t) => {
-  t.same(parseZdsRequest(add), { ok: true, value: { kind: 'add', uid: 'u1', claim: info } });
+  const value = { kind: 'add', uid: 'u1', claim: info, nameservers: [] };
+  t.same(parseZdsRequest(add), { ok: true, value });
   t.same(parseZdsRequest(del), { ok: true, value: { kind: 'del', uid: 'u1' } });
   t.same(parseZdsRequest(keep), { ok: true, value: { kind: 'keep', uid: 'u1' } });
   t.same(parseZdsRequest(snapshot), { ok: true, value: { kind: 'snapshot sent' } });
+});
+
+t.test('resolvers come along; what cannot be asked from the pod is left out', (t) => {
+  const addOf = (nameservers: Uint8Array[]): Uint8Array =>
+    packet({ payload: { case: 'add', value: { uid: 'u1', workloadInfo: info, nameservers } } });
+  const four = (last: number): Uint8Array => new Uint8Array([10, 0, 0, last]);
+  const some = parseZdsRequest(addOf([new Uint8Array([127, 0, 0, 1]), four(1), four(2)]));
+  t.match(some, { ok: true, value: { nameservers: ['10.0.0.1', '10.0.0.2'] } });
+  const many = parseZdsRequest(addOf([1, 2, 3, 4].map(four)));
+  t.match(many, { value: { nameservers: ['10.0.0.1', '10.0.0.2', '10.0.0.3'] } });
+  const six = new Uint8Array(16).fill(0xfd);
+  t.match(parseZdsRequest(addOf([six])), { value: { nameservers: [/^fdfd:fdfd:/] } });
+  t.match(parseZdsRequest(addOf([new Uint8Array(3)])), { ok: false });
+  t.end();
 });
 
 t.test('what is no request is refused with a sentence', async (t) => {

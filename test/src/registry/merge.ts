@@ -29,9 +29,7 @@ function merge(files: Files) {
   const merged = mergeFiles(new Map(versions));
   const errors = merged.problems.filter(({ severity }) => severity === 'error');
   return {
-    pods: merged.objects.flatMap(({ object: { kind, value } }) =>
-      kind === 'Pod' ? [value.name] : [],
-    ),
+    pods: merged.objects.pods.map(({ name }) => name),
     errors: errors.map(({ file, field, message }) => `${file} ${field}: ${message}`),
     warnings: merged.problems.length - errors.length,
   };

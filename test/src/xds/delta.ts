@@ -15,9 +15,6 @@ const resource = (name: string, version = '1', boundByName = false): EncodedReso
   name,
   version,
   boundByName,
-  aliases: [],
-  services: [],
-  node: '',
   bytes: Uint8Array.of(),
 });
 

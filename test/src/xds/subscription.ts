@@ -9,9 +9,6 @@ const resource = (name: string, version = '1'): EncodedResource => ({
   name,
   version,
   boundByName: false,
-  aliases: [],
-  services: [],
-  node: '',
   bytes: Uint8Array.of(),
 });
 const setOf = (...resources: EncodedResource[]): ResourceSet =>

@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: Apache-2.0
+// The DNS server of one pod, on the loopback of its network namespace. Who asks is known by that:
+// nobody else reaches the sockets.
+import { createSocket, type Socket as UdpSocket } from 'node:dgram';
+import { createServer, type Server, type Socket } from 'node:net';
+import { MeshError } from '../../src/lib/error.ts';
+import { ports } from '../../src/lib/ports.ts';
+import {
+  addressAnswer,
+  errorAnswer,
+  parseQuery,
+  type Query,
+  queryBytesMax,
+  rcodes,
+  relayed,
+  truncatedAnswer,
+  types,
+  udpLimitOf,
+} from './message.ts';
+import type { Found, NameTable } from './names.ts';
+import { bindTo, framed, type Upstream } from './upstream.ts';
+
+/** Most queries of one pod in a second, bursts of twice as many apart. What is over is dropped. */
+export const queriesPerSecondMax = 4_000;
+/** Most TCP connections of one pod. */
+export const connectionsMax = 64;
+/** Most questions of one TCP connection that wait for their answers (RFC 7766 section 6.2.1.1). */
+export const pipelineMax = 32;
+/** How long a TCP connection may be idle, in milliseconds. */
+export const idleTimeoutMs = 10_000;
+/** Most bytes of answers that a TCP client has not taken yet. */
+export const unsentBytesMax: number = 256 * 1024;
+
+const tcpBytesMax = 65_535;
+
+/** Upper bounds of the histogram of upstream times, in seconds. */
+export const durationBuckets: readonly number[] = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 2.5, 5];
+
+/** What was counted for one pod. */
+export interface PodDnsCounts {
+  requests: number;
+  /** Queries over the pod's rate, and those that could not be read. */
+  dropped: number;
+  upstreamRequests: number;
+  upstreamFailures: number;
+  upstreamSeconds: number;
+  /** How many upstream questions took at most as long as the bucket of the same index says. */
+  readonly upstreamBuckets: number[];
+}
+
+/** What a pod's server works with. */
+export interface PodServerParts {
+  readonly names: NameTable;
+  readonly namespace: string;
+  readonly upstream: Upstream;
+  /** Makes a bound UDP socket or a TCP listener in the pod's namespace. Throws MeshError. */
+  readonly open: (kind: 'udp' | 'listen', address: string, port: number) => number;
+  /** 15053 unless a test says otherwise. */
+  readonly port?: number;
+  /** Told when something of the sockets fails later. */
+  readonly onError: (error: MeshError) => void;
+}
+
+type Transport = 'udp' | 'tcp';
+
+/** Serves one pod from `open` until `close`. */
+export class PodServer {
+  readonly counts: PodDnsCounts = {
+    ...{ requests: 0, dropped: 0, upstreamRequests: 0, upstreamFailures: 0, upstreamSeconds: 0 },
+    upstreamBuckets: durationBuckets.map(() => 0),
+  };
+  readonly #parts: PodServerParts;
+  readonly #udp: UdpSocket[] = [];
+  readonly #tcp: Server[] = [];
+  readonly #connections = new Set<Socket>();
+  #tokens = 2 * queriesPerSecondMax;
+  #refilled = performance.now();
+  #closed = false;
+
+  constructor(parts: PodServerParts) {
+    this.#parts = parts;
+  }
+
+  /**
+   * Opens the sockets: 127.0.0.1 has to be there, ::1 need not, as in a pod without IPv6. Rejects
+   * with MeshError, and leaves nothing open, when it cannot.
+   */
+  async open(): Promise<void> {
+    try {
+      await this.#openAt('127.0.0.1');
+    } catch (error) {
+      this.close();
+      throw MeshError.from(error);
+    }
+    try {
+      await this.#openAt('::1');
+    } catch (error) {
+      this.#parts.onError(MeshError.from(error));
+    }
+  }
+
+  /** Ends everything at once. */
+  close(): void {
+    this.#closed = true;
+    this.#parts.upstream.close();
+    for (const socket of this.#udp.splice(0)) {
+      socket.close();
+    }
+    for (const server of this.#tcp.splice(0)) {
+      server.close();
+    }
+    for (const connection of [...this.#connections]) {
+      connection.destroy();
+    }
+  }
+
+  async #openAt(address: string): Promise<void> {
+    const { open, onError, port = ports.dns } = this.#parts;
+    const udp = createSocket(address.includes(':') ? 'udp6' : 'udp4');
+    this.#udp.push(udp);
+    udp.on('error', (error) => onError(MeshError.from(error)));
+    udp.on('message', (bytes, { address: host, port: from }) => {
+      this.#respond(bytes, 'udp', (answer) => udp.send(answer, from, host));
+    });
+    const udpFd = open('udp', address, port);
+    await new Promise<void>((resolve) => bindTo(udp, udpFd, resolve));
+    const server = createServer((socket) => this.#serve(socket));
+    this.#tcp.push(server);
+    server.maxConnections = connectionsMax;
+    server.on('error', (error) => onError(MeshError.from(error)));
+    const fd = open('listen', address, port);
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', reject);
+      server.listen({ fd }, resolve);
+    });
+  }
+
+  #serve(socket: Socket): void {
+    this.#connections.add(socket);
+    socket.setTimeout(idleTimeoutMs, () => socket.destroy());
+    socket.on('close', () => this.#connections.delete(socket));
+    socket.on('error', () => socket.destroy());
+    let bytes = Buffer.alloc(0);
+    let waiting = 0;
+    const take = (): void => {
+      while (waiting < pipelineMax && bytes.length >= 2) {
+        const whole = 2 + bytes.readUInt16BE(0);
+        if (whole > 2 + queryBytesMax) {
+          socket.destroy();
+          return;
+        }
+        if (bytes.length < whole) {
+          break;
+        }
+        const message = bytes.subarray(2, whole);
+        bytes = bytes.subarray(whole);
+        waiting += 1;
+        this.#respond(
+          message,
+          'tcp',
+          (answer) => send(socket, answer),
+          () => {
+            waiting -= 1;
+            setImmediate(take);
+          },
+        );
+      }
+      if (waiting < pipelineMax) {
+        socket.resume();
+      } else {
+        socket.pause();
+      }
+    };
+    socket.on('data', (more: Buffer) => {
+      bytes = Buffer.concat([bytes, more]);
+      take();
+    });
+  }
+
+  // A query over the rate is not even read: the client comes again, as after any loss.
+  #respond(
+    bytes: Uint8Array,
+    transport: Transport,
+    reply: (answer: Uint8Array) => void,
+    done: () => void = () => undefined,
+  ): void {
+    if (!this.#takeToken()) {
+      this.counts.dropped += 1;
+      done();
+      return;
+    }
+    this.#answerTo(bytes, transport)
+      .then((answer) => {
+        if (answer !== undefined && !this.#closed) {
+          reply(answer);
+        }
+      })
+      .catch((error: unknown) => this.#parts.onError(MeshError.from(error)))
+      .finally(done);
+  }
+
+  #takeToken(): boolean {
+    const now = performance.now();
+    const fresh = ((now - this.#refilled) / 1000) * queriesPerSecondMax;
+    this.#tokens = Math.min(2 * queriesPerSecondMax, this.#tokens + fresh);
+    this.#refilled = now;
+    if (this.#tokens < 1) {
+      return false;
+    }
+    this.#tokens -= 1;
+    return true;
+  }
+
+  async #answerTo(bytes: Uint8Array, transport: Transport): Promise<Uint8Array | undefined> {
+    const parsed = parseQuery(bytes);
+    if (parsed.kind !== 'query') {
+      this.counts.dropped += 1;
+      return parsed.kind === 'answer' ? parsed.bytes : undefined;
+    }
+    this.counts.requests += 1;
+    const { query } = parsed;
+    const { names, namespace } = this.#parts;
+    const found =
+      query.name === undefined || !query.isInternet ? undefined : names.find(query.name, namespace);
+    const ours = query.type === types.a || query.type === types.aaaa;
+    if (found !== undefined && ours) {
+      return ownAnswer(query, found, transport === 'udp' ? udpLimitOf(query) : tcpBytesMax);
+    }
+    return this.#ask(query, transport, found !== undefined);
+  }
+
+  async #ask(query: Query, transport: Transport, exists: boolean): Promise<Uint8Array> {
+    const { upstream } = this.#parts;
+    const { counts } = this;
+    counts.upstreamRequests += 1;
+    if (!upstream.hasRoom) {
+      counts.upstreamFailures += 1;
+      return errorAnswer(query, rcodes.servFail);
+    }
+    const { answer, durationMs } = await upstream.ask(query, transport);
+    counts.upstreamSeconds += durationMs / 1000;
+    for (const [index, bound] of durationBuckets.entries()) {
+      counts.upstreamBuckets[index] =
+        (counts.upstreamBuckets[index] ?? 0) + Number(durationMs / 1000 <= bound);
+    }
+    if (answer === undefined) {
+      counts.upstreamFailures += 1;
+      return errorAnswer(query, rcodes.servFail);
+    }
+    const tooLong = transport === 'udp' && answer.length > udpLimitOf(query);
+    return tooLong ? truncatedAnswer(query) : relayed(answer, query, exists);
+  }
+}
+
+// A client that does not read is cut off, or it would have us keep its answers.
+function send(socket: Socket, answer: Uint8Array): void {
+  if (socket.writableLength > unsentBytesMax) {
+    socket.destroy();
+    return;
+  }
+  socket.write(framed(answer));
+}
+
+function ownAnswer(query: Query, found: Found, bytesMax: number): Uint8Array {
+  const six = query.type === types.aaaa;
+  const addresses = shuffled(found.addresses.filter((address) => address.includes(':') === six));
+  return addressAnswer(query, addresses, found.zone, bytesMax);
+}
+
+// Clients take the first address, and all endpoints shall have their share.
+function shuffled(addresses: readonly string[]): string[] {
+  const out = [...addresses];
+  for (let last = out.length - 1; last > 0; last -= 1) {
+    const pick = Math.floor(Math.random() * (last + 1));
+    const other = out[pick] ?? '';
+    out[pick] = out[last] ?? '';
+    out[last] = other;
+  }
+  return out;
+}
