@@ -61,6 +61,11 @@ export interface EngineOptions {
   readonly identityTimeoutMs?: number;
   /** Idle pooled tunnels are closed after this. With 0 one that falls idle is not used again. */
   readonly tunnelIdleMs?: number;
+  /**
+   * What becomes of connections to destinations that the control plane does not know: they pass
+   * through in plaintext (allowAny, the default) or are refused (registryOnly).
+   */
+  readonly outboundPolicy?: 'allowAny' | 'registryOnly';
   readonly limits?: EngineLimits;
 }
 

@@ -189,10 +189,8 @@ export class Applier {
         rejected.set(name, parsed.error.message);
       } else if (parsed.value.kind === 'workload') {
         steps.push({ kind: 'workload', name, workload: parsed.value.workload });
-      } else if (parsed.value.kind === 'service') {
-        steps.push({ kind: 'service', name, service: parsed.value.service });
       } else {
-        steps.push({ kind: 'gone', name });
+        steps.push({ kind: 'service', name, service: parsed.value.service });
       }
     }
     return steps;

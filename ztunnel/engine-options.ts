@@ -36,6 +36,7 @@ const settings: Record<Exclude<keyof EngineSettings, 'limits'>, z.ZodType> = {
   handshakeTimeoutMs: whole,
   identityTimeoutMs: whole,
   tunnelIdleMs: whole,
+  outboundPolicy: z.enum(['allowAny', 'registryOnly']).optional(),
 };
 
 const schema = z.strictObject({ ...settings, limits: z.strictObject(limits).optional() });

@@ -33,14 +33,18 @@ export interface JoinToken {
   readonly text: string;
   readonly node: string;
   readonly trustDomain: string;
-  /** SHA-256 of the root certificate's DER. */
-  readonly rootSha256: Uint8Array;
+  /** SHA-256 of the DER of each root certificate that the control plane may show. */
+  readonly rootSha256: readonly Uint8Array[];
 }
 
+/** Most roots that one token names: two while one takes the place of the other. */
+export const tokenRootsMax = 4;
+
+const sha256 = z.hex().length(64);
 const claims = z.object({
   sub: z.string().min(1),
   aud: z.string().startsWith('weft:').min(6),
-  rootSha256: z.hex().length(64),
+  rootSha256: z.array(sha256).min(1).max(tokenRootsMax),
 });
 
 /** Parses a join token, as `weft token create` prints it. */
@@ -52,7 +56,7 @@ export function parseJoinToken(text: string): Result<JoinToken> {
       text: trimmed,
       node: sub,
       trustDomain: aud.slice('weft:'.length),
-      rootSha256: new Uint8Array(Buffer.from(rootSha256, 'hex')),
+      rootSha256: rootSha256.map((hex) => new Uint8Array(Buffer.from(hex, 'hex'))),
     };
     return { ok: true, value };
   } catch (cause) {
@@ -93,11 +97,11 @@ function presentedRoot(socket: TLSSocket): Uint8Array {
 }
 
 /**
- * Asks the control plane for its root and returns it only if its hash is the pinned one. Nothing
+ * Asks the control plane for its root and returns it only if its hash is one of the pinned. Nothing
  * is sent on this connection, so whoever answers learns nothing. Rejects with `denied` when the
  * root is another (fail-closed), `unavailable` or `timeout` when nobody answers.
  */
-export function learnRoot(address: string, rootSha256: Uint8Array): Promise<Uint8Array> {
+export function learnRoot(address: string, rootSha256: readonly Uint8Array[]): Promise<Uint8Array> {
   const { host, port } = splitAddress(address);
   return new Promise((resolve, reject) => {
     const socket = connect({
@@ -123,7 +127,8 @@ export function learnRoot(address: string, rootSha256: Uint8Array): Promise<Uint
     socket.once('secureConnect', () => {
       try {
         const root = presentedRoot(socket);
-        if (!timingSafeEqual(createHash('sha256').update(root).digest(), rootSha256)) {
+        const hash = createHash('sha256').update(root).digest();
+        if (!rootSha256.some((pinned) => timingSafeEqual(hash, pinned))) {
           throw new MeshError('denied', 'the control plane has another root than the join token');
         }
         resolve(root);

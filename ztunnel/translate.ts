@@ -2,19 +2,34 @@
 // From the wire's Address (WDS) to the engine's workloads and services.
 import type { MessageInitShape } from '@bufbuild/protobuf';
 import type {
+  LoadBalancingSchema,
   PortMapSchema,
   ServiceSchema,
   WorkloadSchema as TableWorkloadSchema,
+  VipSchema,
 } from '../native/gen/tables_pb.js';
-import { Protocol } from '../native/gen/tables_pb.js';
+import {
+  Visibility as Audience,
+  IpFamilies,
+  Mode,
+  Nearness,
+  Protocol,
+} from '../native/gen/tables_pb.js';
 import { MeshError, type Result } from '../src/lib/error.ts';
 import { formatSpiffeId, parseSpiffeId, workloadSpiffeId } from '../src/spiffe/id.ts';
 import {
   type Address,
+  HealthPolicy,
+  IPFamilies,
+  type LoadBalancing,
+  LoadBalancingMode,
+  LoadBalancingScope,
+  type NetworkAddress,
   NetworkMode,
   type Port,
   type Service,
   TunnelProtocol,
+  Visibility,
   type Workload,
   WorkloadStatus,
   WorkloadType,
@@ -34,11 +49,10 @@ export type TableWorkload = MessageInitShape<typeof TableWorkloadSchema> & {
 /** A service in the engine's shape. */
 export type TableService = MessageInitShape<typeof ServiceSchema> & { readonly key: string };
 
-/** One parsed Address. `elsewhere`: it stands in another network, which is not routed to yet. */
+/** One parsed Address. */
 export type ParsedAddress =
   | { readonly kind: 'workload'; readonly workload: TableWorkload }
-  | { readonly kind: 'service'; readonly service: TableService }
-  | { readonly kind: 'elsewhere' };
+  | { readonly kind: 'service'; readonly service: TableService };
 
 const protocols: ReadonlyMap<number, Protocol> = new Map([
   [TunnelProtocol.NONE, Protocol.TCP],
@@ -51,6 +65,48 @@ const workloadTypes: ReadonlyMap<number, string> = new Map([
   [WorkloadType.POD, 'pod'],
   [WorkloadType.JOB, 'job'],
 ]);
+
+const nearnesses: ReadonlyMap<number, Nearness> = new Map([
+  [LoadBalancingScope.REGION, Nearness.NEAR_REGION],
+  [LoadBalancingScope.ZONE, Nearness.NEAR_ZONE],
+  [LoadBalancingScope.SUBZONE, Nearness.NEAR_SUBZONE],
+  [LoadBalancingScope.NODE, Nearness.NEAR_NODE],
+  [LoadBalancingScope.CLUSTER, Nearness.NEAR_CLUSTER],
+  [LoadBalancingScope.NETWORK, Nearness.NEAR_NETWORK],
+]);
+
+const modes: ReadonlyMap<number, Mode> = new Map([
+  [LoadBalancingMode.UNSPECIFIED_MODE, Mode.ANY],
+  [LoadBalancingMode.STRICT, Mode.STRICT],
+  [LoadBalancingMode.FAILOVER, Mode.FAILOVER],
+  [LoadBalancingMode.PASSTHROUGH, Mode.PASSTHROUGH],
+]);
+
+const healthPolicies: ReadonlyMap<number, boolean> = new Map([
+  [HealthPolicy.ONLY_HEALTHY, false],
+  [HealthPolicy.ALLOW_ALL, true],
+]);
+
+const audiences: ReadonlyMap<number, Audience> = new Map([
+  [Visibility.PUBLIC, Audience.PUBLIC],
+  [Visibility.NAMESPACE, Audience.NAMESPACE],
+]);
+
+const families: ReadonlyMap<number, IpFamilies> = new Map([
+  [IPFamilies.AUTOMATIC, IpFamilies.FAMILIES_AUTOMATIC],
+  [IPFamilies.IPV4_ONLY, IpFamilies.FAMILIES_IPV4],
+  [IPFamilies.IPV6_ONLY, IpFamilies.FAMILIES_IPV6],
+  [IPFamilies.DUAL, IpFamilies.FAMILIES_DUAL],
+]);
+
+// What is not known is refused: to guess could send traffic where it must not go.
+function known<T>(table: ReadonlyMap<number, T>, value: number, what: string): T {
+  const found = table.get(value);
+  if (found === undefined) {
+    throw new MeshError('invalid', `${what} ${value} is not known to this version`);
+  }
+  return found;
+}
 
 /** The SPIFFE ID of a workload. */
 export function spiffeIdOf(workload: TableWorkload): string {
@@ -72,8 +128,7 @@ function checkWorkload(wire: Workload): void {
   checkName(wire.name, 'workload name');
   checkName(wire.namespace, 'workload namespace');
   wire.addresses.forEach(checkAddress);
-  // Traffic must never go round a waypoint, or reach an application past its tunnel.
-  check(wire.waypoint === undefined, 'waypoints are not supported by this version');
+  // Traffic must never reach an application past its tunnel.
   check(wire.applicationTunnel === undefined, 'application tunnels are not supported');
   check(
     wire.status === WorkloadStatus.HEALTHY || wire.status === WorkloadStatus.UNHEALTHY,
@@ -88,10 +143,7 @@ function checkIdentity(workload: TableWorkload): void {
 
 function workloadOf(wire: Workload): TableWorkload {
   checkWorkload(wire);
-  const protocol = protocols.get(wire.tunnelProtocol);
-  if (protocol === undefined) {
-    throw new MeshError('invalid', `tunnel protocol ${wire.tunnelProtocol} is not supported`);
-  }
+  const protocol = known(protocols, wire.tunnelProtocol, 'tunnel protocol');
   const workload: TableWorkload = {
     uid: wire.uid,
     name: wire.name,
@@ -113,43 +165,57 @@ function workloadOf(wire: Workload): TableWorkload {
     workloadType: workloadTypes.get(wire.workloadType) ?? 'pod',
     cluster: wire.clusterId || 'Kubernetes',
     hostNetwork: wire.networkMode === NetworkMode.HOST_NETWORK,
+    region: wire.locality?.region ?? '',
+    zone: wire.locality?.zone ?? '',
+    subzone: wire.locality?.subzone ?? '',
+    network: wire.network,
+    capacity: wire.capacity ?? 1,
+    // Traffic must never go round a waypoint, so the tables know of it and refuse.
+    waypoint: wire.waypoint !== undefined,
+    hostname: wire.hostname,
   };
   checkIdentity(workload);
   return workload;
 }
 
+function vipOf({ network, address, length }: NetworkAddress): MessageInitShape<typeof VipSchema> {
+  checkAddress(address);
+  const bits = length ?? address.length * 8;
+  check(bits <= address.length * 8, `prefix length ${bits} is too long`);
+  return { network, range: { address, length: bits } };
+}
+
+function balancingOf(wire: LoadBalancing): MessageInitShape<typeof LoadBalancingSchema> {
+  return {
+    mode: known(modes, wire.mode, 'load balancing mode'),
+    preference: wire.routingPreference.map((scope) => known(nearnesses, scope, 'routing scope')),
+    allowUnhealthy: known(healthPolicies, wire.healthPolicy, 'health policy'),
+  };
+}
+
 function serviceOf(wire: Service): TableService {
   checkName(wire.hostname, 'service hostname');
   checkName(wire.namespace, 'service namespace');
-  check(
-    wire.waypoint === undefined && wire.weightedWaypoints.length === 0,
-    'waypoints are not supported by this version',
-  );
-  const own = wire.addresses.filter((address) => address.network === '');
-  for (const { address, length } of own) {
-    checkAddress(address);
-    check(
-      length === undefined || length === address.length * 8,
-      'a service on a range of addresses is not supported',
-    );
-  }
   return {
     key: `${wire.namespace}/${wire.hostname}`,
     name: wire.name,
     namespace: wire.namespace,
     hostname: wire.hostname,
-    addresses: own.map(({ address }) => address),
+    addresses: wire.addresses.map(vipOf),
     ports: portsOf(wire.ports),
     subjectAltNames: wire.subjectAltNames,
+    ...(wire.loadBalancing === undefined ? {} : { loadBalancing: balancingOf(wire.loadBalancing) }),
+    visibility: known(audiences, wire.visibility, 'visibility'),
+    ipFamilies: known(families, wire.ipFamilies, 'IP families'),
+    canonical: wire.canonical,
+    waypoint: wire.waypoint !== undefined || wire.weightedWaypoints.length > 0,
   };
 }
 
 function addressOf(name: string, wire: Address): ParsedAddress {
   if (wire.type.case === 'workload') {
     check(wire.type.value.uid === name, 'the resource name is not the workload uid');
-    return wire.type.value.network === ''
-      ? { kind: 'workload', workload: workloadOf(wire.type.value) }
-      : { kind: 'elsewhere' };
+    return { kind: 'workload', workload: workloadOf(wire.type.value) };
   }
   if (wire.type.case === 'service') {
     const service = serviceOf(wire.type.value);

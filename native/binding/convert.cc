@@ -143,6 +143,16 @@ Result<proxy::Settings> settingsOf(const Napi::Value& value) {
   if (out.workers == 0) {
     return wrong("workers must be at least 1");
   }
+  if (const Napi::Value policy = from.Get("outboundPolicy"); !policy.IsUndefined()) {
+    std::string name;
+    if (Status s = readString(from, "outboundPolicy", name); !s.ok()) {
+      return s;
+    }
+    if (name != "allowAny" && name != "registryOnly") {
+      return wrong("outboundPolicy must be allowAny or registryOnly");
+    }
+    out.registryOnly = name == "registryOnly";
+  }
   if (!from.Get("appCongestion").IsUndefined()) {
     if (Status s = readString(from, "appCongestion", out.appCongestion); !s.ok()) {
       return s;

@@ -15,8 +15,11 @@ constexpr int kBadRequest = 400;
 constexpr int kUnauthorized = 401;  // what HBONE peers answer where policy denies
 constexpr int kUnavailable = 503;
 
-bool isProxyPort(uint16_t port) {
-  return port == kOutboundPort || port == kPlaintextPort || port == kHbonePort;
+/// The workload with the client's address, in the pod's own network.
+std::shared_ptr<const Workload> sourceOf(const Tables& tables, const ConnectionInfo& info) {
+  return info.destinationWorkload == nullptr
+             ? nullptr
+             : tables.workloadByIp(info.source.ip, info.destinationWorkload->network);
 }
 
 }  // namespace
@@ -108,11 +111,11 @@ void Inbound::onTunnelRequest(Tunnel& tunnel, http::StreamId id, std::string_vie
   // Who the client is, only its certificate says: headers are never asked.
   info.sourceIdentity = tunnel.peerIdentity().id.text;
   info.destinationIdentity = pod_.spec().spiffeId;
-  info.sourceWorkload = worker.tables->workloadByIp(info.source.ip);
+  info.destinationWorkload = pod_.workload();
+  info.sourceWorkload = sourceOf(*worker.tables, info);
   if (info.sourceWorkload != nullptr && info.sourceWorkload->spiffeId() != info.sourceIdentity) {
     info.sourceWorkload = nullptr;
   }
-  info.destinationWorkload = pod_.workload();
 
   if (method != "CONNECT") {
     refuse(tunnel, id, kBadRequest, info, {Reason::kBadRequest, "the method is not CONNECT", ""});
@@ -181,8 +184,8 @@ void Inbound::onAcceptPlaintext(UniqueFd fd, const Endpoint& peer) {
   ConnectionInfo info;
   info.direction = Direction::kInbound;
   info.source = peer;
-  info.sourceWorkload = worker.tables->workloadByIp(peer.ip);
   info.destinationWorkload = pod_.workload();
+  info.sourceWorkload = sourceOf(*worker.tables, info);
   info.startedMicros = monotonicMicros();
   Outcome refusal;
   const auto destination = worker.originalDst.of(fd.get());

@@ -8,17 +8,6 @@
 #include "proxy/pipe.h"
 
 namespace weft::proxy {
-namespace {
-
-/// A connection to one of our own ports, or to loopback, was not meant for capture: carrying it on
-/// would connect the proxy to itself.
-bool wouldLoop(const Endpoint& to) {
-  return to.ip.isLoopback() || to.ip.isAny() || to.port == kOutboundPort ||
-         to.port == kPlaintextPort || to.port == kHbonePort;
-}
-
-}  // namespace
-
 void Outbound::onAccept(UniqueFd fd, const Endpoint& peer) {
   WorkerState& worker = pod_.worker();
   worker.counters.add(Counter::kOutboundAccepted);
@@ -32,7 +21,7 @@ void Outbound::onAccept(UniqueFd fd, const Endpoint& peer) {
     return;
   }
   const auto destination = worker.originalDst.of(fd.get());
-  if (!destination.has_value() || wouldLoop(*destination)) {
+  if (!destination.has_value()) {
     refuse(std::move(fd), info, {Reason::kNoRoute, "no original destination", ""});
     return;
   }
@@ -41,17 +30,18 @@ void Outbound::onAccept(UniqueFd fd, const Endpoint& peer) {
     refuse(std::move(fd), info, {Reason::kNoRoute, "the source workload is unknown", ""});
     return;
   }
-  const Route route =
-      decideRoute(*worker.tables, *info.sourceWorkload, *destination, worker.random);
+  Route route = decideRoute(
+      {*worker.tables, *info.sourceWorkload, *destination, worker.settings.registryOnly, {}},
+      worker.balancer, monotonicMillis());
   info.destinationWorkload = route.workload;
   info.destinationService = route.service;
   switch (route.kind) {
     case Route::Kind::kTunnel:
-      tunnel(std::move(fd), std::move(info), route);
+      tunnel(std::move(fd), std::move(info), std::move(route));
       return;
     case Route::Kind::kPassthrough:
       info.destination = route.target;
-      passthrough(std::move(fd), std::move(info));
+      passthrough(std::move(fd), std::move(info), std::move(route.lease));
       return;
     case Route::Kind::kRefuse:
       refuse(std::move(fd), info, {Reason::kNoRoute, route.detail, ""});
@@ -59,12 +49,13 @@ void Outbound::onAccept(UniqueFd fd, const Endpoint& peer) {
   }
 }
 
-void Outbound::tunnel(UniqueFd fd, ConnectionInfo info, const Route& route) {
+void Outbound::tunnel(UniqueFd fd, ConnectionInfo info, Route route) {
   info.destination = route.target;
   info.tunnel = route.tunnel;
   info.sourceIdentity = pod_.spec().spiffeId;
   info.destinationIdentity = route.expected.front().text;
   Pipe* pipe = pod_.adopt(std::make_unique<Pipe>(pod_, std::move(fd), true, std::move(info)));
+  pipe->hold(std::move(route.lease));
   if (pod_.identity() == nullptr) {
     hold(*pipe, route);
   } else {
@@ -102,16 +93,18 @@ void Outbound::onIdentity() {
   }
 }
 
-void Outbound::passthrough(UniqueFd fd, ConnectionInfo info) {
+void Outbound::passthrough(UniqueFd fd, ConnectionInfo info, Lease lease) {
   const Settings& settings = pod_.worker().settings;
   Result<UniqueFd> out = io::connectTcp(pod_.netns(), info.destination, std::nullopt,
                                         {settings.mark, settings.appCongestion, false});
   if (!out.ok()) {
+    lease.failed(monotonicMillis());
     refuse(std::move(fd), info, {Reason::kConnect, out.status().message(), ""});
     return;
   }
-  pod_.adopt(
-      std::make_unique<Passthrough>(pod_, std::move(fd), std::move(out).value(), std::move(info)));
+  pod_.adopt(std::make_unique<Passthrough>(pod_, std::move(fd), std::move(out).value(),
+                                           std::move(info)))
+      ->hold(std::move(lease));
 }
 
 void Outbound::refuse(UniqueFd fd, const ConnectionInfo& info, const Outcome& outcome) {

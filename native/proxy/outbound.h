@@ -29,9 +29,9 @@ class Outbound {
     io::Timer timer;
   };
 
-  void tunnel(UniqueFd fd, ConnectionInfo info, const Route& route);
+  void tunnel(UniqueFd fd, ConnectionInfo info, Route route);
   void hold(Pipe& pipe, const Route& route);
-  void passthrough(UniqueFd fd, ConnectionInfo info);
+  void passthrough(UniqueFd fd, ConnectionInfo info, Lease lease);
   void refuse(UniqueFd fd, const ConnectionInfo& info, const Outcome& outcome);
 
   Pod& pod_;

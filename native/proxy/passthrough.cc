@@ -57,6 +57,7 @@ void Passthrough::connectDone() {
     return;
   }
   connected_ = true;
+  lease_.succeeded();
   pod_.worker().counters.add(Counter::kPassthroughOpened);
   pod_.report(EventKind::kOpened, info_, {});
 }
@@ -170,6 +171,9 @@ void Passthrough::describe(Snapshot& snapshot) const {
 void Passthrough::abort(const Outcome& outcome) {
   if (released()) {
     return;
+  }
+  if (!connected_ && outcome.reason == Reason::kConnect) {
+    lease_.failed(monotonicMillis());
   }
   io::resetOnClose(client_.fd.get());
   io::resetOnClose(server_.fd.get());

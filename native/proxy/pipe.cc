@@ -36,6 +36,7 @@ uint64_t& Pipe::sentToApp() {
 
 void Pipe::opened() {
   opened_ = true;
+  lease_.succeeded();
   pod_.worker().counters.add(Counter::kStreamsOpened);
   pod_.report(EventKind::kOpened, info_, {});
 }
@@ -338,6 +339,10 @@ void Pipe::abort(const Outcome& outcome) {
       tunnel_->h2().reset(id_, H2Error::kConnectError);
       tunnel_->markDirty();
     }
+  }
+  if (!opened_ && (outcome.reason == Reason::kConnect || outcome.reason == Reason::kTls ||
+                   outcome.reason == Reason::kIdentity)) {
+    lease_.failed(monotonicMillis());
   }
   io::resetOnClose(fd_.get());
   finish(opened_ ? EventKind::kClosed : EventKind::kRefused, outcome);

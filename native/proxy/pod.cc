@@ -11,6 +11,7 @@ namespace weft::proxy {
 
 void Connection::release() {
   if (!std::exchange(released_, true)) {
+    lease_ = {};
     pod_.release(this);
   }
 }

@@ -40,6 +40,7 @@ struct WorkerState {
         events(loopIn, queue, countersIn),
         originalDst(originalDstIn),
         random(seed),
+        balancer(seed),
         cipher(kTunnelReadBytes),
         plain(kTunnelReadBytes + tls::kRecordBytesMax) {
     tls.leaves = tls::VerifiedLeaves(settings.limits.verifiedLeaves);
@@ -52,6 +53,7 @@ struct WorkerState {
   const io::OriginalDst& originalDst;
   Random random;
   tls::SessionContext tls;
+  Balancer balancer;
   std::shared_ptr<const Tables> tables = Tables::empty();
   std::set<std::string, std::less<>> deniedIdentities;
   // Scratch for one tunnel read at a time: an idle tunnel holds no buffer of its own.
@@ -74,6 +76,8 @@ class Connection : public io::Pollable {
   virtual void describe(Snapshot&) const {}
   /// The engine is going down: ends itself as soon as that harms nobody.
   virtual void drain() {}
+  /// Outbound: the claim on the endpoint, held until the connection ends.
+  void hold(Lease lease) { lease_ = std::move(lease); }
 
  protected:
   /// Leaves the pod and dies at the end of the turn. After it only onReady() and the like may still
@@ -82,6 +86,7 @@ class Connection : public io::Pollable {
   bool released() const { return released_; }
 
   Pod& pod_;
+  Lease lease_;
 
  private:
   friend class Pod;

@@ -101,6 +101,16 @@ bool matchHolds(const PolicyMatch& match, const PolicySubject& subject, const Cl
 
 }  // namespace
 
+Cidr rangeOf(const Ip& ip, uint8_t length) {
+  Cidr range{ip, length};
+  const size_t bits = length + (ip.isV4() ? 96U : 0U);
+  for (size_t i = 0; i < range.ip.bytes.size(); i++) {
+    const size_t kept = bits > i * 8 ? std::min<size_t>(bits - i * 8, 8) : 0;
+    range.ip.bytes[i] = static_cast<uint8_t>(range.ip.bytes[i] & (0xff00U >> kept));
+  }
+  return range;
+}
+
 bool matches(const Policy& policy, const PolicySubject& subject) {
   const Client client = clientOf(subject.spiffeId);
   const auto clauseHolds = [&](const PolicyClause& clause) {

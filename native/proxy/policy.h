@@ -42,6 +42,9 @@ struct Cidr {
   bool operator==(const Cidr&) const = default;
 };
 
+/// The range of `length` leading bits that `ip` is in: its host bits are zero.
+Cidr rangeOf(const Ip& ip, uint8_t length);
+
 /// Both are compared whole; a client without identity has no service account and is never matched.
 struct ServiceAccountMatch {
   std::string namespaceName;

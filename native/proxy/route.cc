@@ -1,30 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "proxy/route.h"
 
-#include <algorithm>
-#include <optional>
+#include <utility>
 
 #include "proxy/settings.h"
 
 namespace weft::proxy {
 namespace {
 
-/// 0 when the map names no port.
-uint16_t targetPortOf(std::span<const PortMap> ports, uint16_t servicePort) {
-  const auto found = std::find_if(ports.begin(), ports.end(),
-                                  [&](const PortMap& p) { return p.servicePort == servicePort; });
-  return found == ports.end() ? uint16_t{0} : found->targetPort;
-}
-
-/// The workload's address in the family asked for; its first one otherwise.
-std::optional<Ip> addressOf(const Workload& workload, bool v4) {
-  const auto& all = workload.addresses;
-  const auto found =
-      std::find_if(all.begin(), all.end(), [&](const Ip& ip) { return ip.isV4() == v4; });
-  if (found != all.end()) {
-    return *found;
-  }
-  return all.empty() ? std::nullopt : std::optional(all.front());
+/// A connection to one of our own ports, or to loopback, was not meant for capture: carrying it on
+/// would connect the proxy to itself.
+bool wouldLoop(const Endpoint& to) {
+  return to.ip.isLoopback() || to.ip.isAny() || isProxyPort(to.port);
 }
 
 Route refuse(std::string detail) {
@@ -46,9 +33,13 @@ Route toWorkload(std::shared_ptr<const Workload> workload, const Endpoint& targe
   Route route;
   route.target = target;
   route.workload = std::move(workload);
-  if (!route.workload->hbone) {
+  if (wouldLoop(target)) {
+    return refuse(target.toString() + " is the proxy itself");
+  }
+  if (!route.workload->hbone || route.workload->hostNetwork) {
     route.kind = Route::Kind::kPassthrough;
-    route.detail = "the destination workload is not enrolled";
+    route.detail = route.workload->hostNetwork ? "the destination workload is in its node's network"
+                                               : "the destination workload is not enrolled";
     return route;
   }
   std::vector<std::string> names{route.workload->spiffeId()};
@@ -66,62 +57,65 @@ Route toWorkload(std::shared_ptr<const Workload> workload, const Endpoint& targe
   return route;
 }
 
-Route toService(const Tables& tables, const Service& service, const Endpoint& destination,
-                Random& random) {
-  struct Candidate {
-    const ServiceEndpoint* endpoint;
-    uint16_t port;
-  };
-  std::vector<Candidate> usable;
-  bool healthy = false;
-  const uint16_t common = targetPortOf(service.ports, destination.port);
-  for (const ServiceEndpoint& endpoint : tables.endpointsOf(service.key)) {
-    if (!endpoint.workload->healthy || endpoint.workload->addresses.empty()) {
-      continue;
-    }
-    healthy = true;
-    const uint16_t own = targetPortOf(endpoint.binding->ports, destination.port);
-    if (own != 0 || common != 0) {
-      usable.push_back({&endpoint, own != 0 ? own : common});
-    }
+Route toService(const RouteQuery& query, const Service& service, Balancer& balancer,
+                uint64_t nowMs) {
+  Balancer::Pick pick =
+      balancer.pick({query.tables, service, query.source, query.destination, query.tried}, nowMs);
+  if (pick.candidate.endpoint == nullptr) {
+    return refuse(std::move(pick.why));
   }
-  if (usable.empty()) {
-    return refuse("service " + service.key +
-                  (healthy ? " has no port " + std::to_string(destination.port)
-                           : " has no healthy endpoint"));
-  }
-  const Candidate& picked = usable[random.below(usable.size())];
-  const auto& workload = picked.endpoint->workload;
-  const std::optional<Ip> ip = addressOf(*workload, destination.ip.isV4());
-  Route route = toWorkload(workload, {*ip, picked.port}, service.subjectAltNames);
-  route.service = service.key;
+  Route route =
+      toWorkload(pick.candidate.endpoint->workload, pick.candidate.target, service.subjectAltNames);
+  route.lease = std::move(pick.lease);
   return route;
+}
+
+/// To the address itself: a workload of the mesh, or something outside of it. `service` is the one
+/// that passes its addresses through, if any does.
+Route toAddress(const RouteQuery& query, const Service* service) {
+  const Endpoint& destination = query.destination;
+  const auto workload = query.tables.workloadByIp(destination.ip, query.source.network);
+  if (workload == nullptr) {
+    if (service != nullptr) {
+      return passthrough(destination, "the service leaves its addresses to the network");
+    }
+    return query.registryOnly ? refuse("the destination is not in the mesh")
+                              : passthrough(destination, "the destination is not in the mesh");
+  }
+  if (workload->uid == query.source.uid) {
+    return passthrough(destination, "the destination is the source itself");
+  }
+  if (workload->waypoint) {
+    return refuse("the destination workload may be reached through its waypoint only");
+  }
+  return toWorkload(workload, destination,
+                    service == nullptr ? std::span<const std::string>() : service->subjectAltNames);
 }
 
 }  // namespace
 
-uint64_t Random::next() {
-  // splitmix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators).
-  state_ += 0x9e3779b97f4a7c15;
-  uint64_t z = state_;
-  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
-  z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
-  return z ^ (z >> 31);
+bool isProxyPort(uint16_t port) {
+  return port == kOutboundPort || port == kPlaintextPort || port == kHbonePort;
 }
 
-Route decideRoute(const Tables& tables, const Workload& source, const Endpoint& destination,
-                  Random& random) {
-  if (const auto service = tables.serviceByVip(destination.ip)) {
-    return toService(tables, *service, destination, random);
+Route decideRoute(const RouteQuery& query, Balancer& balancer, uint64_t nowMs) {
+  if (wouldLoop(query.destination)) {
+    return refuse(query.destination.toString() + " is the proxy itself");
   }
-  const auto workload = tables.workloadByIp(destination.ip);
-  if (workload == nullptr) {
-    return passthrough(destination, "the destination is not in the mesh");
+  const auto service = query.tables.serviceByVip(query.destination.ip, query.source);
+  if (service == nullptr) {
+    return toAddress(query, nullptr);
   }
-  if (workload->uid == source.uid) {
-    return passthrough(destination, "the destination is the source itself");
+  Route route;
+  if (service->waypoint) {
+    route = refuse("service " + service->key + " may be reached through its waypoint only");
+  } else if (service->loadBalancing.mode == LoadBalancing::Mode::kPassthrough) {
+    route = toAddress(query, service.get());
+  } else {
+    route = toService(query, *service, balancer, nowMs);
   }
-  return toWorkload(workload, destination, {});
+  route.service = service->key;
+  return route;
 }
 
 }  // namespace weft::proxy

@@ -3,25 +3,18 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
+#include "proxy/balance.h"
 #include "proxy/tables.h"
 #include "tls/spiffe_id.h"
 
 namespace weft::proxy {
 
-/// A small fast generator for choices that need no secrecy (endpoint picks, trace ids).
-class Random {
- public:
-  explicit Random(uint64_t seed) : state_(seed | 1) {}
-  uint64_t next();
-  /// 0 <= result < bound; bound > 0.
-  size_t below(size_t bound) { return static_cast<size_t>(next() % bound); }
-
- private:
-  uint64_t state_;
-};
+/// The ports that the proxy listens at in a pod.
+bool isProxyPort(uint16_t port);
 
 /// Where one outbound connection goes, and why.
 struct Route {
@@ -33,13 +26,23 @@ struct Route {
   std::shared_ptr<const Workload> workload;
   std::string service;  ///< key, when addressed by VIP
   std::string detail;   ///< Why this route, for a person.
+  Lease lease;          ///< Of an endpoint of `service`; to be held as long as the connection.
 };
 
-/// Decides where a connection of `source` to `destination` goes. Pure but for the pick among
-/// endpoints. Fails closed inside the mesh (no healthy endpoint, no such port, an identity that
-/// does not parse: refused) and open outside it (an unknown destination passes through in
-/// plaintext).
-Route decideRoute(const Tables& tables, const Workload& source, const Endpoint& destination,
-                  Random& random);
+/// One captured connection. Refers to what it is asked about.
+struct RouteQuery {
+  const Tables& tables;
+  const Workload& source;
+  Endpoint destination;       ///< As the application asked for it.
+  bool registryOnly = false;  ///< Refuse what is not in the mesh, instead of passing it through.
+  std::span<const std::string> tried;  ///< Uids of endpoints that already failed it.
+};
+
+/// Decides where a connection goes. Pure but for the pick among endpoints. Fails closed inside the
+/// mesh (no healthy endpoint, no such port, a waypoint in the way, an identity that does not parse:
+/// refused) and, unless `registryOnly`, open outside it (an unknown destination passes through in
+/// plaintext). A route to an endpoint of a service that fails before a byte was sent may be decided
+/// again, kAttemptsMax times in all, with that endpoint's uid among `tried`.
+Route decideRoute(const RouteQuery& query, Balancer& balancer, uint64_t nowMs);
 
 }  // namespace weft::proxy

@@ -56,6 +56,7 @@ struct Settings {
   uint64_t identityTimeoutMs = 5000;    ///< How long a captured connection waits for a certificate.
   /// Unused tunnels close after this. With 0 one that falls idle takes no further stream.
   uint64_t tunnelIdleMs = 300000;
+  bool registryOnly = false;  ///< Outbound connections to what is not in the mesh are refused.
   http::H2Limits h2;
   Limits limits;
 };

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "proxy/tables.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "proxy/tables_decode.h"
@@ -14,9 +15,31 @@ std::shared_ptr<const T> valueOr(const std::shared_ptr<const T>* found) {
   return found == nullptr ? nullptr : *found;
 }
 
-template <typename T>
-std::shared_ptr<const T> ownerOf(const Claims<T>* claims) {
-  return claims == nullptr ? nullptr : claims->back();
+/// How well a claim of `service` to `range` fits what `source` asks for; 0: not at all.
+int fitOf(const Service& service, const Cidr& range, const Workload& source) {
+  const bool own = service.namespaceName == source.namespaceName;
+  const bool there = std::any_of(
+      service.addresses.begin(), service.addresses.end(),
+      [&](const Vip& vip) { return vip.range == range && vip.network == source.network; });
+  if (!there || (service.ownNamespaceOnly && !own)) {
+    return 0;
+  }
+  return 1 + (own ? 2 : 0) + (service.canonical ? 1 : 0);
+}
+
+/// The best of the claims to `range`, the newest of equals; null when none fits.
+std::shared_ptr<const Service> bestOf(const Claims<Service>& claims, const Cidr& range,
+                                      const Workload& source) {
+  const std::shared_ptr<const Service>* best = nullptr;
+  int bestFit = 0;
+  for (const auto& service : claims) {
+    const int fit = fitOf(*service, range, source);
+    if (fit > 0 && fit >= bestFit) {
+      best = &service;
+      bestFit = fit;
+    }
+  }
+  return valueOr(best);
 }
 
 /// Collects what the policies say of one connection. `allowed` and `denied` are the first of their
@@ -79,12 +102,33 @@ std::shared_ptr<const Workload> Tables::workloadByUid(std::string_view uid) cons
   return valueOr(state_->workloads.find(uid));
 }
 
-std::shared_ptr<const Workload> Tables::workloadByIp(const Ip& ip) const {
-  return ownerOf(state_->workloadIps.find(ip));
+std::shared_ptr<const Workload> Tables::workloadByIp(const Ip& ip, std::string_view network) const {
+  const auto* claims = state_->workloadIps.find(ip);
+  if (claims == nullptr) {
+    return nullptr;
+  }
+  const auto found = std::find_if(claims->rbegin(), claims->rend(), [&](const auto& workload) {
+    return workload->network == network;
+  });
+  return found == claims->rend() ? nullptr : *found;
 }
 
-std::shared_ptr<const Service> Tables::serviceByVip(const Ip& ip) const {
-  return ownerOf(state_->vips.find(ip));
+std::shared_ptr<const Service> Tables::serviceByVip(const Ip& ip, const Workload& source) const {
+  const RangeLengths& lengths = state_->vipLengths;
+  const std::span<const uint32_t> counts =
+      ip.isV4() ? std::span<const uint32_t>(lengths.v4) : std::span<const uint32_t>(lengths.v6);
+  for (size_t length = counts.size(); length-- > 0;) {
+    if (counts[length] == 0) {
+      continue;
+    }
+    const Cidr range = rangeOf(ip, static_cast<uint8_t>(length));
+    if (const auto* claims = state_->vips.find(range)) {
+      if (auto service = bestOf(*claims, range, source)) {
+        return service;
+      }
+    }
+  }
+  return nullptr;
 }
 
 std::shared_ptr<const Service> Tables::serviceByKey(std::string_view key) const {

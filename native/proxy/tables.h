@@ -26,6 +26,7 @@ inline constexpr size_t kAddressesMax = 64;    ///< Of a workload or a service.
 inline constexpr size_t kPortsMax = 1024;      ///< Of a service or a binding.
 inline constexpr size_t kBindingsMax = 1024;   ///< Services of a workload.
 inline constexpr size_t kNamedPoliciesMax = 1024;
+inline constexpr size_t kPreferencesMax = 16;  ///< Of a service's load balancing.
 inline constexpr size_t kSubjectAltNamesMax = 4096;
 inline constexpr size_t kPolicyPartsMax = 65'536;  ///< Rules, clauses, matches and entries of one.
 inline constexpr size_t kClaimsMax = 1024;         ///< Workloads or services with one address.
@@ -38,6 +39,13 @@ struct PortMap {
 struct ServiceBinding {
   std::string service;  ///< key, "namespace/hostname"
   std::vector<PortMap> ports;
+};
+
+/// Where a workload runs. An empty part is not known, and near to nothing.
+struct Locality {
+  std::string region;
+  std::string zone;     ///< Within the region.
+  std::string subzone;  ///< Within the zone.
 };
 
 /// One workload as the control plane describes it. Immutable once in a table.
@@ -59,19 +67,52 @@ struct Workload {
   std::string workloadName;
   std::string workloadType;
   std::string cluster;
+  Locality locality;
+  std::string network;    ///< Where its addresses hold; empty is a network like any other.
+  uint32_t capacity = 1;  ///< Its share of a service's connections; 0: takes none.
+  bool waypoint = false;  ///< May be addressed through its waypoint only.
+  std::string hostname;   ///< Its own name, such as that of a pod of a headless service.
 
   /// spiffe://<trust domain>/ns/<namespace>/sa/<service account>
   std::string spiffeId() const;
 };
 
+/// An address of a service, or a range of them, in one network.
+struct Vip {
+  Cidr range;  ///< Its host bits are zero.
+  std::string network;
+};
+
+/// What an endpoint may share with the source of a connection.
+enum class Nearness { kRegion = 1, kZone, kSubzone, kNode, kCluster, kNetwork };
+
+struct LoadBalancing {
+  enum class Mode {
+    kAny,          ///< Every endpoint, whatever it shares with the source.
+    kStrict,       ///< Only endpoints that share all of `preference`.
+    kFailover,     ///< Those that share the most of it, counted from the first.
+    kPassthrough,  ///< The address that was asked for is the destination itself.
+  };
+  Mode mode = Mode::kAny;
+  std::vector<Nearness> preference;
+  bool allowUnhealthy = false;
+};
+
 struct Service {
+  enum class Families { kAutomatic, kIpv4, kIpv6, kDual };
+
   std::string key;
   std::string name;
   std::string namespaceName;
   std::string hostname;
-  std::vector<Ip> addresses;
+  std::vector<Vip> addresses;
   std::vector<PortMap> ports;
   std::vector<std::string> subjectAltNames;
+  LoadBalancing loadBalancing;
+  bool ownNamespaceOnly = false;  ///< Only sources of its namespace are sent to it.
+  Families families = Families::kAutomatic;
+  bool canonical = false;  ///< Preferred among services that share an address.
+  bool waypoint = false;   ///< May be reached through its waypoint only.
 };
 
 /// One endpoint of a service: a workload, and the port map that holds for it.
@@ -98,12 +139,15 @@ class Tables {
                                                      std::span<const uint8_t> delta);
 
   std::shared_ptr<const Workload> workloadByUid(std::string_view uid) const;
-  /// Host-network workloads are not found by address: theirs is the node's. When several claim one
-  /// address, the one that claimed it last has it, and an older one gets it back when that goes. A
-  /// workload that is replaced and keeps an address keeps its place in that order.
-  std::shared_ptr<const Workload> workloadByIp(const Ip& ip) const;
-  /// Claims to one address are settled as for workloads.
-  std::shared_ptr<const Service> serviceByVip(const Ip& ip) const;
+  /// The workload with this address in `network`. Host-network workloads are not found by address:
+  /// theirs is the node's. When several claim one address, the one that claimed it last has it, and
+  /// an older one gets it back when that goes. A workload that is replaced and keeps an address
+  /// keeps its place in that order.
+  std::shared_ptr<const Workload> workloadByIp(const Ip& ip, std::string_view network) const;
+  /// The service that `source` means by this address: of those in its network that it may see, the
+  /// one with the longest prefix; of several with that, one of its own namespace, then a canonical
+  /// one, then the one that claimed it last.
+  std::shared_ptr<const Service> serviceByVip(const Ip& ip, const Workload& source) const;
   std::shared_ptr<const Service> serviceByKey(std::string_view key) const;
   /// The workloads that name this service, healthy or not, whether or not the service itself is
   /// known yet. Valid as long as this table.

@@ -23,6 +23,10 @@ class Decoder : public FieldReader {
  private:
   bool inEntry(const char* kind, const std::string& key, bool ok);
   bool readAddress(pbf_reader& in, std::vector<Ip>& out);
+  bool readVip(pbf_reader in, Service& out);
+  bool readLoadBalancing(pbf_reader in, LoadBalancing& out);
+  bool readServiceKind(pbf_reader& in, Service& out);
+  bool readPlace(pbf_reader& in, Workload& out);
   bool readPortMap(pbf_reader in, std::vector<PortMap>& out, bool zeroTarget);
   bool readBinding(pbf_reader in, Workload& out);
   bool readWorkload(pbf_reader in, Workload& out);
@@ -129,6 +133,23 @@ bool Decoder::readWorkloadText(pbf_reader& in, Workload& out) {
     case text(16):
       return readText(in, out.cluster, "cluster");
     default:
+      return readPlace(in, out);
+  }
+}
+
+bool Decoder::readPlace(pbf_reader& in, Workload& out) {
+  switch (in.tag_and_type()) {
+    case text(18):
+      return readText(in, out.locality.region, "region");
+    case text(19):
+      return readText(in, out.locality.zone, "zone");
+    case text(20):
+      return readText(in, out.locality.subzone, "subzone");
+    case text(21):
+      return readText(in, out.network, "network");
+    case text(24):
+      return readText(in, out.hostname, "hostname");
+    default:
       return unknownField(in, "Workload");
   }
 }
@@ -159,6 +180,13 @@ bool Decoder::readWorkload(pbf_reader in, Workload& out) {
       case number(17):
         ok = readFlag(in, out.hostNetwork, "host network");
         break;
+      case number(22):
+        ok = readNumber(in, UINT32_MAX, value, "capacity");
+        out.capacity = static_cast<uint32_t>(value);
+        break;
+      case number(23):
+        ok = readFlag(in, out.waypoint, "waypoint");
+        break;
       default:
         ok = readWorkloadText(in, out);
     }
@@ -183,6 +211,96 @@ bool Decoder::checkWorkload(const Workload& workload) {
   return !workload.namespaceName.empty() || invalid("namespace: empty");
 }
 
+bool Decoder::readVip(pbf_reader in, Service& out) {
+  if (!room(out.addresses.size(), kAddressesMax, "addresses")) {
+    return false;
+  }
+  Vip vip;
+  bool set = false;
+  while (in.next()) {
+    switch (in.tag_and_type()) {
+      case text(1):
+        if (!readRange(in.get_message(), vip.range)) {
+          return false;
+        }
+        set = true;
+        break;
+      case text(2):
+        if (!readText(in, vip.network, "network")) {
+          return false;
+        }
+        break;
+      default:
+        return unknownField(in, "Vip");
+    }
+  }
+  vip.range = rangeOf(vip.range.ip, vip.range.length);
+  out.addresses.push_back(std::move(vip));
+  return set || invalid("address: empty");
+}
+
+bool Decoder::readLoadBalancing(pbf_reader in, LoadBalancing& out) {
+  uint64_t value = 0;
+  const auto readNearness = [&](uint64_t one) {
+    out.preference.push_back(static_cast<Nearness>(one));
+    return room(out.preference.size() - 1, kPreferencesMax, "preferences") &&
+           ((one >= 1 && one <= 6) || invalid("preference: " + std::to_string(one)));
+  };
+  while (in.next()) {
+    bool ok = true;
+    switch (in.tag_and_type()) {
+      case text(1): {
+        const auto view = in.get_view();
+        const char* at = view.data();
+        const char* const end = at + view.size();
+        while (ok && at != end) {
+          ok = readNearness(protozero::decode_varint(&at, end));
+        }
+        break;
+      }
+      case number(1):
+        ok = readNearness(in.get_uint64());
+        break;
+      case number(2):
+        ok = readNumber(in, 3, value, "mode");
+        out.mode = static_cast<LoadBalancing::Mode>(value);
+        break;
+      case number(3):
+        ok = readFlag(in, out.allowUnhealthy, "allow unhealthy");
+        break;
+      default:
+        return unknownField(in, "LoadBalancing");
+    }
+    if (!ok) {
+      return false;
+    }
+  }
+  return true;
+}
+
+bool Decoder::readServiceKind(pbf_reader& in, Service& out) {
+  uint64_t value = 0;
+  switch (in.tag_and_type()) {
+    case text(8):
+      out.loadBalancing = {};
+      return readLoadBalancing(in.get_message(), out.loadBalancing);
+    case number(9):
+      return readFlag(in, out.ownNamespaceOnly, "visibility");
+    case number(10):
+      if (!readNumber(in, 3, value, "IP families")) {
+        return false;
+      }
+      out.families = static_cast<Service::Families>(value);
+      return true;
+    case number(11):
+      return readFlag(in, out.canonical, "canonical");
+    case number(12):
+      return readFlag(in, out.waypoint, "waypoint");
+    default:
+      return unknownField(in, "Service");
+  }
+}
+
 bool Decoder::readService(pbf_reader in, Service& out) {
   while (in.next()) {
     bool ok = false;
@@ -200,7 +318,7 @@ bool Decoder::readService(pbf_reader in, Service& out) {
         ok = readText(in, out.hostname, "hostname");
         break;
       case text(5):
-        ok = readAddress(in, out.addresses);
+        ok = readVip(in.get_message(), out);
         break;
       case text(6):
         ok = readPortMap(in.get_message(), out.ports, true);
@@ -210,7 +328,7 @@ bool Decoder::readService(pbf_reader in, Service& out) {
              readText(in, out.subjectAltNames.emplace_back(), "subject alt name");
         break;
       default:
-        return unknownField(in, "Service");
+        ok = readServiceKind(in, out);
     }
     if (!ok) {
       return false;

@@ -59,6 +59,37 @@ bool FieldReader::readPort(uint64_t value, uint16_t& out, const char* what, bool
   return true;
 }
 
+bool FieldReader::readRange(protozero::pbf_reader in, Cidr& out) {
+  std::optional<Ip> ip;
+  uint64_t length = 0;
+  uint64_t familyBits = 0;
+  while (in.next()) {
+    switch (in.tag_and_type()) {
+      case text(1): {
+        const auto view = in.get_view();
+        ip = ipOf(view);
+        familyBits = view.size() * 8;
+        break;
+      }
+      case number(2):
+        length = in.get_uint64();
+        break;
+      default:
+        return unknownField(in, "Cidr");
+    }
+  }
+  if (!ip.has_value()) {
+    return invalid("CIDR: address is not 4 or 16 bytes");
+  }
+  // An IPv4 block in its mapped spelling: ::ffff:10.0.0.0/104 is 10.0.0.0/8.
+  const uint64_t front = ip->isV4() && familyBits == 128 ? 96 : 0;
+  if (length < front || length > familyBits) {
+    return invalid("CIDR: length " + std::to_string(length) + " of " + ip->toString());
+  }
+  out = {*ip, static_cast<uint8_t>(length - front)};
+  return true;
+}
+
 std::optional<Ip> FieldReader::ipOf(const protozero::data_view& view) {
   return Ip::fromBytes({reinterpret_cast<const uint8_t*>(view.data()), view.size()});
 }

@@ -46,6 +46,9 @@ class FieldReader {
   bool readFlag(protozero::pbf_reader& in, bool& out, const char* what);
   bool readPort(uint64_t value, uint16_t& out, const char* what, bool zeroAllowed = false);
 
+  /// A weft.tables.Cidr; an IPv4 block may come in its mapped spelling.
+  bool readRange(protozero::pbf_reader in, Cidr& out);
+
   static std::optional<Ip> ipOf(const protozero::data_view& view);
 
  protected:

@@ -21,10 +21,10 @@ Status overLimit(const char* what, size_t max) {
   return {Code::kLimit, std::string(what) + ": more than " + std::to_string(max)};
 }
 
-/// Puts `added` among the claims to `ip`: in its own old place, or last. False when they are full.
-template <typename T, typename Editor>
-bool claim(Editor& editor, const Ip& ip, const std::shared_ptr<const T>& added) {
-  const Claims<T>* old = editor.find(ip);
+/// Puts `added` among the claims to `key`: in its own old place, or last. False when they are full.
+template <typename T, typename Editor, typename Key>
+bool claim(Editor& editor, const Key& key, const std::shared_ptr<const T>& added) {
+  const Claims<T>* old = editor.find(key);
   Claims<T> claims = old == nullptr ? Claims<T>() : *old;
   const auto own = std::find_if(claims.begin(), claims.end(),
                                 [&](const auto& one) { return keyOf(*one) == keyOf(*added); });
@@ -35,36 +35,36 @@ bool claim(Editor& editor, const Ip& ip, const std::shared_ptr<const T>& added) 
   } else {
     claims.push_back(added);
   }
-  editor.set(ip, std::move(claims));
+  editor.set(key, std::move(claims));
   return true;
 }
 
-template <typename T, typename Editor>
-void unclaim(Editor& editor, const Ip& ip, const T& removed) {
-  const Claims<T>* old = editor.find(ip);
+template <typename T, typename Editor, typename Key>
+void unclaim(Editor& editor, const Key& key, const T& removed) {
+  const Claims<T>* old = editor.find(key);
   if (old == nullptr) {
     return;
   }
   Claims<T> claims = *old;
   std::erase_if(claims, [&](const auto& one) { return keyOf(*one) == keyOf(removed); });
   if (claims.empty()) {
-    editor.erase(ip);
+    editor.erase(key);
   } else {
-    editor.set(ip, std::move(claims));
+    editor.set(key, std::move(claims));
   }
 }
 
 /// Moves the claims of one entry from what it was (or null) to what it is (or null).
-template <typename T, typename Editor>
-bool moveClaims(Editor& editor, const T* old, const std::vector<Ip>& oldIps,
-                const std::shared_ptr<const T>& next, const std::vector<Ip>& nextIps) {
-  for (const Ip& ip : oldIps) {
-    if (std::find(nextIps.begin(), nextIps.end(), ip) == nextIps.end()) {
-      unclaim(editor, ip, *old);
+template <typename T, typename Editor, typename Key>
+bool moveClaims(Editor& editor, const T* old, const std::vector<Key>& oldKeys,
+                const std::shared_ptr<const T>& next, const std::vector<Key>& nextKeys) {
+  for (const Key& key : oldKeys) {
+    if (std::find(nextKeys.begin(), nextKeys.end(), key) == nextKeys.end()) {
+      unclaim(editor, key, *old);
     }
   }
-  return std::all_of(nextIps.begin(), nextIps.end(),
-                     [&](const Ip& ip) { return claim(editor, ip, next); });
+  return std::all_of(nextKeys.begin(), nextKeys.end(),
+                     [&](const Key& key) { return claim(editor, key, next); });
 }
 
 const std::vector<Ip>& claimedBy(const Workload* workload) {
@@ -72,9 +72,15 @@ const std::vector<Ip>& claimedBy(const Workload* workload) {
   return workload == nullptr || workload->hostNetwork ? kNone : workload->addresses;
 }
 
-const std::vector<Ip>& claimedBy(const Service* service) {
-  static const std::vector<Ip> kNone;
-  return service == nullptr ? kNone : service->addresses;
+/// A range in two networks is one claim: who looks it up asks for the network.
+std::vector<Cidr> claimedBy(const Service* service) {
+  std::vector<Cidr> ranges;
+  if (service != nullptr) {
+    for (const Vip& vip : service->addresses) {
+      ranges.push_back(vip.range);
+    }
+  }
+  return ranges;
 }
 
 /// True when a verdict for connections to this workload may now be another.
@@ -94,6 +100,7 @@ class Builder {
         workloadIps_(base.workloadIps),
         services_(base.services),
         vips_(base.vips),
+        vipLengths_(base.vipLengths),
         endpoints_(base.endpoints),
         policies_(base.policies),
         namespacePolicies_(base.namespacePolicies) {}
@@ -107,6 +114,7 @@ class Builder {
 
   bool changeWorkload(std::string_view uid, const std::shared_ptr<const Workload>& next);
   bool changeService(std::string_view key, const std::shared_ptr<const Service>& next);
+  void countRanges(const std::vector<Cidr>& ranges, uint32_t by);
   void changePolicy(std::string_view key, const std::shared_ptr<const Policy>& next);
   Newcomers* groupOf(const Policy& policy);
   Status changeAll(const TablesDelta& delta);
@@ -120,6 +128,7 @@ class Builder {
   decltype(TablesState::workloadIps)::Editor workloadIps_;
   decltype(TablesState::services)::Editor services_;
   decltype(TablesState::vips)::Editor vips_;
+  RangeLengths vipLengths_;
   decltype(TablesState::endpoints)::Editor endpoints_;
   decltype(TablesState::policies)::Editor policies_;
   decltype(TablesState::namespacePolicies)::Editor namespacePolicies_;
@@ -161,7 +170,18 @@ bool Builder::changeService(std::string_view key, const std::shared_ptr<const Se
   } else {
     services_.set(next->key, next);
   }
-  return moveClaims(vips_, old, claimedBy(old), next, claimedBy(next.get()));
+  const std::vector<Cidr> before = claimedBy(old);
+  const std::vector<Cidr> after = claimedBy(next.get());
+  countRanges(before, UINT32_MAX);
+  countRanges(after, 1);
+  return moveClaims(vips_, old, before, next, after);
+}
+
+/// Adds `by` (modulo 2^32) to the count of each range's length.
+void Builder::countRanges(const std::vector<Cidr>& ranges, uint32_t by) {
+  for (const Cidr& range : ranges) {
+    (range.ip.isV4() ? vipLengths_.v4[range.length] : vipLengths_.v6[range.length]) += by;
+  }
 }
 
 /// The newcomers to the group `policy` belongs to, which is put together again in the end. Null for
@@ -317,6 +337,7 @@ Result<std::shared_ptr<const TablesState>> Builder::build(const TablesDelta& del
   state->workloadIps = std::move(workloadIps_).finish();
   state->services = std::move(services_).finish();
   state->vips = std::move(vips_).finish();
+  state->vipLengths = vipLengths_;
   state->endpoints = std::move(endpoints_).finish();
   state->policies = std::move(policies_).finish();
   state->namespacePolicies = std::move(namespacePolicies_).finish();

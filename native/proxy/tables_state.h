@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -32,12 +34,26 @@ struct PolicyGroup {
   std::vector<std::shared_ptr<const Policy>> policies;
 };
 
+struct CidrHash {
+  size_t operator()(const Cidr& range) const {
+    // Multiplied, so that the length reaches the top byte, which chooses the shard.
+    return IpHash{}(range.ip) ^ (size_t{range.length} * 0x9e3779b97f4a7c15);
+  }
+};
+
+/// How many ranges of each length there are, by family.
+struct RangeLengths {
+  std::array<uint32_t, 33> v4{};
+  std::array<uint32_t, 129> v6{};
+};
+
 /// What a table holds. Views that are keys point into the value they belong to.
 struct TablesState {
   ShardedMap<std::string_view, std::shared_ptr<const Workload>> workloads;
   ShardedMap<Ip, Claims<Workload>, IpHash> workloadIps;
   ShardedMap<std::string_view, std::shared_ptr<const Service>> services;
-  ShardedMap<Ip, Claims<Service>, IpHash> vips;
+  ShardedMap<Cidr, Claims<Service>, CidrHash> vips;
+  RangeLengths vipLengths;
   ShardedMap<std::string_view, std::shared_ptr<const EndpointList>> endpoints;
   ShardedMap<std::string_view, std::shared_ptr<const Policy>> policies;
   ShardedMap<std::string_view, std::shared_ptr<const PolicyGroup>> namespacePolicies;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Puts an Envoy sidecar into two pods of a lab: the same two nodes, the same link and the same
 // pinning as the mesh that it is measured against.
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
-import type { Lab } from '../lab/lab.ts';
+import { type Lab, listens } from '../lab/lab.ts';
 import { type LabProcess, startProcess, tailOf } from '../lab/processes.ts';
 import { isAlive } from '../lab/state.ts';
 import { MeshError } from '../lib/error.ts';
@@ -23,15 +23,13 @@ export interface EnvoyPairOptions {
 
 const startTimeoutMs = 15_000;
 
-function listensOn(pid: number, port: number): boolean {
-  const suffix = port.toString(16).toUpperCase().padStart(4, '0');
-  const table = readFileSync(`/proc/${pid}/net/tcp`, 'latin1');
-  return new RegExp(`:${suffix} 00000000:0000 0A `).test(table);
-}
-
-async function ready(started: LabProcess, port: number): Promise<void> {
+/**
+ * Waits until a process that was started listens. Throws MeshError `unavailable` with its last
+ * words when it ends before, or takes over 15 s.
+ */
+export async function waitListening(started: LabProcess, port: number): Promise<void> {
   const until = Date.now() + startTimeoutMs;
-  while (!listensOn(started.pid, port)) {
+  while (!listens(started.pid, [port])) {
     if (!isAlive(started) || Date.now() > until) {
       throw new MeshError('unavailable', `${started.name}: ${tailOf(started.logFile)}`);
     }
@@ -60,7 +58,7 @@ async function sidecar(
     logFile: join(names.folder, 'logs', `envoy-${pod}.log`),
     folder,
   });
-  await ready(started, port);
+  await waitListening(started, port);
   return started;
 }
 

@@ -1,25 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { Command, InvalidArgumentError } from 'commander';
-import { Lab } from '../lab/lab.ts';
-import { labNames } from '../lab/topology.ts';
 import { MeshError } from '../lib/error.ts';
-import { cgroup2RootOf } from '../lib/machine.ts';
-import { mustRun, runProgram } from '../lib/program.ts';
-import { envoyProgram } from './envoy-install.ts';
-import { cgroupOf, startEnvoyPair } from './envoy-pair.ts';
+import { runProgram } from '../lib/program.ts';
+import { ours, variantNames, withBenchLab } from './bench-lab.ts';
 import { verdictsOn } from './goals.ts';
-import { saveResults } from './results.ts';
-import { pin, runRounds, type Sample, type Variant } from './rounds.ts';
-import { bare, rival, summaryOf } from './summary.ts';
-import { goalsTable, tableOf } from './table.ts';
-import { workloads } from './workloads.ts';
+import { idleMemory, type MemoryReading, memoryRows, podMemory } from './memory.ts';
+import { resultsFolder, saveResults } from './results.ts';
+import { runRounds, type Sample, type Variant } from './rounds.ts';
+import { summaryOf } from './summary.ts';
+import { countSyscalls, type SyscallRow } from './syscalls.ts';
+import { goalsTable, memoryTable, syscallTable, tableOf } from './table.ts';
+import { type Mode, modes, workloads } from './workloads.ts';
 
-const root = join(import.meta.dirname, '../..');
 const tools = ['sockperf', 'wrk', 'iperf3', 'taskset'];
-const ours = 'weft';
-const variantNames: readonly string[] = [bare, ours, rival];
+const studies = ['syscalls', 'memory'];
 
 /** The flags. */
 interface BenchOptions {
@@ -27,6 +21,7 @@ interface BenchOptions {
   readonly seconds: number;
   readonly only: readonly string[];
   readonly variants: readonly string[];
+  readonly results: string;
 }
 
 type Progress = (text: string) => void;
@@ -51,92 +46,100 @@ function listOf(known: readonly string[]): (text: string) => string[] {
   };
 }
 
-async function checkTools(): Promise<void> {
-  const found = await Promise.all(tools.map((tool) => runProgram('which', [tool])));
-  const missing = tools.filter((_, index) => found[index]?.code !== 0);
+async function checkTools(only: readonly string[]): Promise<void> {
+  const wanted = only.includes('syscalls') ? [...tools, 'strace'] : tools;
+  const found = await Promise.all(wanted.map((tool) => runProgram('which', [tool])));
+  const missing = wanted.filter((_, index) => found[index]?.code !== 0);
   if (missing.length > 0) {
     const line = `apt-get install -y --no-install-recommends ${missing.join(' ')}`;
     throw new MeshError('unsupported', `load tools are missing: run  ${line}`);
   }
 }
 
-// Thousands of short connections a second: ports and tracked connections must be free again soon.
-async function prepareForShortConnections(lab: Lab): Promise<void> {
-  const settings = [
-    'net.ipv4.tcp_tw_reuse=1',
-    'net.ipv4.ip_local_port_range=16384 65000',
-    'net.netfilter.nf_conntrack_tcp_timeout_time_wait=1',
-  ];
-  for (const { netns } of lab.plan.pods) {
-    await mustRun('nsenter', [`--net=/run/netns/${netns}`, 'sysctl', '-qw', ...settings]);
-  }
+const withProxies = ({ proxies }: Variant): boolean => Object.keys(proxies).length > 0;
+
+// On a lab of its own, since a heap does not shrink to what it was.
+async function measureMemory(options: BenchOptions, progress: Progress): Promise<MemoryReading[]> {
+  const { variants } = options;
+  return await withBenchLab({ variants, engine: [], progress }, async (lab, all) => {
+    const readings: MemoryReading[] = [];
+    for (const variant of all.filter(withProxies)) {
+      progress(`memory: ${variant.name}`);
+      if (variant.name === ours) {
+        readings.push(...(await podMemory(lab, variant)));
+      }
+      readings.push(...(await idleMemory(lab, variant)));
+    }
+    return readings;
+  });
 }
 
-function variantsOf(lab: Lab, names: readonly string[]): Variant[] {
-  const proxies: Readonly<Record<string, Variant['proxies']>> = {
-    [ours]: {
-      'node-a': join(lab.plan.names.cgroup, 'node-a/ztunnel'),
-      'node-b': join(lab.plan.names.cgroup, 'node-b/ztunnel'),
-    },
-    [rival]: {
-      'node-a': cgroupOf(lab, `${rival}-client`),
-      'node-b': cgroupOf(lab, `${rival}-server`),
-    },
-  };
-  return names.map((name) => ({ name, proxies: proxies[name] ?? {} }));
+interface Measured {
+  readonly samples: Sample[];
+  readonly syscalls: SyscallRow[];
 }
 
-async function measureOn(lab: Lab, options: BenchOptions, progress: Progress): Promise<Sample[]> {
-  await lab.start();
-  if (options.variants.includes(rival)) {
-    const program = await envoyProgram(progress);
-    const ends = { client: `${rival}-client`, server: `${rival}-server` };
-    await startEnvoyPair(lab, { program, ...ends, resume: false });
+async function measureMode(
+  mode: Mode,
+  options: BenchOptions,
+  progress: Progress,
+): Promise<Measured> {
+  const { only, variants, seconds } = options;
+  const chosen = workloads.filter((each) => each.mode === mode && only.includes(each.name));
+  const counting = mode === 'warm' && only.includes('syscalls');
+  if (chosen.length === 0 && !counting) {
+    return { samples: [], syscalls: [] };
   }
-  await prepareForShortConnections(lab);
-  const variants = variantsOf(lab, options.variants);
-  await pin(lab, variants);
-  const chosen = workloads.filter(({ name }) => options.only.includes(name));
-  return await runRounds(lab, chosen, variants, { ...options, progress });
+  const engine = modes[mode];
+  return await withBenchLab({ variants, engine, progress }, async (lab, all) => {
+    const samples = await runRounds(lab, chosen, all, { ...options, progress });
+    const syscalls: SyscallRow[] = [];
+    for (const variant of counting ? all.filter(withProxies) : []) {
+      progress(`system calls: ${variant.name}`);
+      syscalls.push(...(await countSyscalls(lab, variant, seconds)));
+    }
+    return { samples, syscalls };
+  });
 }
 
 async function bench(options: BenchOptions): Promise<void> {
   const progress: Progress = (text) => {
     process.stderr.write(`  ${text}\n`);
   };
-  await checkTools();
-  const cgroupRoot = cgroup2RootOf(readFileSync('/proc/self/mounts', 'utf8'));
-  if (cgroupRoot === undefined) {
-    throw new MeshError('unsupported', 'cgroup v2 is not mounted; mount it or use its hybrid mode');
+  await checkTools(options.only);
+  const readings = options.only.includes('memory') ? await measureMemory(options, progress) : [];
+  const samples: Sample[] = [];
+  const syscalls: SyscallRow[] = [];
+  for (const mode of Object.keys(modes) as Mode[]) {
+    const measured = await measureMode(mode, options, progress);
+    samples.push(...measured.samples);
+    syscalls.push(...measured.syscalls);
   }
-  const names = labNames('bench', cgroupRoot);
-  const lab = await Lab.prepare({ names, config: join(root, 'bench/mesh'), progress });
-  const interrupted = (): void => {
-    void lab.stop().finally(() => process.exit(130));
-  };
-  process.once('SIGINT', interrupted);
-  process.once('SIGTERM', interrupted);
-  try {
-    const samples = await measureOn(lab, options, progress);
-    const rows = workloads.flatMap((each) => summaryOf(each, samples, options.variants));
-    const verdicts = verdictsOn(rows, ours);
-    process.stdout.write(`${tableOf(rows)}\n${goalsTable(verdicts)}`);
-    const file = saveResults({ ...options, rows, verdicts, samples });
-    progress(`written to ${file}`);
-  } finally {
-    await lab.stop();
-  }
+  const rows = workloads.flatMap((each) => summaryOf(each, samples, options.variants));
+  const verdicts = verdictsOn(rows, ours);
+  const memory = memoryRows(readings);
+  const tables = [
+    rows.length > 0 ? tableOf(rows) : '',
+    verdicts.length > 0 ? goalsTable(verdicts) : '',
+    syscalls.length > 0 ? syscallTable(syscalls) : '',
+    memory.length > 0 ? memoryTable(memory) : '',
+  ];
+  process.stdout.write(tables.filter((table) => table !== '').join('\n'));
+  const { results: folder, ...how } = options;
+  const results = { ...how, rows, verdicts, syscalls, memory, readings, samples };
+  progress(`written to ${saveResults(folder, results)}`);
 }
 
 /** The verb `bench`: builds a lab of its own, measures, removes it. Exit code 3 without the tools. */
 export async function main(argv: readonly string[]): Promise<number> {
-  const workloadNames = workloads.map(({ name }) => name);
+  const names = [...workloads.map(({ name }) => name), ...studies];
   const program = new Command('weft bench')
     .description('measure the mesh against the bare link and Envoy, in turn, on a lab of its own')
     .option('--rounds <n>', 'rounds of every workload', positive, 5)
     .option('--seconds <n>', 'length of one measurement', positive, 3)
-    .option('--only <names>', workloadNames.join(','), listOf(workloadNames), workloadNames)
-    .option('--variants <names>', variantNames.join(','), listOf(variantNames), variantNames);
+    .option('--only <names>', `which of ${names.join(', ')}`, listOf(names), names)
+    .option('--variants <names>', 'through which ways', listOf(variantNames), variantNames)
+    .option('--results <folder>', 'where every sample is written to', resultsFolder);
   program.parse(argv, { from: 'user' });
   try {
     await bench(program.opts<BenchOptions>());

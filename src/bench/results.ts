@@ -5,7 +5,8 @@ import { cpus, release, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { envoyVersion } from './envoy-install.ts';
 
-const folder: string = join(import.meta.dirname, '../../bench/results');
+/** Where results are kept, in the repository. */
+export const resultsFolder: string = join(import.meta.dirname, '../../bench/results');
 
 /** The machine in a few words, for a file's name. */
 export function slugOf(model: string): string {
@@ -15,15 +16,15 @@ export function slugOf(model: string): string {
     .replace(/^-|-$/g, '');
 }
 
-/** Writes `body` to bench/results as DATE-MACHINE-KIND.json and answers the file's path. */
-export function saveResults(body: object, kind = 'l4'): string {
+/** Writes `body` into `folder` as DATE-MACHINE-l4.json and answers the file's path. */
+export function saveResults(folder: string, body: object): string {
   mkdirSync(folder, { recursive: true });
   const date = new Date().toISOString();
   const cpu = cpus()[0]?.model ?? 'unknown';
   const memoryGb = Math.round(totalmem() / 1e9);
   const machine = { cpu, cores: cpus().length, memoryGb, kernel: release() };
   const versions = { node: process.version, envoy: envoyVersion };
-  const file = join(folder, `${date.slice(0, 10)}-${slugOf(cpu)}-${kind}.json`);
+  const file = join(folder, `${date.slice(0, 10)}-${slugOf(cpu)}-l4.json`);
   writeFileSync(file, `${JSON.stringify({ date, machine, versions, ...body }, null, 1)}\n`);
   return file;
 }

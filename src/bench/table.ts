@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Results as text.
 import type { Verdict } from './goals.ts';
+import type { MemoryRow } from './memory.ts';
 import type { Spread } from './statistics.ts';
 import type { Row } from './summary.ts';
+import { isMinimal, type SyscallRow } from './syscalls.ts';
 
 function number(value: number): string {
   return Math.abs(value) >= 1000 ? value.toFixed(0) : value.toPrecision(3);
@@ -54,4 +56,23 @@ export function goalsTable(verdicts: readonly Verdict[]): string {
     return [ok ? 'ok' : 'MISSED', workload, figure, goal, number(reached)];
   });
   return columns(head, cells);
+}
+
+/** Calls of each proxy for one ping-pong; at the minimum there are two of each kind. */
+export function syscallTable(rows: readonly SyscallRow[]): string {
+  const head = ['for one ping-pong', 'proxy of', 'waits', 'reads', 'writes', 'others', ''];
+  const cells = rows.map((row) => {
+    const counts = [row.waits, row.reads, row.writes, row.others].map((count) => count.toFixed(2));
+    return [row.variant, row.node, ...counts, isMinimal(row) ? 'minimal' : ''];
+  });
+  return columns(head, cells);
+}
+
+/** Memory of each proxy. */
+export function memoryTable(rows: readonly MemoryRow[]): string {
+  const head = ['memory', 'proxy of', 'figure', 'KB'];
+  return columns(
+    head,
+    rows.map(({ variant, node, figure, kb }) => [variant, node, figure, number(kb)]),
+  );
 }

@@ -3,6 +3,21 @@
 // what it prints.
 import { MeshError } from '../lib/error.ts';
 
+/**
+ * Whether connections find a tunnel: `warm` is what a user gets. In the others each has a tunnel of
+ * its own: `cold` verifies the peer's chain each time, `cached` knows the peer's certificate.
+ */
+export type Mode = 'warm' | 'cold' | 'cached';
+
+const ownTunnel = ['tunnelIdleMs=0', 'limits.streamsPerTunnel=1', 'limits.tunnelsPerPeer=1000'];
+
+/** The engine's settings for each mode. */
+export const modes: Readonly<Record<Mode, readonly string[]>> = {
+  warm: [],
+  cold: [...ownTunnel, 'limits.verifiedLeaves=0'],
+  cached: ownTunnel,
+};
+
 /** One measured figure of a workload. */
 export interface Figure {
   readonly name: string;
@@ -16,6 +31,8 @@ export interface Workload {
   /** A short name, for flags and results. */
   readonly name: string;
   readonly title: string;
+  /** How the mesh is set for it. */
+  readonly mode: Mode;
   /** The tool and its arguments, against a server's address. */
   readonly command: (server: string, seconds: number) => readonly string[];
   readonly figures: readonly Figure[];
@@ -56,6 +73,7 @@ function bulk(direction: 'up' | 'down', connections: number): Workload {
   return {
     name: `${direction}${connections}`,
     title: `bulk ${way}, ${connections === 1 ? '1 connection' : `${connections} connections`}`,
+    mode: 'warm',
     command: (server, seconds) => [
       ...['iperf3', '--client', server, '--port', '7001', '--json', '--time', String(seconds)],
       ...['--parallel', String(connections)],
@@ -77,12 +95,21 @@ function requests(output: string): number {
   return numberAfter(output, /([0-9]+) requests in/);
 }
 
-function http(name: string, title: string, connections: number, close: boolean): Workload {
+interface HttpLoad {
+  readonly connections: number;
+  /** A connection for each request. */
+  readonly close?: boolean;
+  readonly mode?: Mode;
+}
+
+function http(name: string, title: string, load: HttpLoad): Workload {
+  const { connections, close = false, mode = 'warm' } = load;
   const parse = (output: string): number =>
     requests(output) && numberAfter(output, /Requests\/sec: +([0-9.]+)/);
   return {
     name,
     title,
+    mode,
     command: (server, seconds) => [
       ...['wrk', '-t', '1', '-c', String(connections), '-d', `${seconds}s`],
       ...(close ? ['-H', 'Connection: close'] : []),
@@ -98,17 +125,22 @@ export const workloads: readonly Workload[] = [
   {
     name: 'rtt64',
     title: 'round trip of 64 B, 1 connection',
+    mode: 'warm',
     command: (server, seconds) => [
       ...['sockperf', 'ping-pong', '--tcp', '-i', server, '-p', '7000'],
       ...['--msg-size', '64', '--time', String(seconds), '--full-rtt'],
     ],
     figures: [percentile('50.0'), percentile('99.0')],
   },
-  http('http64', 'HTTP/1.1 of 1 KiB, 64 connections', 64, false),
+  http('http64', 'HTTP/1.1 of 1 KiB, 64 connections', { connections: 64 }),
   bulk('up', 1),
   bulk('down', 1),
   bulk('up', 8),
   bulk('down', 8),
-  http('crr32', 'connect, request, close: 32 at once', 32, true),
-  http('crr128', 'connect, request, close: 128 at once', 128, true),
+  http('crr32', 'connect, request, close: 32 at once', { connections: 32, close: true }),
+  http('crr128', 'connect, request, close: 128 at once', { connections: 128, close: true }),
+  ...(['cached', 'cold'] as const).map((mode) => {
+    const title = `the same on a tunnel of its own, ${mode}: 32 at once`;
+    return http(`${mode}32`, title, { connections: 32, close: true, mode });
+  }),
 ];

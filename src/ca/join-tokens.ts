@@ -22,8 +22,11 @@ export interface JoinClaims {
 export interface TokenOrder {
   readonly node: string;
   readonly trustDomain: string;
-  /** SHA-256 of the root certificate's DER, in hex: by it the node knows its control plane. */
-  readonly rootSha256: string;
+  /**
+   * SHA-256 of the DER of each root certificate that the control plane may show, in hex: by it the
+   * node knows its control plane.
+   */
+  readonly rootSha256: readonly string[];
   readonly ttlSeconds: number;
 }
 

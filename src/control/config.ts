@@ -2,6 +2,7 @@
 // The control plane's settings, from its flags.
 import { isIP } from 'node:net';
 import { Command, InvalidArgumentError, Option } from 'commander';
+import type { GivenFiles } from '../ca/given-authority.ts';
 import { type LogLevel, logLevels } from '../lib/log.ts';
 import { ports } from '../lib/ports.ts';
 import { isTrustDomain } from '../spiffe/id.ts';
@@ -20,6 +21,8 @@ export interface ControlConfig {
   readonly state: string;
   readonly listen: readonly ListenAddress[];
   readonly trustDomain: string;
+  /** A certificate authority of the user's, in place of our own. */
+  readonly ca: GivenFiles | undefined;
   /** Names and addresses for the server's certificate, besides those of this machine. */
   readonly san: readonly string[];
   readonly logLevel: LogLevel;
@@ -59,6 +62,22 @@ function parseTrustDomain(text: string): string {
   return text;
 }
 
+interface CaFlags {
+  readonly caCert?: string;
+  readonly caKey?: string;
+  readonly caRoot?: string;
+}
+
+function givenFiles(command: Command, { caCert, caKey, caRoot }: CaFlags): GivenFiles | undefined {
+  if (caCert !== undefined && caKey !== undefined) {
+    return { cert: caCert, key: caKey, root: caRoot };
+  }
+  if (caCert !== undefined || caKey !== undefined || caRoot !== undefined) {
+    return command.error('error: --ca-cert and --ca-key are given together, or neither');
+  }
+  return undefined;
+}
+
 /** Reads the flags. Prints help or the mistake, and throws CommanderError, as commander does. */
 export function parseControlConfig(argv: readonly string[]): ControlConfig {
   const command = new Command('weft control')
@@ -67,18 +86,22 @@ export function parseControlConfig(argv: readonly string[]): ControlConfig {
     .requiredOption('--state <folder>', 'keeps the CA; one control plane at a time')
     .option('--listen <addr:port>', `may be repeated (default: [::]:${ports.control})`, parseListen)
     .option('--trust-domain <name>', 'of the SPIFFE IDs', parseTrustDomain, 'cluster.local')
+    .option('--ca-cert <file>', 'sign with this CA, root or intermediate, and its chain (PEM)')
+    .option('--ca-key <file>', 'the private key of --ca-cert (PEM)')
+    .option('--ca-root <file>', 'the root of --ca-cert, when that file does not hold it (PEM)')
     .option('--san <name>', 'a further name of this server; may be repeated', parseSan)
     .addOption(
       new Option('--log-level <level>', 'least level logged').choices(logLevels).default('info'),
     )
     .exitOverride()
     .parse([...argv], { from: 'user' });
-  const options = command.opts<Partial<ControlConfig>>();
+  const options = command.opts<Partial<ControlConfig> & CaFlags>();
   return {
     config: options.config ?? '',
     state: options.state ?? '',
     listen: options.listen ?? [{ host: '::', port: ports.control }],
     trustDomain: options.trustDomain ?? 'cluster.local',
+    ca: givenFiles(command, options),
     san: options.san ?? [],
     logLevel: options.logLevel ?? 'info',
   };

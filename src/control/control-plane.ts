@@ -2,6 +2,7 @@
 // The control plane: registry to snapshot to xDS, and the CA beside it, on one TLS port.
 import type { TLSSocket } from 'node:tls';
 import { Authority } from '../ca/authority.ts';
+import { readGivenAuthority } from '../ca/given-authority.ts';
 import { JoinTokens } from '../ca/join-tokens.ts';
 import { CertificateServer, certificateService } from '../ca/server.ts';
 import { certificateMessageBytesMax } from '../ca/wire.ts';
@@ -9,16 +10,15 @@ import { MeshError } from '../lib/error.ts';
 import { type FolderLock, lockFolder } from '../lib/lock.ts';
 import type { Logger } from '../lib/log.ts';
 import { ensurePrivateFolder } from '../lib/private-files.ts';
-import { buildSnapshot, meshDefaults, type Snapshot } from '../mesh/snapshot.ts';
 import { FileRegistry, type RegistryState } from '../registry/file-registry.ts';
 import { formatProblem, type Problem } from '../registry/problem.ts';
 import { formatSpiffeId, nodeOf } from '../spiffe/id.ts';
-import { type EncodedSnapshot, encodeSnapshot } from '../xds/encode.ts';
 import { AdsServer, adsService, type DeltaStream } from '../xds/server.ts';
 import { messageBytesMax } from '../xds/wire.ts';
 import { callerOf } from './caller.ts';
 import type { ControlConfig } from './config.ts';
 import { GrpcSide } from './grpc-side.ts';
+import { MeshPublisher } from './mesh-publisher.ts';
 import { issueServerCertificate } from './server-certificate.ts';
 import { TlsPort } from './tls-port.ts';
 
@@ -41,14 +41,13 @@ export class ControlPlane {
   readonly #lock: FolderLock;
   readonly #authority: Authority;
   readonly #ads: AdsServer;
+  readonly #mesh: MeshPublisher;
   // Callers without a certificate get a side of their own, with room for a CSR and no more.
   #joining: GrpcSide | undefined;
   #known: GrpcSide | undefined;
   #registry: FileRegistry | undefined;
   #port: TlsPort | undefined;
   #renewal: NodeJS.Timeout | undefined;
-  #snapshot: Snapshot | undefined;
-  #encoded: EncodedSnapshot | undefined;
 
   private constructor(config: ControlConfig, log: Logger, lock: FolderLock, authority: Authority) {
     this.#config = config;
@@ -56,6 +55,7 @@ export class ControlPlane {
     this.#lock = lock;
     this.#authority = authority;
     this.#ads = new AdsServer({ log, callerOf: (stream) => this.#nodeCalling(stream) });
+    this.#mesh = new MeshPublisher(config.trustDomain, this.#ads);
   }
 
   /**
@@ -71,7 +71,9 @@ export class ControlPlane {
     const lock = await lockFolder(config.state);
     let plane: ControlPlane | undefined;
     try {
-      const authority = await Authority.open(config.state, config.trustDomain, new Date());
+      const now = new Date();
+      const given = config.ca && (await readGivenAuthority(config.ca, now));
+      const authority = await Authority.open(config.state, config.trustDomain, now, given);
       plane = new ControlPlane(config, log, lock, authority);
       return { plane, port: await plane.#serve() };
     } catch (thrown) {
@@ -115,7 +117,7 @@ export class ControlPlane {
       authority: this.#authority,
       tokens: await JoinTokens.open(state, trustDomain, new Date()),
       callerOf,
-      places: (...workload) => this.#snapshot?.places(...workload) ?? false,
+      places: (...workload) => this.#mesh.snapshot.places(...workload),
       now: () => new Date(),
     });
   }
@@ -171,14 +173,8 @@ export class ControlPlane {
   }
 
   #publish(state: RegistryState): void {
-    const settings = { ...meshDefaults, trustDomain: this.#config.trustDomain };
     // The node authorizer and the streams change over in the same turn.
-    this.#snapshot = buildSnapshot(state.objects, settings);
-    this.#encoded = encodeSnapshot(this.#snapshot, this.#encoded);
-    this.#ads.publish(this.#encoded);
-    const { workloads, services, policies } = this.#snapshot;
-    const sizes = { workloads: workloads.size, services: services.size, policies: policies.size };
-    this.#log.info(sizes, 'snapshot');
+    this.#log.info({ ...this.#mesh.publish(state.objects) }, 'snapshot');
   }
 
   /** Ends open streams and calls, and gives the state folder free. */

@@ -43,6 +43,7 @@ export async function issueServerCertificate(
       dnsNames: names.filter((name) => isIP(name) === 0),
       ipAddresses: names.filter((name) => isIP(name) !== 0),
       validitySeconds: 0,
+      forControl: true,
     },
     now,
   );

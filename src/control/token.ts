@@ -3,7 +3,7 @@
 // control plane.
 import { createHash } from 'node:crypto';
 import { Command, InvalidArgumentError } from 'commander';
-import { readRootCertificate } from '../ca/authority.ts';
+import { readRoots } from '../ca/authority.ts';
 import { mintJoinToken } from '../ca/join-tokens.ts';
 
 /** Shortest and longest life of a token, in seconds. */
@@ -34,8 +34,9 @@ interface TokenOptions {
 }
 
 async function create({ node, state, ttl }: TokenOptions): Promise<void> {
-  const { der, trustDomain } = await readRootCertificate(state);
-  const rootSha256 = createHash('sha256').update(der).digest('hex');
+  const { roots, trustDomain } = await readRoots(state);
+  // While a root is rotated the token is good with either, so that it outlives the change.
+  const rootSha256 = roots.map((der) => createHash('sha256').update(der).digest('hex'));
   const order = { node, trustDomain, rootSha256, ttlSeconds: ttl };
   process.stdout.write(`${await mintJoinToken(state, order, new Date())}\n`);
 }

@@ -398,8 +398,9 @@ export function expand(text: string, values: Readonly<Record<string, string>>): 
   return text.replace(/\$\((\w+)\)/g, (whole, name: string) => values[name] ?? whole);
 }
 
+/** Whether all of these TCP ports have a listener in the network namespace of a process. */
 // From /proc, because a probing connection would be captured like any other.
-function listens(pid: number, wanted: readonly number[]): boolean {
+export function listens(pid: number, wanted: readonly number[]): boolean {
   const tables = ['tcp', 'tcp6'].map((name) => readFileSync(`/proc/${pid}/net/${name}`, 'latin1'));
   return wanted.every((port) => {
     const suffix = port.toString(16).toUpperCase().padStart(4, '0');

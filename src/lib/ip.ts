@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // IP addresses as bytes in network order: 4 of them or 16.
-import { isIP } from 'node:net';
+import { isIP, SocketAddress } from 'node:net';
 
 /** An address and the number of its leading bits that count. */
 export interface Cidr {
@@ -38,6 +38,15 @@ export function parseIp(text: string): Uint8Array | undefined {
     return undefined;
   }
   return Uint8Array.from(family === 4 ? bytesOfV4(text) : bytesOfV6(text));
+}
+
+/** The usual text of an address (RFC 5952). Throws for other than 4 or 16 bytes. */
+export function formatIp(address: Uint8Array): string {
+  if (address.length === 4) {
+    return address.join('.');
+  }
+  const groups = Buffer.from(address).toString('hex').match(/.{4}/g) ?? [];
+  return new SocketAddress({ address: groups.join(':'), family: 'ipv6' }).address;
 }
 
 function masked(address: Uint8Array, length: number): Uint8Array {

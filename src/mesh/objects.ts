@@ -45,10 +45,15 @@ export interface Pod {
   readonly finished: boolean;
   /** It may be sent traffic. */
   readonly ready: boolean;
+  /** Its name in a headless service of the name `subdomain`; empty when it has none. */
+  readonly hostname: string;
+  readonly subdomain: string;
 }
 
 /** A TCP port of a service. */
 export interface ServicePort {
+  /** Empty when it has none. */
+  readonly name: string;
   readonly port: number;
   /** A number, or the name of a container's port. */
   readonly target: number | string;
@@ -118,14 +123,118 @@ export interface Policy {
   readonly dryRun: boolean;
 }
 
-/** Everything a registry knows, at one moment. */
-export interface MeshObjects {
-  readonly namespaces: readonly Namespace[];
-  readonly nodes: readonly Node[];
-  readonly serviceAccounts: readonly ServiceAccount[];
-  readonly pods: readonly Pod[];
-  readonly services: readonly Service[];
-  readonly policies: readonly Policy[];
+/** Whether clients may, must or need not prove who they are. */
+export type PeerMode = 'unset' | 'disable' | 'permissive' | 'strict';
+
+/** What workloads ask of their clients: those it selects, its namespace's, or all of the mesh. */
+export interface PeerAuthentication {
+  readonly namespace: string;
+  readonly name: string;
+  readonly selector: Labels | undefined;
+  readonly mode: PeerMode;
+  /** Exceptions, by the number of the port the application listens on. */
+  readonly ports: ReadonlyMap<number, PeerMode>;
+}
+
+/** A port that one endpoint serves. Without a number it serves the number of the service. */
+export interface SlicePort {
+  /** Empty when it has none. */
+  readonly name: string;
+  readonly port: number | undefined;
+}
+
+/** One endpoint of a slice. */
+export interface SliceEndpoint {
+  readonly addresses: readonly Uint8Array[];
+  readonly ready: boolean;
+  /** The name of the pod that it is, in the namespace of the slice. */
+  readonly pod: string | undefined;
+  readonly node: string;
+  readonly zone: string;
+}
+
+/** Endpoints of a service, written down one by one. */
+export interface EndpointSlice {
+  readonly namespace: string;
+  readonly name: string;
+  /** The name of the service they belong to. */
+  readonly service: string;
+  readonly ports: readonly SlicePort[];
+  readonly endpoints: readonly SliceEndpoint[];
+}
+
+/** A machine, or an endpoint that is none of the mesh's pods. */
+export interface Endpoint {
+  /** An IP address; undefined when only a hostname is known, or nothing. */
+  readonly address: Uint8Array | undefined;
+  /** A hostname to be resolved where the connection starts; empty when there is an address. */
+  readonly hostname: string;
+  /** Numbers of ports, by the name of the service's port. */
+  readonly ports: ReadonlyMap<string, number>;
+  readonly labels: Labels;
+  /** Empty: the network of the mesh. */
+  readonly network: string;
+  /** `REGION/ZONE/SUBZONE`, the parts that are known. */
+  readonly locality: string;
+  readonly weight: number;
+  readonly serviceAccount: string;
+}
+
+/** A machine that takes part in services as a pod does. */
+export interface WorkloadEntry {
+  readonly namespace: string;
+  readonly name: string;
+  readonly endpoint: Endpoint;
+}
+
+/** How the endpoints of a service entry are found. */
+export type Resolution = 'none' | 'static' | 'dns';
+
+/** Names and addresses that the platform does not know, as services. */
+export interface ServiceEntry {
+  readonly namespace: string;
+  readonly name: string;
+  readonly hosts: readonly string[];
+  readonly addresses: readonly Cidr[];
+  readonly ports: readonly ServicePort[];
+  readonly resolution: Resolution;
+  readonly endpoints: readonly Endpoint[];
+  /** Pods and workload entries of its namespace that are its endpoints. */
+  readonly selector: Labels | undefined;
+  /** Identities its endpoints may have besides their own, as SPIFFE IDs. */
+  readonly subjectAltNames: readonly string[];
+  /** Seen by clients of its own namespace alone. */
+  readonly isPrivate: boolean;
+}
+
+/** An object of the mesh with its kind. */
+export type MeshObject =
+  | { readonly kind: 'Namespace'; readonly value: Namespace }
+  | { readonly kind: 'Node'; readonly value: Node }
+  | { readonly kind: 'ServiceAccount'; readonly value: ServiceAccount }
+  | { readonly kind: 'Pod'; readonly value: Pod }
+  | { readonly kind: 'Service'; readonly value: Service }
+  | { readonly kind: 'EndpointSlice'; readonly value: EndpointSlice }
+  | { readonly kind: 'ServiceEntry'; readonly value: ServiceEntry }
+  | { readonly kind: 'WorkloadEntry'; readonly value: WorkloadEntry }
+  | { readonly kind: 'AuthorizationPolicy'; readonly value: Policy }
+  | { readonly kind: 'PeerAuthentication'; readonly value: PeerAuthentication };
+
+/** A kind of object. */
+export type Kind = MeshObject['kind'];
+
+/** The object of a kind. */
+export type ObjectOf<K extends Kind> = Extract<MeshObject, { kind: K }>['value'];
+
+/** What leads from one state of a registry to the next. An object that changed is in both lists. */
+export interface MeshChange {
+  readonly removed: readonly MeshObject[];
+  readonly added: readonly MeshObject[];
+}
+
+/** Kind and name of an object: no two objects of a registry have the same. */
+export function idOf({ kind, value }: MeshObject): string {
+  return 'namespace' in value ? `${kind} ${keyOf(value)}` : `${kind} ${value.name}`;
 }
 
 /** The key of a namespaced object, as it stands in resource names and log lines. */

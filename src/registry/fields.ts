@@ -2,32 +2,12 @@
 // The parts that the schemas of all kinds share, and the step from a schema to a checked object.
 import { z } from 'zod';
 import { parseIp } from '../lib/ip.ts';
-import type {
-  Labels,
-  Namespace,
-  Node,
-  Pod,
-  Policy,
-  Service,
-  ServiceAccount,
-} from '../mesh/objects.ts';
+import type { AppProtocol, Labels, MeshObject } from '../mesh/objects.ts';
 import type { FieldProblem } from '../mesh/policy.ts';
-
-/** An object of the registry with its kind. */
-export type RegistryObject =
-  | { readonly kind: 'Namespace'; readonly value: Namespace }
-  | { readonly kind: 'Node'; readonly value: Node }
-  | { readonly kind: 'ServiceAccount'; readonly value: ServiceAccount }
-  | { readonly kind: 'Pod'; readonly value: Pod }
-  | { readonly kind: 'Service'; readonly value: Service }
-  | { readonly kind: 'AuthorizationPolicy'; readonly value: Policy };
-
-/** A kind that is read. */
-export type Kind = RegistryObject['kind'];
 
 /** What reading one manifest came to: an object, or everything that is wrong with it. */
 export type ReadResult =
-  | { readonly ok: true; readonly object: RegistryObject }
+  | { readonly ok: true; readonly object: MeshObject }
   | { readonly ok: false; readonly problems: readonly FieldProblem[] };
 
 /** Reads one manifest, already parsed from YAML. */
@@ -38,6 +18,8 @@ export interface ClusterMetadata {
   readonly name: string;
   readonly labels: Labels;
   readonly annotations: Labels;
+  /** Set while the object is being deleted. */
+  readonly deletionTimestamp?: unknown;
 }
 
 /** The metadata of an object that belongs to a namespace. */
@@ -73,6 +55,12 @@ const namespaceName = z
   .max(63)
   .regex(/^[a-z0-9]([-a-z0-9]*[a-z0-9])?$/, 'not a namespace name');
 
+/** A part of a DNS name, or nothing. */
+export const dnsLabel: z.ZodType<string> = z
+  .string()
+  .max(63)
+  .regex(/^([a-z0-9]([-a-z0-9]*[a-z0-9])?)?$/, 'not a part of a DNS name');
+
 /** Labels, or a selector over them. */
 export const labels: z.ZodType<Labels> = z
   .record(z.string().min(1).max(317), z.string().max(63))
@@ -85,6 +73,30 @@ export const address: z.ZodType<string> = z
 
 /** A port number. */
 export const port: z.ZodType<number> = z.int().min(1).max(65535);
+
+/** A port number as a key of a map. */
+export const portText: z.ZodType<string> = z
+  .string()
+  .refine((text) => /^[1-9][0-9]{0,4}$/.test(text) && Number(text) <= 65535, 'not a port');
+
+/**
+ * What is spoken on a port, by the names that manifests have for it. A map, since an object also
+ * answers to 'constructor'.
+ */
+export const appProtocols: ReadonlyMap<string, AppProtocol> = new Map([
+  ['http', 'http11'],
+  ['http2', 'http2'],
+  ['kubernetes.io/h2c', 'http2'],
+  ['grpc', 'grpc'],
+  ['tcp', 'tcp'],
+  ['tls', 'tls'],
+  ['https', 'tls'],
+]);
+
+/** The bytes of addresses that were checked, each once. */
+export function addressBytes(texts: readonly (string | undefined)[]): Uint8Array[] {
+  return [...new Set(texts)].flatMap((text) => (text === undefined ? [] : (parseIp(text) ?? [])));
+}
 
 const metadataRest = {
   uid: z.string().min(1).max(128).optional(),

@@ -5,14 +5,14 @@ import { constants, type FSWatcher, watch } from 'node:fs';
 import { open, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { MeshError } from '../lib/error.ts';
-import type { MeshObjects } from '../mesh/objects.ts';
+import type { MeshObject } from '../mesh/objects.ts';
 import { mergeFiles } from './merge.ts';
 import type { Problem } from './problem.ts';
 import { fileBytesMax, type ParsedFile, parseManifests } from './yaml-file.ts';
 
 /** What the registry knows at one moment. */
 export interface RegistryState {
-  readonly objects: MeshObjects;
+  readonly objects: readonly MeshObject[];
   /** Everything that is wrong with the files now; empty when all of them are in force. */
   readonly problems: readonly Problem[];
 }
@@ -106,8 +106,7 @@ export class FileRegistry {
   private constructor(folder: string, options: FileRegistryOptions) {
     this.#folder = folder;
     this.#options = options;
-    const { objects, problems } = mergeFiles(new Map());
-    this.#state = { objects, problems };
+    this.#state = { objects: [], problems: [] };
   }
 
   /** Reads the folder and starts to watch it. Throws MeshError when it cannot be read. */
@@ -240,7 +239,7 @@ export class FileRegistry {
     this.#files = new Map(
       [...sorted].map(([name, entry]) => [name, { ...entry, good: inForce.get(name) }]),
     );
-    this.#state = { objects, problems };
+    this.#state = { objects: objects.map(({ object }) => object), problems };
     return true;
   }
 }

@@ -2,11 +2,14 @@
 // The Kubernetes kinds. What Weft reads of them is checked strictly; the other fields of a kind are
 // known by name and taken as they are, so that a misspelt field is seen.
 import { z } from 'zod';
-import { parseIp } from '../lib/ip.ts';
 import type { AppProtocol, TrafficDistribution } from '../mesh/objects.ts';
+import type { FieldProblem } from '../mesh/policy.ts';
 import {
   address,
+  addressBytes,
+  appProtocols,
   clusterMetadata,
+  dnsLabel,
   labels,
   listEntriesMax,
   namespacedMetadata,
@@ -56,6 +59,8 @@ const pod = z.strictObject({
     nodeName: objectName,
     serviceAccountName: objectName.default('default'),
     hostNetwork: z.boolean().default(false),
+    hostname: dnsLabel.default(''),
+    subdomain: dnsLabel.default(''),
     containers: z.array(container).max(listEntriesMax).default([]),
     initContainers: z.array(container).max(listEntriesMax).default([]),
     ...unread(
@@ -70,7 +75,6 @@ const pod = z.strictObject({
       'hostIPC',
       'hostPID',
       'hostUsers',
-      'hostname',
       'hostnameOverride',
       'imagePullSecrets',
       'nodeSelector',
@@ -90,7 +94,6 @@ const pod = z.strictObject({
       'serviceAccount',
       'setHostnameAsFQDN',
       'shareProcessNamespace',
-      'subdomain',
       'terminationGracePeriodSeconds',
       'tolerations',
       'topologySpreadConstraints',
@@ -159,21 +162,6 @@ type PodManifest = z.infer<typeof pod>;
 type ServiceManifest = z.infer<typeof service>;
 type PortManifest = z.infer<typeof servicePort>;
 
-// A map, since the names come from manifests: an object also answers to 'constructor'.
-const appProtocols: ReadonlyMap<string, AppProtocol> = new Map([
-  ['http', 'http11'],
-  ['http2', 'http2'],
-  ['kubernetes.io/h2c', 'http2'],
-  ['grpc', 'grpc'],
-  ['tcp', 'tcp'],
-  ['tls', 'tls'],
-  ['https', 'tls'],
-]);
-
-function unique(texts: readonly (string | undefined)[]): Uint8Array[] {
-  return [...new Set(texts)].flatMap((text) => (text === undefined ? [] : (parseIp(text) ?? [])));
-}
-
 // A pod without conditions comes from a hand-written file: it is taken to be ready.
 function isReady({ phase, conditions }: PodManifest['status']): boolean {
   const ready = conditions?.find(({ type }) => type === 'Ready');
@@ -193,10 +181,13 @@ function podOf({ metadata, spec, status }: PodManifest): ReadResult {
     node: spec.nodeName,
     serviceAccount: spec.serviceAccountName,
     hostNetwork: spec.hostNetwork,
-    addresses: unique([status.podIP, ...(status.podIPs ?? []).map(({ ip }) => ip)]),
+    addresses: addressBytes([status.podIP, ...(status.podIPs ?? []).map(({ ip }) => ip)]),
     ports,
     finished: status.phase === 'Succeeded' || status.phase === 'Failed',
-    ready: isReady(status),
+    // A pod that is being deleted takes no new connections.
+    ready: isReady(status) && metadata.deletionTimestamp === undefined,
+    hostname: spec.hostname,
+    subdomain: spec.subdomain,
   };
   return { ok: true, object: { kind: 'Pod', value } };
 }
@@ -205,6 +196,11 @@ function podOf({ metadata, spec, status }: PodManifest): ReadResult {
 function appProtocolOf({ appProtocol, name = '' }: PortManifest): AppProtocol | undefined {
   return appProtocols.get(appProtocol ?? name.split('-')[0] ?? '');
 }
+
+const externalName: FieldProblem = {
+  path: ['spec', 'type'],
+  message: 'ExternalName is a DNS alias, not a service of the mesh; write a ServiceEntry',
+};
 
 function distributionOf(spec: ServiceManifest['spec']): TrafficDistribution {
   if (spec.internalTrafficPolicy === 'Local') {
@@ -217,18 +213,27 @@ function distributionOf(spec: ServiceManifest['spec']): TrafficDistribution {
 }
 
 function serviceOf({ metadata, spec }: ServiceManifest): ReadResult {
+  if (spec.type === 'ExternalName') {
+    return { ok: false, problems: [externalName] };
+  }
   const addresses = [spec.clusterIP, ...(spec.clusterIPs ?? [])];
   const tcp = spec.ports.filter(({ protocol }) => protocol === 'TCP');
   const ports = tcp.map((entry) => {
     const appProtocol = appProtocolOf(entry);
     const target = entry.targetPort ?? entry.port;
-    return { port: entry.port, target, ...(appProtocol === undefined ? {} : { appProtocol }) };
+    const name = entry.name ?? '';
+    return {
+      name,
+      port: entry.port,
+      target,
+      ...(appProtocol === undefined ? {} : { appProtocol }),
+    };
   });
   const selector = spec.selector ?? {};
   const value = {
     namespace: metadata.namespace,
     name: metadata.name,
-    addresses: unique(addresses.filter((text) => text !== 'None' && text !== '')),
+    addresses: addressBytes(addresses.filter((text) => text !== 'None' && text !== '')),
     ports,
     selector: Object.keys(selector).length === 0 ? undefined : selector,
     distribution: distributionOf(spec),

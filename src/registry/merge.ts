@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Decides what is in force when some files of the folder are wrong: a file counts whole, in its
 // newest version that is right, and what that leaves dangling is left out.
-import type { MeshObjects } from '../mesh/objects.ts';
 import type { Problem } from './problem.ts';
-import { crossCheck, meshObjectsOf, type ObjectProblem, warningsOf } from './references.ts';
+import { crossCheck, type ObjectProblem } from './references.ts';
+import { warningsOf } from './warnings.ts';
 import type { ParsedFile, PlacedObject } from './yaml-file.ts';
 
 /** One file: what it says now, and the last version of it that was in force. */
@@ -14,7 +14,7 @@ export interface FileVersions {
 
 /** The outcome: the objects in force, all that is wrong, and the version each file counts with. */
 export interface Merged {
-  readonly objects: MeshObjects;
+  readonly objects: readonly PlacedObject[];
   readonly problems: readonly Problem[];
   readonly inForce: ReadonlyMap<string, ParsedFile | undefined>;
 }
@@ -70,7 +70,7 @@ export function mergeFiles(files: ReadonlyMap<string, FileVersions>): Merged {
   }
   const kept = withoutFaulty(objectsIn(chosen));
   return {
-    objects: meshObjectsOf(kept.objects),
+    objects: kept.objects,
     problems: [...problems, ...kept.problems, ...warningsOf(kept.objects)],
     inForce: chosen,
   };

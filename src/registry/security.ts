@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Istio's AuthorizationPolicy. Every field is read or refused: a policy must mean what it says.
+// Istio's AuthorizationPolicy and PeerAuthentication. Every field is read or refused: a policy must
+// mean what it says.
 import { z } from 'zod';
 import { translatePolicy } from '../mesh/policy.ts';
 import {
   labels,
   listEntriesMax,
   namespacedMetadata,
+  portText,
   type Reader,
   type ReadResult,
   readWith,
@@ -73,6 +75,12 @@ const rule = z.strictObject({
   when: z.array(condition).min(1, 'empty list').max(512).optional(),
 });
 
+// Left out, such a DENY would let everything in.
+const notL4 = z.custom<undefined>(
+  (value) => value === undefined,
+  'a policy for a waypoint is not enforced at L4; write a selector',
+);
+
 const authorizationPolicy = z.strictObject({
   apiVersion: z.enum(['security.istio.io/v1', 'security.istio.io/v1beta1']),
   kind: z.literal('AuthorizationPolicy'),
@@ -88,6 +96,8 @@ const authorizationPolicy = z.strictObject({
         )
         .default('ALLOW'),
       rules: z.array(rule).max(512).default([]),
+      targetRef: notL4.optional(),
+      targetRefs: notL4.optional(),
     })
     .prefault({}),
   ...unread('status'),
@@ -109,10 +119,58 @@ function policyOf({ metadata, spec }: z.infer<typeof authorizationPolicy>): Read
     : translation;
 }
 
+const modes = {
+  UNSET: 'unset',
+  DISABLE: 'disable',
+  PERMISSIVE: 'permissive',
+  STRICT: 'strict',
+} as const;
+
+const mode = z
+  .strictObject({ mode: z.enum(['UNSET', 'DISABLE', 'PERMISSIVE', 'STRICT']).default('UNSET') })
+  .transform(({ mode: name }) => modes[name]);
+
+const peerAuthentication = z.strictObject({
+  apiVersion: z.enum(['security.istio.io/v1', 'security.istio.io/v1beta1']),
+  kind: z.literal('PeerAuthentication'),
+  metadata: namespacedMetadata,
+  spec: z
+    .strictObject({
+      selector: z.strictObject({ matchLabels: labels }).optional(),
+      mtls: mode.optional(),
+      portLevelMtls: z.record(portText, mode).default({}),
+    })
+    .refine(
+      ({ selector, portLevelMtls }) =>
+        selector !== undefined || Object.keys(portLevelMtls).length === 0,
+      { path: ['portLevelMtls'], error: 'ports can differ only where a selector says whose' },
+    )
+    .prefault({}),
+  ...unread('status'),
+});
+
+function peerAuthenticationOf({
+  metadata: { namespace, name },
+  spec,
+}: z.infer<typeof peerAuthentication>): ReadResult {
+  const value = {
+    namespace,
+    name,
+    selector: spec.selector?.matchLabels,
+    mode: spec.mtls ?? 'unset',
+    ports: new Map(Object.entries(spec.portLevelMtls).map(([text, at]) => [Number(text), at])),
+  };
+  return { ok: true, object: { kind: 'PeerAuthentication', value } };
+}
+
+const readPeer: Reader = (manifest) => readWith(peerAuthentication, manifest, peerAuthenticationOf);
+
 const read: Reader = (manifest) => readWith(authorizationPolicy, manifest, policyOf);
 
 /** The readers of Istio's security kinds, by `apiVersion` and kind. */
 export const securityReaders: Readonly<Record<string, Reader>> = {
   'security.istio.io/v1/AuthorizationPolicy': read,
   'security.istio.io/v1beta1/AuthorizationPolicy': read,
+  'security.istio.io/v1/PeerAuthentication': readPeer,
+  'security.istio.io/v1beta1/PeerAuthentication': readPeer,
 };

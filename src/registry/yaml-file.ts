@@ -11,15 +11,18 @@ import {
   parseAllDocuments,
 } from 'yaml';
 import { MeshError } from '../lib/error.ts';
+import type { MeshObject } from '../mesh/objects.ts';
 import type { FieldProblem } from '../mesh/policy.ts';
-import type { Reader, RegistryObject } from './fields.ts';
+import { endpointSliceReaders } from './endpoint-slice.ts';
+import type { Reader } from './fields.ts';
 import { kubernetesReaders } from './kubernetes.ts';
+import { networkingReaders } from './networking.ts';
 import { fieldText, type Place, type Problem } from './problem.ts';
 import { securityReaders } from './security.ts';
 
 /** An object and the document it came from. */
 export interface PlacedObject {
-  readonly object: RegistryObject;
+  readonly object: MeshObject;
   readonly place: Place;
 }
 
@@ -45,8 +48,20 @@ export const documentsMax = 20_000;
 const aliasesMax = 100;
 
 const readers: ReadonlyMap<string, Reader> = new Map(
-  Object.entries({ ...kubernetesReaders, ...securityReaders }),
+  Object.entries({
+    ...kubernetesReaders,
+    ...endpointSliceReaders,
+    ...securityReaders,
+    ...networkingReaders,
+  }),
 );
+
+const listFields: readonly string[] = ['apiVersion', 'kind', 'metadata', 'items'];
+
+function isList(manifest: unknown): manifest is object {
+  const { apiVersion, kind } = (manifest ?? {}) as { apiVersion?: unknown; kind?: unknown };
+  return apiVersion === 'v1' && kind === 'List';
+}
 
 type YamlDocument = Document.Parsed<ParsedNode, true>;
 
@@ -99,29 +114,53 @@ class FileParser {
 
   #read(document: YamlDocument): void {
     const manifest: unknown = document.toJS({ maxAliasCount: aliasesMax });
+    if (isList(manifest)) {
+      this.#readList(document, manifest);
+    } else {
+      this.#readObject(document, manifest, []);
+    }
+  }
+
+  // What `kubectl get -o yaml` prints of several objects.
+  #readList(document: YamlDocument, list: object): void {
+    const items = 'items' in list ? list.items : undefined;
+    if (!Array.isArray(items)) {
+      this.fail(this.#lineOf(document, ['items']), 'items', 'not a list');
+      return;
+    }
+    for (const key of Object.keys(list)) {
+      if (!listFields.includes(key)) {
+        this.fail(this.#lineOf(document, [key]), key, 'unknown field');
+      }
+    }
+    for (const [index, item] of items.entries()) {
+      this.#readObject(document, item, ['items', index]);
+    }
+  }
+
+  #readObject(document: YamlDocument, manifest: unknown, at: FieldProblem['path']): void {
+    const failAt = ({ path, message }: FieldProblem): void => {
+      const whole = [...at, ...path];
+      this.fail(this.#lineOf(document, whole), fieldText(whole), message);
+    };
     if (typeof manifest !== 'object' || manifest === null || Array.isArray(manifest)) {
-      this.fail(this.#lineOf(document, []), '', 'a manifest is a map with apiVersion and kind');
+      failAt({ path: [], message: 'a manifest is a map with apiVersion and kind' });
       return;
     }
     const { apiVersion, kind } = manifest as { apiVersion?: unknown; kind?: unknown };
     const reader = readers.get(`${String(apiVersion)}/${String(kind)}`);
     if (reader === undefined) {
       const known = `known are ${[...readers.keys()].join(', ')}`;
-      this.fail(
-        this.#lineOf(document, ['kind']),
-        'kind',
-        `${String(kind)} of ${String(apiVersion)} is not a known kind; ${known}`,
-      );
+      const message = `${String(kind)} of ${String(apiVersion)} is not a known kind; ${known}`;
+      failAt({ path: ['kind'], message });
       return;
     }
     const result = reader(manifest);
     if (result.ok) {
-      const place = { file: this.#file, line: this.#lineOf(document, []) };
+      const place = { file: this.#file, line: this.#lineOf(document, at) };
       this.objects.push({ object: result.object, place });
-      return;
-    }
-    for (const { path, message } of result.problems) {
-      this.fail(this.#lineOf(document, path), fieldText(path), message);
+    } else {
+      result.problems.forEach(failAt);
     }
   }
 

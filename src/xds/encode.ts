@@ -8,13 +8,16 @@ import {
   type MessageShape,
   toBinary,
 } from '@bufbuild/protobuf';
+import { type Cidr, formatIp } from '../lib/ip.ts';
 import type {
   AppProtocol as MeshAppProtocol,
   PolicyMatch,
   StringMatch,
   TrafficDistribution,
 } from '../mesh/objects.ts';
-import type { NamedService, ScopedPolicy, Snapshot, Workload } from '../mesh/snapshot.ts';
+import type { MeshService } from '../mesh/services.ts';
+import type { ScopedPolicy, SnapshotChange } from '../mesh/snapshot.ts';
+import type { Locality, Workload } from '../mesh/workloads.ts';
 import {
   Action,
   AuthorizationSchema,
@@ -31,10 +34,12 @@ import {
   LoadBalancing_Scope as LbScope,
   type LoadBalancingSchema,
   LoadBalancing_Mode as Mode,
+  type NetworkAddressSchema,
   NetworkMode,
   type PortSchema,
   type ServiceSchema,
   TunnelProtocol,
+  Visibility,
   type WorkloadSchema,
   WorkloadStatus,
   WorkloadType,
@@ -50,15 +55,33 @@ export interface EncodedResource {
   readonly bytes: Uint8Array;
   /** A policy that binds only the workloads that name it. */
   readonly boundByName: boolean;
+  /** Other names it is found by: `NETWORK/ADDRESS`, one for each address. */
+  readonly aliases: readonly string[];
+  /** Keys of the services that it is an endpoint of. */
+  readonly services: readonly string[];
+  /** Where it runs; empty when nowhere, or not known. */
+  readonly node: string;
 }
 
 /** All resources of one type, by name. Immutable. */
 export type ResourceSet = ReadonlyMap<string, EncodedResource>;
 
-/** All resources that a snapshot of the mesh gives. */
-export type EncodedSnapshot = Readonly<
-  Record<typeof typeUrls.address | typeof typeUrls.authorization, ResourceSet>
+/** What changed of one type. A name stands in one of the two at most. */
+export interface ResourceChange {
+  readonly changed: readonly EncodedResource[];
+  readonly removed: readonly string[];
+}
+
+/** What a change of the mesh changes on the wire. */
+export type MeshResourceChange = Readonly<
+  Record<typeof typeUrls.address | typeof typeUrls.authorization, ResourceChange>
 >;
+
+/** What the encoding of a workload takes from the mesh as a whole. */
+export interface EncodeSettings {
+  readonly trustDomain: string;
+  readonly clusterId: string;
+}
 
 const appProtocols: Readonly<Record<MeshAppProtocol, AppProtocol>> = {
   http11: AppProtocol.HTTP11,
@@ -91,79 +114,89 @@ const scopes = {
 // Versions are compared, never trusted: 96 bits keep chance collisions away.
 const versionCharacters = 24;
 
+type Found = Pick<EncodedResource, 'boundByName' | 'aliases' | 'services' | 'node'>;
+
+const foundByName: Found = { boundByName: false, aliases: [], services: [], node: '' };
+
 function encodeResource<T extends DescMessage>(
   name: string,
   typeUrl: TypeUrl,
   schema: T,
   body: MessageShape<T>,
-  boundByName: boolean,
+  found: Found,
 ): EncodedResource {
   const value = toBinary(schema, body);
   const version = createHash('sha256').update(value).digest('hex').slice(0, versionCharacters);
-  const resource = create(ResourceSchema, { name, version, resource: { typeUrl, value } });
-  return { name, version, bytes: toBinary(ResourceSchema, resource), boundByName };
+  const aliases = [...found.aliases];
+  const resource = create(ResourceSchema, { name, version, aliases, resource: { typeUrl, value } });
+  return { name, version, bytes: toBinary(ResourceSchema, resource), ...found };
 }
 
-function workloadInit(workload: Workload): MessageInitShape<typeof WorkloadSchema> {
-  const { pod, services } = workload;
-  const entries = [...services].map(([key, ports]): [string, { ports: PortInit[] }] => [
+function isKnown({ region, zone, subzone }: Locality): boolean {
+  return region !== '' || zone !== '' || subzone !== '';
+}
+
+function workloadInit(
+  workload: Workload,
+  { trustDomain, clusterId }: EncodeSettings,
+): MessageInitShape<typeof WorkloadSchema> {
+  const entries = [...workload.services].map(([key, ports]): [string, { ports: PortInit[] }] => [
     key,
     { ports: ports.map(({ port, target }) => ({ servicePort: port, targetPort: target })) },
   ]);
+  const { uid, name, namespace, hostname, network, serviceAccount, node } = workload;
   return {
-    uid: workload.uid,
-    name: pod.name,
-    namespace: pod.namespace,
-    addresses: [...pod.addresses],
+    ...{ uid, name, namespace, hostname, network, serviceAccount, node, trustDomain, clusterId },
+    addresses: [...workload.addresses],
     tunnelProtocol: workload.enrolled ? TunnelProtocol.HBONE : TunnelProtocol.NONE,
-    trustDomain: workload.trustDomain,
-    serviceAccount: pod.serviceAccount,
-    node: pod.node,
     canonicalName: workload.canonicalName,
     canonicalRevision: workload.canonicalRevision,
     workloadType: WorkloadType.POD,
-    workloadName: pod.name,
+    workloadName: name,
     services: Object.fromEntries(entries),
     authorizationPolicies: [...workload.policies],
-    status: pod.ready ? WorkloadStatus.HEALTHY : WorkloadStatus.UNHEALTHY,
-    clusterId: workload.clusterId,
-    networkMode: pod.hostNetwork ? NetworkMode.HOST_NETWORK : NetworkMode.STANDARD,
-    ...(Object.values(workload.locality).every((part) => part === '')
-      ? {}
-      : { locality: workload.locality }),
+    status: workload.healthy ? WorkloadStatus.HEALTHY : WorkloadStatus.UNHEALTHY,
+    networkMode: workload.hostNetwork ? NetworkMode.HOST_NETWORK : NetworkMode.STANDARD,
+    ...(workload.weight === 1 ? {} : { capacity: workload.weight }),
+    ...(isKnown(workload.locality) ? { locality: workload.locality } : {}),
   };
 }
 
 type PortInit = MessageInitShape<typeof PortSchema>;
 
-function familiesOf(addresses: readonly Uint8Array[]): IPFamilies {
-  const v4 = addresses.some(({ length }) => length === 4);
-  const v6 = addresses.some(({ length }) => length === 16);
+function familiesOf(addresses: readonly Cidr[]): IPFamilies {
+  const v4 = addresses.some(({ address }) => address.length === 4);
+  const v6 = addresses.some(({ address }) => address.length === 16);
   if (v4 && v6) {
     return IPFamilies.DUAL;
   }
   return v4 ? IPFamilies.IPV4_ONLY : v6 ? IPFamilies.IPV6_ONLY : IPFamilies.AUTOMATIC;
 }
 
-function serviceInit({ hostname, service }: NamedService): MessageInitShape<typeof ServiceSchema> {
+// A length is said for a range alone: not every reader of this type looks for one.
+function networkAddress({ address, length }: Cidr): MessageInitShape<typeof NetworkAddressSchema> {
+  return length === 8 * address.length ? { address } : { address, length };
+}
+
+function serviceInit(service: MeshService): MessageInitShape<typeof ServiceSchema> {
   const loadBalancing = {
     ...distributions[service.distribution],
+    ...(service.passthrough ? { mode: Mode.PASSTHROUGH } : {}),
     healthPolicy: service.allowNotReady ? HealthPolicy.ALLOW_ALL : HealthPolicy.ONLY_HEALTHY,
   };
+  const { name, namespace, hostname, canonical } = service;
   return {
-    name: service.name,
-    namespace: service.namespace,
-    hostname,
-    addresses: service.addresses.map((address) => ({ address })),
+    ...{ name, namespace, hostname, canonical, loadBalancing },
+    addresses: service.addresses.map(networkAddress),
     ports: service.ports.map(({ port, target, appProtocol }) => ({
       servicePort: port,
       // A named target differs from pod to pod: each endpoint says its own.
       targetPort: typeof target === 'number' ? target : 0,
       appProtocol: appProtocol === undefined ? AppProtocol.UNKNOWN : appProtocols[appProtocol],
     })),
+    subjectAltNames: [...service.subjectAltNames],
     ipFamilies: familiesOf(service.addresses),
-    canonical: true,
-    loadBalancing,
+    visibility: service.isPrivate ? Visibility.NAMESPACE : Visibility.PUBLIC,
   };
 }
 
@@ -202,20 +235,32 @@ export function encodePolicy({ key, scope, policy }: ScopedPolicy): EncodedResou
     })),
     dryRun: policy.dryRun,
   });
-  const boundByName = scope === 'selector';
-  return encodeResource(key, typeUrls.authorization, AuthorizationSchema, body, boundByName);
+  const found = { ...foundByName, boundByName: scope === 'selector' };
+  return encodeResource(key, typeUrls.authorization, AuthorizationSchema, body, found);
 }
 
 /** Encodes a workload as an `istio.workload.Address`. */
-export function encodeWorkload(workload: Workload): EncodedResource {
-  const body = create(AddressSchema, { type: { case: 'workload', value: workloadInit(workload) } });
-  return encodeResource(workload.uid, typeUrls.address, AddressSchema, body, false);
+export function encodeWorkload(workload: Workload, settings: EncodeSettings): EncodedResource {
+  const value = workloadInit(workload, settings);
+  const body = create(AddressSchema, { type: { case: 'workload', value } });
+  // The addresses of a pod in its node's network are the node's.
+  const own = workload.hostNetwork ? [] : workload.addresses;
+  return encodeResource(workload.uid, typeUrls.address, AddressSchema, body, {
+    boundByName: false,
+    aliases: own.map((address) => `${workload.network}/${formatIp(address)}`),
+    services: [...workload.services.keys()],
+    node: workload.node,
+  });
 }
 
 /** Encodes a service as an `istio.workload.Address`. */
-export function encodeService(service: NamedService): EncodedResource {
+export function encodeService(service: MeshService): EncodedResource {
   const body = create(AddressSchema, { type: { case: 'service', value: serviceInit(service) } });
-  return encodeResource(service.key, typeUrls.address, AddressSchema, body, false);
+  const aliases = service.addresses
+    .filter(({ address, length }) => length === 8 * address.length)
+    .map(({ address }) => `/${formatIp(address)}`);
+  const found = { ...foundByName, aliases };
+  return encodeResource(service.key, typeUrls.address, AddressSchema, body, found);
 }
 
 /** Encodes a trust bundle, named by its trust domain. */
@@ -223,33 +268,40 @@ export function encodeTrustBundle(
   init: MessageInitShape<typeof TrustBundleSchema> & Pick<TrustBundle, 'trustDomain'>,
 ): EncodedResource {
   const body = create(TrustBundleSchema, init);
-  return encodeResource(init.trustDomain, typeUrls.trustBundle, TrustBundleSchema, body, false);
-}
-
-function setOf(resources: readonly EncodedResource[], previous: ResourceSet): ResourceSet {
-  return new Map(
-    resources.map((resource) => {
-      const before = previous.get(resource.name);
-      const kept = before?.version === resource.version ? before : resource;
-      return [resource.name, kept];
-    }),
+  return encodeResource(
+    init.trustDomain,
+    typeUrls.trustBundle,
+    TrustBundleSchema,
+    body,
+    foundByName,
   );
 }
 
-const nothing: ResourceSet = new Map();
+function encodeEach<T>(
+  entries: ReadonlyMap<string, T | undefined>,
+  encode: (value: T) => EncodedResource,
+): ResourceChange {
+  const changed: EncodedResource[] = [];
+  const removed: string[] = [];
+  for (const [name, value] of entries) {
+    if (value === undefined) {
+      removed.push(name);
+    } else {
+      changed.push(encode(value));
+    }
+  }
+  return { changed, removed };
+}
 
-/**
- * Encodes a snapshot. A resource that `previous` has with the same bytes is taken from there, so
- * that a small change among many resources holds little memory twice.
- */
-export function encodeSnapshot(snapshot: Snapshot, previous?: EncodedSnapshot): EncodedSnapshot {
-  const addresses = [
-    ...[...snapshot.services.values()].map(encodeService),
-    ...[...snapshot.workloads.values()].map(encodeWorkload),
-  ];
-  const policies = [...snapshot.policies.values()].map(encodePolicy);
+/** Encodes what changed of a snapshot, and nothing else. */
+export function encodeChange(change: SnapshotChange, settings: EncodeSettings): MeshResourceChange {
+  const services = encodeEach(change.services, encodeService);
+  const workloads = encodeEach(change.workloads, (value) => encodeWorkload(value, settings));
   return {
-    [typeUrls.address]: setOf(addresses, previous?.[typeUrls.address] ?? nothing),
-    [typeUrls.authorization]: setOf(policies, previous?.[typeUrls.authorization] ?? nothing),
+    [typeUrls.address]: {
+      changed: [...services.changed, ...workloads.changed],
+      removed: [...services.removed, ...workloads.removed],
+    },
+    [typeUrls.authorization]: encodeEach(change.policies, encodePolicy),
   };
 }

@@ -46,12 +46,22 @@ export {
 } from './gen/discovery_pb.js';
 export type { TrustBundle } from './gen/trust_pb.js';
 export { TrustBundleSchema } from './gen/trust_pb.js';
-export type { Address, Port, PortList, Service, Workload } from './gen/workload_pb.js';
+export type {
+  Address,
+  LoadBalancing,
+  NetworkAddress,
+  Port,
+  PortList,
+  Service,
+  Workload,
+} from './gen/workload_pb.js';
 export {
   AddressSchema,
   AppProtocol,
   IPFamilies,
   LoadBalancing_HealthPolicy as HealthPolicy,
+  LoadBalancing_Mode as LoadBalancingMode,
+  LoadBalancing_Scope as LoadBalancingScope,
   NetworkMode,
   ServiceSchema,
   TunnelProtocol,

@@ -24,7 +24,7 @@ TablesPtr makeBase() {
   workload.services = {{"s", {{80, 8080}}}};
   weft::proxy::Service service;
   service.key = "s";
-  service.addresses = {*weft::Ip::parse("10.96.0.1")};
+  service.addresses = {weft::proxy::vip("10.96.0.1")};
   weft::proxy::Policy policy;
   policy.key = "n/p";
   policy.namespaceName = "n";
@@ -36,7 +36,7 @@ TablesPtr makeBase() {
 void checkWorkload(const Tables& tables, const weft::proxy::Workload& workload) {
   CHECK(tables.workloadByUid(workload.uid).get() == &workload);
   for (const weft::Ip& ip : workload.addresses) {
-    CHECK(workload.hostNetwork || tables.workloadByIp(ip) != nullptr);
+    CHECK(workload.hostNetwork || tables.workloadByIp(ip, workload.network) != nullptr);
   }
   for (const auto& binding : workload.services) {
     size_t found = 0;
@@ -56,7 +56,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   static const TablesPtr base = makeBase();
   const auto result = Tables::apply(base, {data, size});
   CHECK(base->workloadCount() == 1 && base->policyCount() == 1 && base->policyEpoch() == 1);
-  CHECK(base->workloadByIp(*weft::Ip::parse("10.0.0.1")) != nullptr);
+  CHECK(base->workloadByIp(*weft::Ip::parse("10.0.0.1"), "") != nullptr);
   if (!result.ok()) {
     const Code code = result.status().code();
     CHECK(code == Code::kInvalid || code == Code::kLimit);

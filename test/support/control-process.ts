@@ -2,7 +2,7 @@
 // A real control plane process and plain gRPC clients for it.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
@@ -72,8 +72,11 @@ export class ControlProcess {
     this.state = folders.state;
     this.records = records;
     this.port = Number(records.find(({ msg }) => msg === 'ready')?.['port']);
-    const text = readFileSync(join(folders.state, 'root.pem'), 'utf8');
-    this.rootPem = text.slice(text.indexOf('-----BEGIN CERTIFICATE-----'));
+    const roots = readdirSync(folders.state).filter((name) => /^root-.*\.pem$/.test(name));
+    const texts = roots.map((name) => readFileSync(join(folders.state, name), 'utf8'));
+    this.rootPem = texts
+      .map((text) => text.slice(text.indexOf('-----BEGIN CERTIFICATE-----')))
+      .join('');
   }
 
   /** Starts one on a free port of the loopback, and ends it with the test. */
@@ -186,7 +189,7 @@ export class ControlProcess {
     if (chain instanceof Error) {
       throw chain;
     }
-    return { keyPem, chainPem: chain[0] ?? '' };
+    return { keyPem, chainPem: chain.slice(0, -1).join('') };
   }
 }
 

@@ -8,7 +8,10 @@ export async function joinToken(
   change: Readonly<Record<string, unknown>> = {},
 ): Promise<string> {
   const { sub = 'a', aud = 'weft:cluster.local', ...rest } = change;
-  return await new SignJWT({ sub, aud, rootSha256, ...rest } as Record<string, unknown>)
+  return await new SignJWT({ sub, aud, rootSha256: [rootSha256], ...rest } as Record<
+    string,
+    unknown
+  >)
     .setProtectedHeader({ alg: 'HS256' })
     .setIssuedAt()
     .setExpirationTime('10m')

@@ -75,6 +75,12 @@ export function workloadOf(name: PodName, policies: string[] = []): TablesDelta[
     workloadType: 'deployment',
     cluster: 'Kubernetes',
     hostNetwork: false,
+    region: '',
+    zone: '',
+    subzone: '',
+    network: '',
+    waypoint: false,
+    hostname: '',
   };
 }
 

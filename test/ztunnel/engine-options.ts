@@ -35,6 +35,8 @@ t.test('what is no setting, or no value for it, is refused by name', async (t) =
 
 t.test('every setting can be named', async (t) => {
   for (const name of engineSettingNames) {
-    t.match(parseEngineSettings([`${name}=4096`]), { ok: true }, name);
+    const value = name === 'outboundPolicy' ? 'registryOnly' : '4096';
+    t.match(parseEngineSettings([`${name}=${value}`]), { ok: true }, name);
   }
+  t.match(parseEngineSettings(['outboundPolicy=open']), { ok: false });
 });

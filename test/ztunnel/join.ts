@@ -7,7 +7,14 @@ import { mock } from 'node:test';
 import tls, { type SecureContextOptions } from 'node:tls';
 import t, { type Test } from 'tap';
 import { CaClient } from '../../src/ca/client.ts';
-import { join, learnRoot, parseJoinToken, splitAddress, tlsChannel } from '../../ztunnel/join.ts';
+import {
+  join,
+  learnRoot,
+  parseJoinToken,
+  splitAddress,
+  tlsChannel,
+  tokenRootsMax,
+} from '../../ztunnel/join.ts';
 import { type Answer, serveCertificates } from '../support/certificate-service.ts';
 import { IssuingCa } from '../support/issuing-ca.ts';
 import { joinToken } from '../support/join-token.ts';
@@ -38,7 +45,7 @@ t.test('a join token says node, trust domain and root', async (t) => {
   const text = await joinToken('ab'.repeat(32));
   t.match(parseJoinToken(`${text}\n`), {
     ok: true,
-    value: { text, node: 'a', trustDomain: 'cluster.local', rootSha256: bytes('ab'.repeat(32)) },
+    value: { text, node: 'a', trustDomain: 'cluster.local', rootSha256: [bytes('ab'.repeat(32))] },
   });
 });
 
@@ -50,6 +57,10 @@ t.test('what is no join token is refused', async (t) => {
     await joinToken('ab'.repeat(32), { aud: 'other' }),
     await joinToken('ab'.repeat(32), { aud: 'weft:' }),
     await joinToken('ab'.repeat(32), { sub: '' }),
+    await joinToken('ab'.repeat(32), { rootSha256: [] }),
+    await joinToken('ab'.repeat(32), {
+      rootSha256: new Array(tokenRootsMax + 1).fill('ab'.repeat(32)),
+    }),
   ];
   for (const text of wrong) {
     t.match(parseJoinToken(text), { ok: false, error: { code: 'invalid' } });
@@ -67,8 +78,15 @@ t.test('addresses are split at their last colon', async (t) => {
 t.test('the root is learned when its hash is the pinned one', async (t) => {
   const ca = await IssuingCa.create();
   const { service } = await serve(t, ca);
-  const root = await learnRoot(service.address, bytes(ca.rootSha256));
+  const root = await learnRoot(service.address, [bytes(ca.rootSha256)]);
   t.same(root, new Uint8Array(ca.root.rawData));
+});
+
+t.test('of several pinned roots one is enough, as in a rotation', async (t) => {
+  const ca = await IssuingCa.create();
+  const { service } = await serve(t, ca);
+  const pinned = [bytes('00'.repeat(32)), bytes(ca.rootSha256)];
+  t.same(await learnRoot(service.address, pinned), new Uint8Array(ca.root.rawData));
 });
 
 t.test('another root is refused, and the token is not sent', async (t) => {
@@ -83,9 +101,13 @@ t.test('nobody there, and somebody who speaks no TLS, are unavailable', async (t
   const server = createServer((socket) => socket.resume().end('220 hello\r\n'));
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const { port } = server.address() as { port: number };
-  await t.rejects(learnRoot(`127.0.0.1:${port}`, bytes('00'.repeat(32))), { code: 'unavailable' });
+  await t.rejects(learnRoot(`127.0.0.1:${port}`, [bytes('00'.repeat(32))]), {
+    code: 'unavailable',
+  });
   await new Promise((resolve) => server.close(resolve));
-  await t.rejects(learnRoot(`127.0.0.1:${port}`, bytes('00'.repeat(32))), { code: 'unavailable' });
+  await t.rejects(learnRoot(`127.0.0.1:${port}`, [bytes('00'.repeat(32))]), {
+    code: 'unavailable',
+  });
 });
 
 t.test('the token is exchanged for the certificate of its node', async (t) => {

@@ -1,13 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 import { create, type MessageInitShape } from '@bufbuild/protobuf';
 import t from 'tap';
-import { Protocol } from '../../native/gen/tables_pb.js';
+import {
+  IpFamilies,
+  Mode,
+  Nearness,
+  Protocol,
+  Visibility as TableVisibility,
+} from '../../native/gen/tables_pb.js';
 import {
   type Address,
   AddressSchema,
+  HealthPolicy,
+  IPFamilies,
+  LoadBalancingMode,
+  LoadBalancingScope,
   NetworkMode,
   type ServiceSchema,
   TunnelProtocol,
+  Visibility,
   type WorkloadSchema,
   WorkloadStatus,
   WorkloadType,
@@ -49,6 +60,11 @@ t.test('a workload keeps all that the tables hold', async (t) => {
     workloadType: WorkloadType.JOB,
     clusterId: 'east',
     networkMode: NetworkMode.HOST_NETWORK,
+    locality: { region: 'eu', zone: 'eu-1', subzone: 'rack' },
+    network: 'west',
+    capacity: 3,
+    waypoint: {},
+    hostname: 'client-0.client.demo.svc.cluster.local',
   });
   const parsed = parseTableAddress(uid, wire);
   t.match(parsed, {
@@ -73,6 +89,13 @@ t.test('a workload keeps all that the tables hold', async (t) => {
         workloadType: 'job',
         cluster: 'east',
         hostNetwork: true,
+        region: 'eu',
+        zone: 'eu-1',
+        subzone: 'rack',
+        network: 'west',
+        capacity: 3,
+        waypoint: true,
+        hostname: 'client-0.client.demo.svc.cluster.local',
       },
     },
   });
@@ -86,17 +109,26 @@ t.test('what Istio leaves empty has its defaults', async (t) => {
   const { workload: table } = parsed.value;
   t.match(table, { serviceAccount: 'default', trustDomain: 'cluster.local', healthy: true });
   t.match(table, { protocol: Protocol.TCP, cluster: 'Kubernetes', hostNetwork: false });
+  t.match(table, { region: '', network: '', capacity: 1, waypoint: false, hostname: '' });
   t.equal(spiffeIdOf(table), 'spiffe://cluster.local/ns/demo/sa/default');
 });
 
-t.test('a service keeps addresses of this network, ports and names', async (t) => {
+t.test('a service keeps addresses, ports, names and how it is balanced', async (t) => {
   const wire = service({
-    addresses: [{ address: ip }, { network: 'other', address: ip }],
+    addresses: [{ address: ip }, { network: 'other', address: ip, length: 24 }],
     ports: [
       { servicePort: 80, targetPort: 8080 },
       { servicePort: 81, targetPort: 0 },
     ],
     subjectAltNames: ['spiffe://cluster.local/ns/demo/sa/server'],
+    loadBalancing: {
+      mode: LoadBalancingMode.FAILOVER,
+      routingPreference: [LoadBalancingScope.NETWORK, LoadBalancingScope.ZONE],
+      healthPolicy: HealthPolicy.ALLOW_ALL,
+    },
+    visibility: Visibility.NAMESPACE,
+    ipFamilies: IPFamilies.IPV6_ONLY,
+    canonical: true,
   });
   t.match(parseTableAddress(serviceName, wire), {
     ok: true,
@@ -105,17 +137,33 @@ t.test('a service keeps addresses of this network, ports and names', async (t) =
       service: {
         key: serviceName,
         name: 'web',
-        addresses: [ip],
+        addresses: [
+          { network: '', range: { address: ip, length: 32 } },
+          { network: 'other', range: { address: ip, length: 24 } },
+        ],
         ports: [{ servicePort: 80, targetPort: 8080 }],
         subjectAltNames: ['spiffe://cluster.local/ns/demo/sa/server'],
+        loadBalancing: {
+          mode: Mode.FAILOVER,
+          preference: [Nearness.NEAR_NETWORK, Nearness.NEAR_ZONE],
+          allowUnhealthy: true,
+        },
+        visibility: TableVisibility.NAMESPACE,
+        ipFamilies: IpFamilies.FAMILIES_IPV6,
+        canonical: true,
+        waypoint: false,
       },
     },
   });
 });
 
-t.test('a workload of another network is told apart, not refused', async (t) => {
-  const parsed = parseTableAddress(uid, workload({ network: 'other' }));
-  t.same(parsed, { ok: true, value: { kind: 'elsewhere' } });
+t.test('a waypoint is passed on, so that nothing goes round it', async (t) => {
+  for (const wire of [service({ waypoint: {} }), service({ weightedWaypoints: [{ weight: 1 }] })]) {
+    t.match(parseTableAddress(serviceName, wire), {
+      ok: true,
+      value: { service: { waypoint: true } },
+    });
+  }
 });
 
 const refused: readonly [string, string, Address, RegExp][] = [
@@ -132,7 +180,6 @@ const refused: readonly [string, string, Address, RegExp][] = [
   ],
   ['an unknown tunnel', uid, workload({ tunnelProtocol: 9 as TunnelProtocol }), /protocol 9/],
   ['an unknown status', uid, workload({ status: 9 as WorkloadStatus }), /status 9/],
-  ['a waypoint on a workload', uid, workload({ waypoint: {} }), /waypoints/],
   ['an application tunnel', uid, workload({ applicationTunnel: {} }), /application tunnels/],
   ['names that make no SPIFFE ID', uid, workload({ serviceAccount: 'a/b c' }), /SPIFFE ID/],
   [
@@ -147,19 +194,32 @@ const refused: readonly [string, string, Address, RegExp][] = [
     service({ ports: [{ servicePort: 0, targetPort: 80 }] }),
     /port 0/,
   ],
-  ['a waypoint on a service', serviceName, service({ waypoint: {} }), /waypoints/],
   [
-    'a weighted waypoint',
+    'a range longer than its address',
     serviceName,
-    service({ weightedWaypoints: [{ weight: 1 }] }),
-    /waypoints/,
+    service({ addresses: [{ address: ip, length: 33 }] }),
+    /prefix length 33/,
   ],
   [
-    'a service on a range',
+    'an unknown load balancing mode',
     serviceName,
-    service({ addresses: [{ address: ip, length: 24 }] }),
-    /range/,
+    service({ loadBalancing: { mode: 9 as LoadBalancingMode } }),
+    /load balancing mode 9/,
   ],
+  [
+    'a routing scope of no kind',
+    serviceName,
+    service({ loadBalancing: { routingPreference: [LoadBalancingScope.UNSPECIFIED_SCOPE] } }),
+    /routing scope 0/,
+  ],
+  [
+    'an unknown health policy',
+    serviceName,
+    service({ loadBalancing: { healthPolicy: 9 as HealthPolicy } }),
+    /health policy 9/,
+  ],
+  ['an unknown visibility', serviceName, service({ visibility: 9 as Visibility }), /visibility 9/],
+  ['unknown families', serviceName, service({ ipFamilies: 9 as IPFamilies }), /families 9/],
 ];
 
 for (const [what, name, wire, message] of refused) {

@@ -54,6 +54,14 @@ inline std::string encode(const Ip& ip) {
   return ip.isV4() ? std::string(from + 12, 4) : std::string(from, 16);
 }
 
+inline std::string encode(const Cidr& entry) {
+  std::string bytes;
+  protozero::pbf_writer out(bytes);
+  out.add_bytes(1, encode(entry.ip));
+  out.add_uint32(2, entry.length);
+  return bytes;
+}
+
 inline void encodePorts(protozero::pbf_writer& out, uint32_t tag,
                         const std::vector<PortMap>& ports) {
   for (const PortMap& port : ports) {
@@ -91,6 +99,13 @@ inline std::string DeltaWriter::encode(const Workload& workload) {
   out.add_string(15, workload.workloadType);
   out.add_string(16, workload.cluster);
   out.add_bool(17, workload.hostNetwork);
+  out.add_string(18, workload.locality.region);
+  out.add_string(19, workload.locality.zone);
+  out.add_string(20, workload.locality.subzone);
+  out.add_string(21, workload.network);
+  out.add_uint32(22, workload.capacity);
+  out.add_bool(23, workload.waypoint);
+  out.add_string(24, workload.hostname);
   return bytes;
 }
 
@@ -101,14 +116,36 @@ inline std::string DeltaWriter::encode(const Service& service) {
   out.add_string(2, service.name);
   out.add_string(3, service.namespaceName);
   out.add_string(4, service.hostname);
-  for (const Ip& ip : service.addresses) {
-    out.add_bytes(5, proxy::encode(ip));
+  for (const Vip& vip : service.addresses) {
+    protozero::pbf_writer inner(out, 5);
+    inner.add_message(1, proxy::encode(vip.range));
+    inner.add_string(2, vip.network);
   }
   encodePorts(out, 6, service.ports);
   for (const std::string& name : service.subjectAltNames) {
     out.add_string(7, name);
   }
+  {
+    protozero::pbf_writer inner(out, 8);
+    std::vector<int32_t> preference;
+    for (const Nearness one : service.loadBalancing.preference) {
+      preference.push_back(static_cast<int32_t>(one));
+    }
+    inner.add_packed_enum(1, preference.begin(), preference.end());
+    inner.add_enum(2, static_cast<int32_t>(service.loadBalancing.mode));
+    inner.add_bool(3, service.loadBalancing.allowUnhealthy);
+  }
+  out.add_bool(9, service.ownNamespaceOnly);
+  out.add_enum(10, static_cast<int32_t>(service.families));
+  out.add_bool(11, service.canonical);
+  out.add_bool(12, service.waypoint);
   return bytes;
+}
+
+/// An address of a service in the default network.
+inline Vip vip(std::string_view ip) {
+  const Ip parsed = *Ip::parse(ip);
+  return {{parsed, parsed.isV4() ? uint8_t{32} : uint8_t{128}}, ""};
 }
 
 // Messages are encoded to strings first: a nested pbf_writer leaves out an empty message, and an
@@ -121,14 +158,6 @@ inline std::string encode(const StringMatch& entry) {
   } else {
     out.add_string(static_cast<uint32_t>(entry.kind) + 1, entry.text);
   }
-  return bytes;
-}
-
-inline std::string encode(const Cidr& entry) {
-  std::string bytes;
-  protozero::pbf_writer out(bytes);
-  out.add_bytes(1, encode(entry.ip));
-  out.add_uint32(2, entry.length);
   return bytes;
 }
 

@@ -4,7 +4,6 @@
 #include <doctest/doctest.h>
 
 #include <map>
-#include <set>
 #include <string>
 
 #include "delta_writer.h"
@@ -45,7 +44,7 @@ Service service(std::vector<PortMap> ports = {{80, 8080}}) {
   s.name = "web";
   s.namespaceName = "shop";
   s.hostname = "web.shop.svc.cluster.local";
-  s.addresses = {*Ip::parse("10.96.0.1"), *Ip::parse("fd96::1")};
+  s.addresses = {vip("10.96.0.1"), vip("fd96::1")};
   s.ports = std::move(ports);
   return s;
 }
@@ -54,13 +53,18 @@ class Routes {
  public:
   explicit Routes(const DeltaWriter& delta) : tables_(delta.applyTo(Tables::empty()).value()) {}
   Route to(const char* ip, uint16_t port) {
-    return decideRoute(*tables_, source_, at(ip, port), random_);
+    return decideRoute({*tables_, source_, at(ip, port), registryOnly_, {}}, balancer_, 0);
+  }
+  Routes& registryOnly() {
+    registryOnly_ = true;
+    return *this;
   }
 
  private:
+  bool registryOnly_ = false;
   std::shared_ptr<const Tables> tables_;
   Workload source_ = workload("client", {"10.0.0.1"});
-  Random random_{1};
+  Balancer balancer_{1};
 };
 
 std::vector<std::string> textsOf(const Route& route) {
@@ -204,15 +208,108 @@ TEST_CASE("all usable endpoints are picked, about evenly, and no other") {
   CHECK(picks[2] > 400);
 }
 
-TEST_CASE("random numbers differ by seed and stay below their bound") {
-  Random a(2);
-  Random b(4);
-  CHECK(a.next() != b.next());
-  std::set<size_t> seen;
-  for (int i = 0; i < 200; i++) {
-    seen.insert(a.below(5));
+TEST_CASE("the proxy's own ports and loopback are refused, also behind a service") {
+  Routes routes(DeltaWriter()
+                    .add(workload("web", {"10.0.0.2"}))
+                    .add(service({{80, 15008}}))
+                    .add(serving(workload("loop", {"10.0.0.3"}), {})));
+  for (const auto& [ip, port] :
+       std::map<const char*, uint16_t>{{"127.0.0.1", 80}, {"::1", 80}, {"0.0.0.0", 80}}) {
+    CHECK(routes.to(ip, port).kind == Kind::kRefuse);
   }
-  CHECK(seen == std::set<size_t>{0, 1, 2, 3, 4});
+  for (const uint16_t port : {15001, 15006, 15008}) {
+    CHECK(routes.to("10.0.0.2", port).kind == Kind::kRefuse);
+    CHECK(routes.to("192.0.2.1", port).kind == Kind::kRefuse);
+  }
+  CHECK(routes.to("10.96.0.1", 80).kind == Kind::kRefuse);
+  CHECK(routes.to("10.0.0.2", 15007).kind == Kind::kTunnel);
+}
+
+TEST_CASE("with the registry only, what nobody registered is refused and the rest is not") {
+  Service egress = service();
+  egress.key = "shop/egress";
+  egress.addresses = {{{*Ip::parse("192.0.2.0"), 24}, ""}};
+  egress.loadBalancing.mode = LoadBalancing::Mode::kPassthrough;
+  Routes routes(DeltaWriter()
+                    .add(workload("old", {"10.0.0.3"}, false))
+                    .add(workload("web", {"10.0.0.2"}))
+                    .add(egress));
+  routes.registryOnly();
+  const Route refused = routes.to("198.51.100.1", 443);
+  CHECK(refused.kind == Kind::kRefuse);
+  CHECK(refused.detail.find("not in the mesh") != std::string::npos);
+  CHECK(routes.to("10.0.0.3", 80).kind == Kind::kPassthrough);
+  CHECK(routes.to("10.0.0.2", 80).kind == Kind::kTunnel);
+  CHECK(routes.to("192.0.2.7", 443).kind == Kind::kPassthrough);
+}
+
+TEST_CASE(
+    "a service that passes through leads to the address itself, in a tunnel if that is ours") {
+  Service open = service();
+  open.addresses = {{{*Ip::parse("10.0.0.0"), 16}, ""}};
+  open.loadBalancing.mode = LoadBalancing::Mode::kPassthrough;
+  Routes routes(DeltaWriter().add(open).add(workload("web", {"10.0.0.2"})));
+  const Route plain = routes.to("10.0.0.77", 443);
+  CHECK(plain.kind == Kind::kPassthrough);
+  CHECK(plain.target == at("10.0.0.77", 443));
+  CHECK(plain.service == kService);
+  const Route tunnel = routes.to("10.0.0.2", 443);
+  CHECK(tunnel.kind == Kind::kTunnel);
+  CHECK(tunnel.target == at("10.0.0.2", 443));
+}
+
+TEST_CASE("nothing goes round a waypoint") {
+  Workload behind = workload("behind", {"10.0.0.2"});
+  behind.waypoint = true;
+  Service own = service();
+  own.waypoint = true;
+  Service open = own;
+  open.key = "shop/open";
+  open.addresses = {vip("10.96.0.2")};
+  open.loadBalancing.mode = LoadBalancing::Mode::kPassthrough;
+  Routes routes(DeltaWriter().add(behind).add(own).add(open).add(
+      serving(workload("web", {"10.0.0.3"}), {{80, 1}})));
+  for (const char* ip : {"10.0.0.2", "10.96.0.1", "10.96.0.2"}) {
+    CAPTURE(ip);
+    const Route route = routes.to(ip, 80);
+    CHECK(route.kind == Kind::kRefuse);
+    CHECK(route.detail.find("waypoint") != std::string::npos);
+  }
+  // A service without one leads to its endpoints, whatever they need when addressed themselves.
+  Routes through(DeltaWriter().add(service()).add(serving(behind, {})));
+  CHECK(through.to("10.96.0.1", 80).kind == Kind::kTunnel);
+}
+
+TEST_CASE("an endpoint in its node's network is reached in plaintext, and not by its address") {
+  Workload host = serving(workload("host", {"10.0.0.9"}), {});
+  host.hostNetwork = true;
+  Routes routes(DeltaWriter().add(service()).add(host));
+  const Route route = routes.to("10.96.0.1", 80);
+  CHECK(route.kind == Kind::kPassthrough);
+  CHECK(route.target == at("10.0.0.9", 8080));
+  CHECK(routes.to("10.0.0.9", 8080).workload == nullptr);
+}
+
+TEST_CASE("a route to an endpoint holds a lease on it; another endpoint comes next") {
+  const std::shared_ptr<const Tables> tables = DeltaWriter()
+                                                   .add(service())
+                                                   .add(serving(workload("a", {"10.0.0.2"}), {}))
+                                                   .add(serving(workload("b", {"10.0.0.3"}), {}))
+                                                   .applyTo(Tables::empty())
+                                                   .value();
+  const Workload source = workload("client", {"10.0.0.1"});
+  Balancer balancer(1);
+  const RouteQuery query{*tables, source, at("10.96.0.1", 80), false, {}};
+  Route first = decideRoute(query, balancer, 0);
+  REQUIRE(first.kind == Kind::kTunnel);
+  CHECK(balancer.stateOf(first.workload->uid, 8080)->active == 1);
+  first.lease.failed(0);
+  const std::vector<std::string> tried = {first.workload->uid};
+  RouteQuery again = query;
+  again.tried = tried;
+  const Route second = decideRoute(again, balancer, 0);
+  CHECK(second.kind == Kind::kTunnel);
+  CHECK(second.workload->uid != first.workload->uid);
 }
 
 }  // namespace

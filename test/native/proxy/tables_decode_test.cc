@@ -62,6 +62,17 @@ Status serviceStatus(Write write) {
   return entryStatus(3, write);
 }
 
+void addVip(pbf_writer& out, const std::string& address, uint32_t length) {
+  pbf_writer vip(out, 5);
+  pbf_writer range(vip, 1);
+  range.add_bytes(1, address);
+  range.add_uint32(2, length);
+}
+
+Status vipStatus(const std::string& address, uint32_t length) {
+  return serviceStatus([&](pbf_writer& out) { addVip(out, address, length); });
+}
+
 TEST_CASE("a delta without bytes is good and changes nothing") {
   const auto delta = decodeTablesDelta({});
   REQUIRE(delta.ok());
@@ -86,6 +97,11 @@ TEST_CASE("every field of a workload arrives") {
   in.workloadName = "cart-deploy";
   in.workloadType = "deployment";
   in.cluster = "Kubernetes";
+  in.locality = {"eu", "eu-1", "rack-7"};
+  in.network = "west";
+  in.capacity = 0;
+  in.waypoint = true;
+  in.hostname = "cart-0.cart.shop.svc.cluster.local";
   DeltaWriter writer;
   writer.add(in);
   const auto delta = decode(writer);
@@ -94,15 +110,18 @@ TEST_CASE("every field of a workload arrives") {
   CHECK(DeltaWriter::encode(out) == DeltaWriter::encode(in));
   CHECK(out.spiffeId() == "spiffe://cluster.local/ns/shop/sa/cart-sa");
   CHECK(out.hostNetwork);
+  CHECK(out.locality.subzone == "rack-7");
+  CHECK(out.capacity == 0);
   CHECK(out.services.at(0).ports.at(1).servicePort == 65535);
 }
 
-TEST_CASE("a workload without the field is not healthy, as proto3 has it") {
+TEST_CASE("a workload without the fields is not healthy, and has a capacity of 1") {
   DeltaWriter writer;
   writer.message(1, "\x0a\x01k\x1a\x01n");
   const auto delta = decode(writer);
   REQUIRE(delta.ok());
   CHECK_FALSE(delta.value().workloads.at(0)->healthy);
+  CHECK(delta.value().workloads.at(0)->capacity == 1);
 }
 
 TEST_CASE("every field of a service arrives") {
@@ -110,9 +129,17 @@ TEST_CASE("every field of a service arrives") {
   in.name = "cart";
   in.namespaceName = "shop";
   in.hostname = "cart.shop.svc.cluster.local";
-  in.addresses = {*Ip::parse("10.96.0.1"), *Ip::parse("fd00::96")};
+  in.addresses = {vip("10.96.0.1"), {{*Ip::parse("fd00:96::"), 32}, "east"}};
   in.ports = {{80, 8080}, {443, 0}};
   in.subjectAltNames = {"spiffe://cluster.local/ns/shop/sa/other"};
+  in.loadBalancing = {LoadBalancing::Mode::kFailover,
+                      {Nearness::kNetwork, Nearness::kRegion, Nearness::kZone, Nearness::kSubzone,
+                       Nearness::kNode, Nearness::kCluster},
+                      true};
+  in.ownNamespaceOnly = true;
+  in.families = Service::Families::kDual;
+  in.canonical = true;
+  in.waypoint = true;
   DeltaWriter writer;
   writer.add(in);
   const auto delta = decode(writer);
@@ -159,8 +186,50 @@ TEST_CASE("an address is 4 or 16 bytes") {
     const bool good = length == 4 || length == 16;
     const std::string raw(length, '\1');
     CHECK(workloadStatus([&](pbf_writer& out) { out.add_bytes(6, raw); }).ok() == good);
-    CHECK(serviceStatus([&](pbf_writer& out) { out.add_bytes(5, raw); }).ok() == good);
+    CHECK(vipStatus(raw, 0).ok() == good);
   }
+}
+
+TEST_CASE("an address of a service is a range whose host bits are dropped") {
+  CHECK(vipStatus("abcd", 32).ok());
+  CHECK(vipStatus("abcd", 33).code() == Code::kInvalid);
+  CHECK(vipStatus(std::string(16, 'a'), 128).ok());
+  CHECK(vipStatus(std::string(16, 'a'), 129).code() == Code::kInvalid);
+  CHECK(serviceStatus([](pbf_writer& out) { out.add_bytes(5, ""); }).code() == Code::kInvalid);
+  Service in = service("shop/wide");
+  in.addresses = {{{*Ip::parse("10.96.7.9"), 20}, ""}, {{*Ip::parse("fd00::9"), 0}, ""}};
+  DeltaWriter writer;
+  writer.add(in);
+  const auto delta = decode(writer);
+  REQUIRE(delta.ok());
+  const Service& out = *delta.value().services.at(0);
+  CHECK(out.addresses.at(0).range == Cidr{*Ip::parse("10.96.0.0"), 20});
+  CHECK(out.addresses.at(1).range == Cidr{*Ip::parse("::"), 0});
+}
+
+TEST_CASE("load balancing of a kind that is not known is refused") {
+  const auto balancing = [](uint32_t tag, uint64_t value) {
+    return serviceStatus([&](pbf_writer& out) {
+             pbf_writer inner(out, 8);
+             inner.add_uint64(tag, value);
+           })
+        .code();
+  };
+  CHECK(balancing(1, 0) == Code::kInvalid);
+  CHECK(balancing(1, 1) == Code::kOk);
+  CHECK(balancing(1, 6) == Code::kOk);
+  CHECK(balancing(1, 7) == Code::kInvalid);
+  CHECK(balancing(2, 3) == Code::kOk);
+  CHECK(balancing(2, 4) == Code::kInvalid);
+  CHECK(balancing(3, 2) == Code::kInvalid);
+  CHECK(balancing(4, 0) == Code::kInvalid);
+  const auto number = [](uint32_t entry, uint32_t tag, uint64_t value) {
+    return entryStatus(entry, [&](pbf_writer& out) { out.add_uint64(tag, value); }).code();
+  };
+  CHECK(number(3, 9, 2) == Code::kInvalid);
+  CHECK(number(3, 10, 3) == Code::kOk);
+  CHECK(number(3, 10, 4) == Code::kInvalid);
+  CHECK(number(1, 22, uint64_t{1} << 32) == Code::kInvalid);
 }
 
 TEST_CASE("ports are 1 to 65535, and only a service's target port may be 0") {
@@ -298,7 +367,18 @@ TEST_CASE("the lists in an entry have a greatest length") {
     out.add_uint32(2, 80);
   };
   checkMax(1, kAddressesMax, [](pbf_writer& out, size_t) { out.add_bytes(6, "abcd"); });
-  checkMax(3, kAddressesMax, [](pbf_writer& out, size_t) { out.add_bytes(5, "abcd"); });
+  checkMax(3, kAddressesMax, [](pbf_writer& out, size_t) { addVip(out, "abcd", 0); });
+  const auto preferences = [](size_t count) {
+    return serviceStatus([&](pbf_writer& out) {
+             pbf_writer inner(out, 8);
+             for (size_t i = 0; i < count; i++) {
+               inner.add_enum(1, 1);
+             }
+           })
+        .code();
+  };
+  CHECK(preferences(kPreferencesMax) == Code::kOk);
+  CHECK(preferences(kPreferencesMax + 1) == Code::kLimit);
   checkMax(1, kNamedPoliciesMax, [](pbf_writer& out, size_t) { out.add_string(9, "p"); });
   checkMax(3, kSubjectAltNamesMax, [](pbf_writer& out, size_t) { out.add_string(7, "s"); });
   checkMax(1, kBindingsMax, [](pbf_writer& out, size_t i) {

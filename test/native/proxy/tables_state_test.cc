@@ -39,7 +39,7 @@ Service service(std::string key, std::vector<std::string> addresses = {}) {
   Service service;
   service.key = std::move(key);
   for (const std::string& address : addresses) {
-    service.addresses.push_back(ip(address));
+    service.addresses.push_back(vip(address));
   }
   return service;
 }
@@ -74,7 +74,7 @@ TablesPtr without(const TablesPtr& base, const std::string& uid) {
 }
 
 std::string ownerOf(const TablesPtr& tables, const std::string& address) {
-  const auto owner = tables->workloadByIp(ip(address));
+  const auto owner = tables->workloadByIp(ip(address), "");
   return owner == nullptr ? "" : owner->uid;
 }
 
@@ -104,7 +104,7 @@ TEST_CASE("a replaced workload leaves the addresses it lost") {
   CHECK(ownerOf(tables, "10.0.0.1").empty());
   CHECK(ownerOf(tables, "10.0.0.2") == "a");
   CHECK(ownerOf(tables, "10.0.0.3") == "a");
-  CHECK(tables->workloadByIp(ip("10.0.0.2")) == tables->workloadByUid("a"));
+  CHECK(tables->workloadByIp(ip("10.0.0.2"), "") == tables->workloadByUid("a"));
   tables = without(tables, "a");
   CHECK(ownerOf(tables, "10.0.0.2").empty());
   CHECK(tables->workloadCount() == 0);
@@ -127,7 +127,7 @@ TEST_CASE("a workload that is replaced keeps its place among the claims") {
   tables = with(tables, {workload("a", {"10.0.0.1"})});
   CHECK(ownerOf(tables, "10.0.0.1") == "b");
   tables = without(tables, "b");
-  CHECK(tables->workloadByIp(ip("10.0.0.1")) == tables->workloadByUid("a"));
+  CHECK(tables->workloadByIp(ip("10.0.0.1"), "") == tables->workloadByUid("a"));
 }
 
 TEST_CASE("within one delta the later claim wins, and a removal comes first") {
@@ -163,18 +163,110 @@ TEST_CASE("a service is found by its key and its addresses, and the newest claim
   first.add(service("shop/a", {"10.96.0.1", "fd00::96"}));
   TablesPtr tables = mustApply(Tables::empty(), first);
   CHECK(tables->serviceByKey("shop/a")->key == "shop/a");
-  CHECK(tables->serviceByVip(ip("fd00::96"))->key == "shop/a");
-  CHECK(tables->serviceByVip(ip("10.96.0.2")) == nullptr);
+  CHECK(tables->serviceByVip(ip("fd00::96"), Workload())->key == "shop/a");
+  CHECK(tables->serviceByVip(ip("10.96.0.2"), Workload()) == nullptr);
   DeltaWriter second;
   second.add(service("shop/b", {"10.96.0.1"}));
   tables = mustApply(tables, second);
-  CHECK(tables->serviceByVip(ip("10.96.0.1"))->key == "shop/b");
+  CHECK(tables->serviceByVip(ip("10.96.0.1"), Workload())->key == "shop/b");
   DeltaWriter third;
   third.removeService("shop/b");
   tables = mustApply(tables, third);
-  CHECK(tables->serviceByVip(ip("10.96.0.1"))->key == "shop/a");
+  CHECK(tables->serviceByVip(ip("10.96.0.1"), Workload())->key == "shop/a");
   CHECK(tables->serviceByKey("shop/b") == nullptr);
   CHECK(tables->serviceCount() == 1);
+}
+
+Service ranged(std::string key, const char* base, uint8_t length) {
+  Service out = service(std::move(key));
+  out.addresses = {{{ip(base), length}, ""}};
+  return out;
+}
+
+std::string keyAt(const TablesPtr& tables, const char* address, const Workload& source = {}) {
+  const auto found = tables->serviceByVip(ip(address), source);
+  return found == nullptr ? "" : found->key;
+}
+
+TEST_CASE("of the ranges that hold an address the longest has it, in its own family") {
+  DeltaWriter delta;
+  delta.add(ranged("s/8", "10.0.0.0", 8))
+      .add(ranged("s/16", "10.96.0.0", 16))
+      .add(ranged("s/32", "10.96.0.1", 32))
+      .add(ranged("s/v6", "::", 0));
+  TablesPtr tables = mustApply(Tables::empty(), delta);
+  CHECK(keyAt(tables, "10.96.0.1") == "s/32");
+  CHECK(keyAt(tables, "10.96.0.2") == "s/16");
+  CHECK(keyAt(tables, "10.97.0.1") == "s/8");
+  CHECK(keyAt(tables, "11.0.0.1") == "");
+  CHECK(keyAt(tables, "2001:db8::1") == "s/v6");
+  DeltaWriter gone;
+  gone.removeService("s/32").removeService("s/16").add(ranged("s/8", "10.0.0.0", 9));
+  tables = mustApply(tables, gone);
+  CHECK(keyAt(tables, "10.96.0.1") == "s/8");
+  CHECK(keyAt(tables, "10.200.0.1") == "");
+}
+
+TEST_CASE("an address that services share means the one of the source's own namespace") {
+  const auto inNamespace = [](const char* name) {
+    Service out = service(std::string(name) + "/web", {"10.96.0.1"});
+    out.namespaceName = name;
+    return out;
+  };
+  Workload source = workload("client");
+  source.namespaceName = "b";
+  Service canonical = inNamespace("a");
+  canonical.canonical = true;
+  Service hidden = inNamespace("z");
+  hidden.ownNamespaceOnly = true;
+  DeltaWriter delta;
+  delta.add(canonical).add(inNamespace("b")).add(inNamespace("c")).add(hidden);
+  TablesPtr tables = mustApply(Tables::empty(), delta);
+  CHECK(keyAt(tables, "10.96.0.1", source) == "b/web");
+  source.namespaceName = "d";
+  CHECK(keyAt(tables, "10.96.0.1", source) == "a/web");
+  source.namespaceName = "z";
+  CHECK(keyAt(tables, "10.96.0.1", source) == "z/web");
+  DeltaWriter gone;
+  gone.removeService("a/web").removeService("b/web").removeService("c/web");
+  tables = mustApply(tables, gone);
+  source.namespaceName = "d";
+  CHECK(keyAt(tables, "10.96.0.1", source) == "");
+  CHECK(keyAt(tables, "10.96.0.1", [] {
+          Workload own;
+          own.namespaceName = "z";
+          return own;
+        }()) == "z/web");
+}
+
+TEST_CASE("a range that the source may not see gives way to a wider one that it may") {
+  Service hidden = ranged("a/hidden", "10.96.0.0", 16);
+  hidden.namespaceName = "a";
+  hidden.ownNamespaceOnly = true;
+  DeltaWriter delta;
+  delta.add(hidden).add(ranged("b/wide", "10.0.0.0", 8));
+  const TablesPtr tables = mustApply(Tables::empty(), delta);
+  CHECK(keyAt(tables, "10.96.0.1") == "b/wide");
+}
+
+TEST_CASE("addresses hold in their own network") {
+  Workload here = workload("here", {"10.0.0.1"});
+  Workload there = workload("there", {"10.0.0.1"});
+  there.network = "east";
+  Service both = service("s");
+  both.addresses = {vip("10.96.0.1"), {{ip("10.96.0.1"), 32}, "east"}};
+  Service only = service("only");
+  only.addresses = {{{ip("10.96.0.2"), 32}, "east"}};
+  DeltaWriter delta;
+  delta.add(here).add(there).add(both).add(only);
+  const TablesPtr tables = mustApply(Tables::empty(), delta);
+  CHECK(tables->workloadByIp(ip("10.0.0.1"), "")->uid == "here");
+  CHECK(tables->workloadByIp(ip("10.0.0.1"), "east")->uid == "there");
+  CHECK(tables->workloadByIp(ip("10.0.0.1"), "west") == nullptr);
+  CHECK(keyAt(tables, "10.96.0.1") == "s");
+  CHECK(keyAt(tables, "10.96.0.1", there) == "s");
+  CHECK(keyAt(tables, "10.96.0.2") == "");
+  CHECK(keyAt(tables, "10.96.0.2", there) == "only");
 }
 
 TEST_CASE("endpoints follow the workloads that name the service") {

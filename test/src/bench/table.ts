@@ -1,6 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap';
-import { columns, goalsTable, tableOf } from '../../../src/bench/table.ts';
+import {
+  columns,
+  goalsTable,
+  memoryTable,
+  syscallTable,
+  tableOf,
+} from '../../../src/bench/table.ts';
 
 const spread = { n: 3, median: 1234.5, min: 0.123456, max: 2000 };
 
@@ -27,4 +33,16 @@ t.test('marks a goal that was missed', async (t) => {
   ]);
   t.match(table, /^MISSED +up1 +rate +at least 1\.1 +1\.00$/m);
   t.match(table, /^ok +up1 +rate +at most 1\.1 +1\.00$/m);
+});
+
+t.test('says which proxy is at the minimum of calls', async (t) => {
+  const row = { variant: 'weft', node: 'node-a', waits: 2, reads: 2, writes: 2, others: 0.01 };
+  const table = syscallTable([row, { ...row, variant: 'envoy', waits: 4.05 }]);
+  t.match(table, /^weft +node-a +2\.00 +2\.00 +2\.00 +0\.01 +minimal$/m);
+  t.match(table, /^envoy +node-a +4\.05 +2\.00 +2\.00 +0\.01$/m);
+});
+
+t.test('shows memory in kilobytes', async (t) => {
+  const table = memoryTable([{ variant: 'weft', node: 'node-b', figure: 'at rest', kb: 51234 }]);
+  t.match(table, /^weft +node-b +at rest +51234$/m);
 });

@@ -8,7 +8,7 @@ import { JoinTokens, mintJoinToken, tokenBytesMax } from '../../../src/ca/join-t
 
 const now = new Date('2026-01-01T00:00:00Z');
 const seconds = now.getTime() / 1000;
-const order = { node: 'a', trustDomain: 'td', rootSha256: 'ab', ttlSeconds: 60 };
+const order = { node: 'a', trustDomain: 'td', rootSha256: ['ab'], ttlSeconds: 60 };
 const later = (after: number) => new Date(now.getTime() + 1000 * after);
 
 async function open(t: Test) {
@@ -20,7 +20,13 @@ t.test('says what it was made for, and who may be trusted with it', async (t) =>
   const { folder, tokens } = await open(t);
   const token = await mintJoinToken(folder, order, now);
   const claims = decodeJwt(token);
-  t.match(claims, { sub: 'a', aud: 'weft:td', iat: seconds, exp: seconds + 60, rootSha256: 'ab' });
+  t.match(claims, {
+    sub: 'a',
+    aud: 'weft:td',
+    iat: seconds,
+    exp: seconds + 60,
+    rootSha256: ['ab'],
+  });
   t.match(await tokens.verify(token, now), {
     ok: true,
     value: { node: 'a', id: claims.jti, expires: seconds + 60 },

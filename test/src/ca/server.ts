@@ -87,7 +87,7 @@ async function serve(t: Test) {
     });
   };
   const mint = (node: string, ttlSeconds = 60) =>
-    mintJoinToken(state, { node, trustDomain: 'td', rootSha256: '00', ttlSeconds }, now);
+    mintJoinToken(state, { node, trustDomain: 'td', rootSha256: ['00'], ttlSeconds }, now);
   return { ask, mint, now, reasons };
 }
 

@@ -15,6 +15,7 @@ t.test('has defaults for all but the folders', async (t) => {
     state: 's',
     listen: [{ host: '::', port: 15012 }],
     trustDomain: 'cluster.local',
+    ca: undefined,
     san: [],
     logLevel: 'info',
   });
@@ -31,6 +32,15 @@ t.test('takes several addresses and names', async (t) => {
     ],
   });
   t.same(parse('--san', 'a.example', '--san', 'fd00::1').san, ['a.example', 'fd00::1']);
+});
+
+t.test("takes a certificate authority of the user's, certificate and key together", async (t) => {
+  const pair = ['--ca-cert', 'c.pem', '--ca-key', 'k.pem'];
+  t.same(parse(...pair).ca, { cert: 'c.pem', key: 'k.pem', root: undefined });
+  t.same(parse(...pair, '--ca-root', 'r.pem').ca, { cert: 'c.pem', key: 'k.pem', root: 'r.pem' });
+  for (const part of [pair.slice(0, 2), pair.slice(2), ['--ca-root', 'r.pem']]) {
+    t.throws(() => parse(...part), CommanderError);
+  }
 });
 
 t.test('refuses what cannot be meant', async (t) => {

@@ -135,13 +135,14 @@ t.test('a node joins once with its token, and then gets what is placed on it', a
     'another node than the token names',
   );
   const chain = await control.certify(own.csrPem, { token });
-  t.equal(Array.isArray(chain) && chain.length, 2, 'leaf and root');
+  t.equal(Array.isArray(chain) && chain.length, 3, 'leaf, intermediate and root');
   t.match(
     await control.certify(own.csrPem, { token }),
     { code: status.UNAUTHENTICATED },
     'a second use',
   );
-  const identity = { keyPem: own.keyPem, chainPem: String(Array.isArray(chain) && chain[0]) };
+  const chainPem = Array.isArray(chain) ? chain.slice(0, -1).join('') : '';
+  const identity = { keyPem: own.keyPem, chainPem };
   const client = await makeRequest(ids.client);
   const server = await makeRequest(ids.server);
   t.ok(Array.isArray(await control.certify(own.csrPem, { identity })), 'renewal');
@@ -204,6 +205,8 @@ t.test('only TLS 1.3 is spoken', async (t) => {
   t.match(error, { code: 'ERR_SSL_TLSV1_ALERT_PROTOCOL_VERSION' });
 });
 
+const strictPolicy = 'istio-system/istio_converted_static_strict';
+
 t.test('the first answers hold the whole mesh, policies first', async (t) => {
   const control = await start(t);
   await writeFile(join(control.config, 'policy.yaml'), policyText('cluster.local/ns/x/sa/y'));
@@ -213,7 +216,7 @@ t.test('the first answers hold the whole mesh, policies first', async (t) => {
   stream.subscribe(typeUrls.address);
   const policies = await stream.next();
   t.equal(policies.typeUrl, typeUrls.authorization);
-  t.same(namesOf(policies), ['demo/p']);
+  t.same(namesOf(policies), ['demo/p', strictPolicy]);
   const addresses = await stream.next();
   t.same(namesOf(addresses), [
     'Kubernetes//Pod/demo/client',

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap';
-import { parseCidr, parseIp } from '../../../src/lib/ip.ts';
+import { formatIp, parseCidr, parseIp } from '../../../src/lib/ip.ts';
 
 const hex = (bytes: Uint8Array | undefined) => bytes && Buffer.from(bytes).toString('hex');
 
@@ -47,4 +47,12 @@ t.test('refuses what is no block', async (t) => {
   ]) {
     t.equal(parseCidr(text), undefined, text);
   }
+});
+
+t.test('writes addresses the usual way', async (t) => {
+  for (const text of ['10.0.0.1', '0.0.0.0', '::', '::1', 'fd00::1', '1:2:3:4:5:6:7:8']) {
+    t.equal(formatIp(parseIp(text) ?? new Uint8Array()), text);
+  }
+  t.equal(formatIp(parseIp('2001:DB8:0:0::A') ?? new Uint8Array()), '2001:db8::a');
+  t.throws(() => formatIp(Uint8Array.of(1, 2, 3)));
 });

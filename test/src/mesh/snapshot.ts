@@ -1,59 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap';
-import type { MeshObjects, Pod, Policy, Service } from '../../../src/mesh/objects.ts';
-import { buildSnapshot, isEnrolled, meshDefaults, selects } from '../../../src/mesh/snapshot.ts';
+import { selects } from '../../../src/mesh/selectors.ts';
+import { meshDefaults } from '../../../src/mesh/snapshot.ts';
+import { buildSnapshot } from '../../../src/mesh/snapshot-builder.ts';
+import { isEnrolled } from '../../../src/mesh/workloads.ts';
+import { type Listed, meshOf, pod, policy, service } from '../../support/mesh-objects.ts';
 
-const pod = (more: Partial<Pod> = {}): Pod => ({
-  namespace: 'demo',
-  name: 'x',
-  labels: { app: 'web' },
-  node: 'a',
-  serviceAccount: 'web',
-  hostNetwork: false,
-  addresses: [Uint8Array.of(10, 0, 0, 1)],
-  ports: [{ name: 'http', port: 8080 }],
-  finished: false,
-  ready: true,
-  ...more,
-});
+const build = (listed: Listed) => buildSnapshot(meshOf(listed), meshDefaults);
 
-const service = (more: Partial<Service> = {}): Service => ({
-  namespace: 'demo',
-  name: 'web',
-  addresses: [],
-  ports: [{ port: 80, target: 'http' }],
-  selector: { app: 'web' },
-  distribution: 'any',
-  allowNotReady: false,
-  ...more,
-});
-
-const policy = (more: Partial<Policy> = {}): Policy => ({
-  namespace: 'demo',
-  name: 'p',
-  selector: { app: 'web' },
-  action: 'allow',
-  rules: [],
-  dryRun: false,
-  ...more,
-});
-
-const build = (objects: Partial<MeshObjects>) =>
-  buildSnapshot(
-    {
-      namespaces: [{ name: 'demo', labels: { 'istio.io/dataplane-mode': 'ambient' } }],
-      nodes: [{ name: 'a', labels: { 'topology.kubernetes.io/region': 'r' } }],
-      serviceAccounts: [],
-      pods: [],
-      services: [],
-      policies: [],
-      ...objects,
-    },
-    meshDefaults,
-  );
-
-const only = (objects: Partial<MeshObjects>) => {
-  const [first, ...rest] = build(objects).workloads.values();
+const only = (listed: Listed) => {
+  const [first, ...rest] = build(listed).workloads.values();
   if (first === undefined || rest.length > 0) {
     throw new Error('not one workload');
   }
@@ -85,22 +41,21 @@ t.test('a selector needs all its labels, and an empty one selects all', async (t
 });
 
 t.test('a workload carries its names, place and identity', async (t) => {
-  t.match(only({ pods: [pod()] }), {
+  t.match(only({ Pod: [pod()] }), {
     uid: 'Kubernetes//Pod/demo/x',
     enrolled: true,
-    trustDomain: 'cluster.local',
     canonicalName: 'web',
     canonicalRevision: 'latest',
     locality: { region: 'r', zone: '', subzone: '' },
   });
   const labels = { 'service.istio.io/canonical-name': 'c', app: 'web', version: 'v2' };
-  t.match(only({ pods: [pod({ labels })] }), { canonicalName: 'c', canonicalRevision: 'v2' });
-  t.equal(only({ pods: [pod({ labels: {} })] }).canonicalName, 'x');
+  t.match(only({ Pod: [pod({ labels })] }), { canonicalName: 'c', canonicalRevision: 'v2' });
+  t.equal(only({ Pod: [pod({ labels: {} })] }).canonicalName, 'x');
 });
 
 t.test('pods without an address and pods that ended are no workloads', async (t) => {
-  t.equal(build({ pods: [pod({ addresses: [] })] }).workloads.size, 0);
-  t.equal(build({ pods: [pod({ finished: true })] }).workloads.size, 0);
+  t.equal(build({ Pod: [pod({ addresses: [] })] }).workloads.size, 0);
+  t.equal(build({ Pod: [pod({ finished: true })] }).workloads.size, 0);
 });
 
 t.test('a pod serves what selects it, at its own port', async (t) => {
@@ -111,13 +66,13 @@ t.test('a pod serves what selects it, at its own port', async (t) => {
     service({ namespace: 'other' }),
     service({ name: 'no', selector: { a: 'b' } }),
   ];
-  t.same(ports(only({ pods: [pod()], services })), { [key]: [{ port: 80, target: 8080 }] });
+  t.same(ports(only({ Pod: [pod()], Service: services })), { [key]: [{ port: 80, target: 8080 }] });
   t.same(
-    ports(only({ pods: [pod({ ports: [] })], services })),
+    ports(only({ Pod: [pod({ ports: [] })], Service: services })),
     { [key]: [{ port: 80, target: 0 }] },
     'a port name that the pod does not have is not served',
   );
-  t.same(ports(only({ pods: [pod()], services: [service({ selector: undefined })] })), {});
+  t.same(ports(only({ Pod: [pod()], Service: [service({ selector: undefined })] })), {});
 });
 
 t.test('a policy reaches its selection, its namespace, or all', async (t) => {
@@ -129,7 +84,7 @@ t.test('a policy reaches its selection, its namespace, or all', async (t) => {
     policy({ namespace: 'istio-system', name: 'mesh', selector: undefined }),
     policy({ namespace: 'istio-system', name: 'selected' }),
   ];
-  const snapshot = build({ pods: [pod()], policies });
+  const snapshot = build({ Pod: [pod()], AuthorizationPolicy: policies });
   t.same([...snapshot.workloads.values()][0]?.policies, ['demo/p', 'istio-system/selected']);
   const scopes = Object.fromEntries([...snapshot.policies].map(([key, { scope }]) => [key, scope]));
   t.same(scopes, {
@@ -139,12 +94,13 @@ t.test('a policy reaches its selection, its namespace, or all', async (t) => {
     'other/elsewhere': 'selector',
     'istio-system/mesh': 'global',
     'istio-system/selected': 'selector',
+    'istio-system/istio_converted_static_strict': 'selector',
   });
 });
 
 t.test('a placement is of enrolled pods, on their node, with their account', async (t) => {
   const snapshot = build({
-    pods: [
+    Pod: [
       pod(),
       pod({ name: 'plain', serviceAccount: 'plain', labels: mode('none') }),
       pod({ name: 'done', serviceAccount: 'done', finished: true }),

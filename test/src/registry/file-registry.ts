@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { MeshError } from '../../../src/lib/error.ts';
 import { FileRegistry, filesMax, type RegistryState } from '../../../src/registry/file-registry.ts';
+import { valuesOf } from '../../support/mesh-objects.ts';
 
 const base = `
 apiVersion: v1
@@ -51,7 +52,8 @@ async function openRegistry(t: Test, files: Record<string, string>) {
   return { folder, registry, states, until, file: (name: string) => join(folder, name) };
 }
 
-const podNames = (state: RegistryState) => state.objects.pods.map(({ name }) => name);
+const podsOf = ({ objects }: RegistryState) => valuesOf('Pod', objects);
+const podNames = (state: RegistryState) => podsOf(state).map(({ name }) => name);
 
 t.test('reads every YAML file of the folder and nothing else', async (t) => {
   const { registry } = await openRegistry(t, {
@@ -77,7 +79,7 @@ t.test('reports a file that was added, replaced, edited in place and removed', a
   await rename(file('tmp'), file('pod.yaml'));
   t.same(podNames(await until((state) => podNames(state).includes('y'))), ['y']);
   await writeFile(file('pod.yaml'), podText('y', '10.0.0.2'));
-  await until((state) => state.objects.pods[0]?.addresses[0]?.[3] === 2);
+  await until((state) => podsOf(state)[0]?.addresses[0]?.[3] === 2);
   await rm(file('pod.yaml'));
   await until((state) => podNames(state).length === 0);
 });
@@ -90,7 +92,7 @@ t.test('never shows the moment in which a file is rewritten in place', async (t)
   for (const last of [2, 3, 4, 5, 6]) {
     await writeFile(file('pod.yaml'), '');
     await writeFile(file('pod.yaml'), podText('x', `10.0.0.${last}`));
-    await until((state) => state.objects.pods[0]?.addresses[0]?.[3] === last);
+    await until((state) => podsOf(state)[0]?.addresses[0]?.[3] === last);
   }
   t.ok(
     states.every((state) => podNames(state).length === 1),
@@ -106,7 +108,7 @@ t.test('keeps the last good version of a file that went bad, and follows the oth
   await writeFile(file('x.yaml'), podText('x', '10.0.0.9', ', nodename: b'));
   const bad = await until((state) => state.problems.length > 0);
   t.same(podNames(bad), ['x']);
-  t.same(bad.objects.pods[0]?.addresses, [Uint8Array.of(10, 0, 0, 1)]);
+  t.same(podsOf(bad)[0]?.addresses, [Uint8Array.of(10, 0, 0, 1)]);
   t.match(bad.problems, [
     {
       severity: 'error',
@@ -120,7 +122,7 @@ t.test('keeps the last good version of a file that went bad, and follows the oth
   t.same(podNames(await until((state) => podNames(state).length === 2)), ['x', 'y']);
   await writeFile(file('x.yaml'), podText('x', '10.0.0.9'));
   const fixed = await until((state) => state.problems.length === 0);
-  t.same(fixed.objects.pods[0]?.addresses, [Uint8Array.of(10, 0, 0, 9)]);
+  t.same(podsOf(fixed)[0]?.addresses, [Uint8Array.of(10, 0, 0, 9)]);
 });
 
 t.test('says of a pipe that it is no file, and goes on with the others', async (t) => {

@@ -123,9 +123,11 @@ t.test("a port's protocol is its appProtocol, or else the head of its name", asy
   ];
   for (const [port, expected] of cases) {
     const value = service({ ports: [{ port: 80, ...port }] }) as { ports: object[] };
+    const given = { name: '', ...port, port: 80, target: 80 };
+    const { name, target } = given;
     t.same(
       value.ports,
-      [{ port: 80, target: 80, ...(expected === undefined ? {} : { appProtocol: expected }) }],
+      [{ name, port: 80, target, ...(expected === undefined ? {} : { appProtocol: expected }) }],
       JSON.stringify(port),
     );
   }
@@ -157,3 +159,21 @@ t.test('endpoints close to the client are preferred as the service says', async 
   }
   t.match(service({ publishNotReadyAddresses: true }), { allowNotReady: true });
 });
+
+t.test('an alias of DNS is not taken for a service', async (t) => {
+  t.same(complaintsAt('Service', { spec: { type: 'ExternalName', externalName: 'x.example' } }), [
+    'spec.type',
+  ]);
+});
+
+t.test(
+  'a pod that is being deleted is not ready, and one may have a name of its own',
+  async (t) => {
+    t.match(pod({ hostname: 'h', subdomain: 's' }), { hostname: 'h', subdomain: 's', ready: true });
+    t.match(pod({}), { hostname: '', subdomain: '' });
+    const metadata = { name: 'x', namespace: 'demo', deletionTimestamp: '2026-01-01T00:00:00Z' };
+    t.match(read('Pod', { metadata, spec: { nodeName: 'a' } }), {
+      object: { value: { ready: false } },
+    });
+  },
+);

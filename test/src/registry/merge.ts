@@ -29,7 +29,9 @@ function merge(files: Files) {
   const merged = mergeFiles(new Map(versions));
   const errors = merged.problems.filter(({ severity }) => severity === 'error');
   return {
-    pods: merged.objects.pods.map(({ name }) => name),
+    pods: merged.objects.flatMap(({ object: { kind, value } }) =>
+      kind === 'Pod' ? [value.name] : [],
+    ),
     errors: errors.map(({ file, field, message }) => `${file} ${field}: ${message}`),
     warnings: merged.problems.length - errors.length,
   };

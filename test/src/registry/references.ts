@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap';
-import type { RegistryObject } from '../../../src/registry/fields.ts';
-import { crossCheck, meshObjectsOf, warningsOf } from '../../../src/registry/references.ts';
+import { crossCheck } from '../../../src/registry/references.ts';
 import { type PlacedObject, parseManifests } from '../../../src/registry/yaml-file.ts';
 
 function placed(text: string, file = 'f.yaml'): PlacedObject[] {
@@ -95,32 +94,23 @@ t.test('an address belongs to one pod or service', async (t) => {
   t.same(complaints(placed(base + host + pod('y', ', hostNetwork: true', ip))), []);
 });
 
-t.test('objects are sorted by kind, none is lost', async (t) => {
-  const policy =
-    '{apiVersion: security.istio.io/v1, kind: AuthorizationPolicy, metadata: {name: p, namespace: demo}}';
-  const account = line('ServiceAccount', 'name: web, namespace: demo');
-  const objects = placed(`${base}${pod('x')}${pod('y')}${service('s')}${account}${policy}`);
-  const sizes = Object.entries(meshObjectsOf(objects)).map(([kind, list]) => [kind, list.length]);
-  t.same(Object.fromEntries(sizes), {
-    namespaces: 1,
-    nodes: 1,
-    serviceAccounts: 1,
-    pods: 2,
-    services: 1,
-    policies: 1,
-  } satisfies Record<keyof ReturnType<typeof meshObjectsOf>, number>);
-  const kinds: RegistryObject['kind'][] = objects.map(({ object }) => object.kind);
-  t.equal(kinds.length, 7);
+const istio = (kind: string, group: string, metadata: string, spec: string) =>
+  `{apiVersion: ${group}.istio.io/v1, kind: ${kind}, metadata: {${metadata}}, spec: {${spec}}}\n---\n`;
+
+t.test('endpoints belong to a service that is there', async (t) => {
+  const slice =
+    '{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, addressType: IPv4, metadata: {name: e, namespace: demo, labels: {kubernetes.io/service-name: web}}}\n---\n';
+  t.same(complaints(placed(base + service('web') + slice)), []);
+  t.same(complaints(placed(base + slice)), [
+    'metadata.labels.kubernetes.io/service-name: there is no Service demo/web',
+  ]);
 });
 
-t.test('a selector that matches no pod of its namespace is a warning', async (t) => {
-  const other =
-    line('Namespace', 'name: other') +
-    line('Service', 'name: far, namespace: other', ', spec: {selector: {app: x}}');
-  const text = base + pod('x') + service('good', 'selector: {app: x}') + service('none') + other;
-  t.match(warningsOf(placed(text)), [
-    { severity: 'warning', field: 'spec.selector', message: 'selects no pod' },
-  ]);
-  t.equal(warningsOf(placed(text)).length, 1);
-  t.equal(warningsOf(placed(base + service('bad', 'selector: {app: y}'))).length, 1);
+t.test('a hostname belongs to one service of a namespace', async (t) => {
+  const entry = (name: string, host: string) =>
+    istio('ServiceEntry', 'networking', `name: ${name}, namespace: demo`, `hosts: [${host}]`);
+  const twice = base + entry('a', 'x.example.com') + entry('b', 'x.example.com');
+  t.match(complaints(placed(twice)), [/the name of host demo\/x.example.com is taken by/]);
+  const platform = base + service('web') + entry('a', 'web.demo.svc.cluster.local');
+  t.match(complaints(placed(platform)), [/taken by Service demo\/web/]);
 });

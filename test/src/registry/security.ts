@@ -80,7 +80,8 @@ t.test('a field nobody knows is named, wherever it is', async (t) => {
     complaintsOf(from({ principal: ['x'] })).at(0),
     'spec.rules.0.from.0.source.principal: unknown field',
   );
-  t.same(complaintsOf({ targetRefs: [] }), ['spec.targetRefs: unknown field']);
+  t.match(complaintsOf({ targetRefs: [] }), [/^spec.targetRefs: .*not enforced at L4/]);
+  t.match(complaintsOf({ targetRef: {} }), [/^spec.targetRef: .*not enforced at L4/]);
 });
 
 t.test('service accounts do not stand beside principals or namespaces', async (t) => {
@@ -89,5 +90,52 @@ t.test('service accounts do not stand beside principals or namespaces', async (t
   for (const beside of ['principals', 'notPrincipals', 'namespaces', 'notNamespaces']) {
     const message = /service accounts cannot stand beside/;
     t.match(complaintsOf(from({ ...accounts, [beside]: ['x'] })), [message], beside);
+  }
+});
+
+function readPeers(spec: unknown) {
+  const kind = 'PeerAuthentication';
+  const metadata = { name: 'p', namespace: 'demo' };
+  return securityReaders[`${apiVersion}/${kind}`]?.({ apiVersion, kind, metadata, spec });
+}
+
+t.test('peers are asked for by mode, and by port where a selector says whose', async (t) => {
+  t.match(readPeers({}), { object: { value: { mode: 'unset', selector: undefined } } });
+  t.match(readPeers({ mtls: { mode: 'STRICT' } }), { object: { value: { mode: 'strict' } } });
+  const selector = { matchLabels: { app: 'x' } };
+  const portLevelMtls = { 80: { mode: 'DISABLE' }, '9000': {} };
+  t.match(readPeers({ selector, mtls: {}, portLevelMtls }), {
+    object: {
+      kind: 'PeerAuthentication',
+      value: {
+        selector: { app: 'x' },
+        mode: 'unset',
+        ports: new Map([
+          [80, 'disable'],
+          [9000, 'unset'],
+        ]),
+      },
+    },
+  });
+});
+
+t.test('what is wrong with a PeerAuthentication is named', async (t) => {
+  const selector = { matchLabels: {} };
+  const cases: [object, string][] = [
+    [{ portLevelMtls: { 80: { mode: 'STRICT' } } }, 'spec.portLevelMtls'],
+    [{ selector, portLevelMtls: { 0: { mode: 'STRICT' } } }, 'spec.portLevelMtls.0'],
+    [{ selector, portLevelMtls: { 65536: { mode: 'STRICT' } } }, 'spec.portLevelMtls.65536'],
+    [{ mtls: { mode: 'strict' } }, 'spec.mtls.mode'],
+    [{ mtls: 'STRICT' }, 'spec.mtls'],
+    [{ mutual: {} }, 'spec.mutual'],
+  ];
+  for (const [spec, path] of cases) {
+    const result = readPeers(spec);
+    const paths = result?.ok === false ? result.problems.map((problem) => problem.path) : [];
+    t.same(
+      paths.map((parts) => parts.join('.')),
+      [path],
+      JSON.stringify(spec),
+    );
   }
 });

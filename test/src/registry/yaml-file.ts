@@ -184,7 +184,7 @@ t.test('a policy is refused rather than misread', async (t) => {
   const cases: [string, RegExp][] = [
     ['spec: {action: AUDIT}', /spec.action: only ALLOW and DENY/],
     ['spec: {action: CUSTOM, provider: {name: x}}', /spec.action|spec.provider/],
-    ['spec: {targetRefs: []}', /spec.targetRefs: unknown field/],
+    ['spec: {targetRefs: []}', /spec.targetRefs: .* not enforced at L4/],
     ['spec: {rule: []}', /spec.rule: unknown field/],
     ['spec: {rules: [{from: []}]}', /from: empty list/],
     ['spec: {rules: [{from: [{}]}]}', /source: missing/],
@@ -234,4 +234,30 @@ t.test('holds its limits, and an alias bomb is a mistake like any other', async 
     bomb.push(`a${i}: &a${i} [${`*a${i - 1},`.repeat(9)}*a${i - 1}]`);
   }
   t.match(complaints(bomb.join('\n')), [/alias/i]);
+});
+
+t.test('a list is as good as its items one by one', async (t) => {
+  const text = `
+apiVersion: v1
+kind: List
+metadata: {resourceVersion: ""}
+items:
+- apiVersion: v1
+  kind: Node
+  metadata: {name: a}
+- apiVersion: v1
+  kind: Node
+  metadata: {name: b}
+  spec: {}
+`;
+  const { objects, problems } = parseManifests('f.yaml', text);
+  t.same(problems, []);
+  t.match(objects, [
+    { object: { value: { name: 'a' } }, place: { line: 6 } },
+    { object: { value: { name: 'b' } }, place: { line: 9 } },
+  ]);
+  t.match(complaints(text.replace('name: b', 'name: B')), [/^11 items\[1\].metadata.name: not a/]);
+  t.match(complaints(text.replace('items:', 'itmes:')), [/^\d+ items: not a list/]);
+  t.match(complaints(`${text}more: 1\n`), [/^13 more: unknown field/]);
+  t.match(complaints('{apiVersion: v1, kind: List, items: [1]}'), [/items\[0\]: a manifest is/]);
 });

@@ -15,6 +15,9 @@ const resource = (name: string, version = '1', boundByName = false): EncodedReso
   name,
   version,
   boundByName,
+  aliases: [],
+  services: [],
+  node: '',
   bytes: Uint8Array.of(),
 });
 

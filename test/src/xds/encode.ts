@@ -1,13 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 import { fromBinary } from '@bufbuild/protobuf';
 import t, { type Test } from 'tap';
-import type { MeshObjects, Pod } from '../../../src/mesh/objects.ts';
-import { buildSnapshot, meshDefaults } from '../../../src/mesh/snapshot.ts';
-import {
-  type EncodedResource,
-  encodeSnapshot,
-  encodeTrustBundle,
-} from '../../../src/xds/encode.ts';
+import { meshDefaults } from '../../../src/mesh/snapshot.ts';
+import { SnapshotBuilder } from '../../../src/mesh/snapshot-builder.ts';
+import { type EncodedResource, encodeChange, encodeTrustBundle } from '../../../src/xds/encode.ts';
 import {
   AppProtocol,
   AuthorizationAction,
@@ -22,32 +18,26 @@ import {
   typeUrls,
   WorkloadStatus,
 } from '../../../src/xds/wire.ts';
+import {
+  endpoint,
+  ip,
+  type Listed,
+  meshOf,
+  pod,
+  service,
+  serviceEntry,
+} from '../../support/mesh-objects.ts';
 
-const pod: Pod = {
-  namespace: 'demo',
-  name: 'x',
-  labels: { app: 'web' },
-  node: 'a',
-  serviceAccount: 'web',
-  hostNetwork: false,
-  addresses: [Uint8Array.of(10, 0, 0, 1)],
-  ports: [],
-  finished: false,
-  ready: true,
-};
-
-const objects = (more: Partial<MeshObjects>): MeshObjects => ({
-  namespaces: [],
-  nodes: [],
-  serviceAccounts: [],
-  pods: [pod],
-  services: [],
-  policies: [],
-  ...more,
-});
-
-const encode = (more: Partial<MeshObjects>) =>
-  encodeSnapshot(buildSnapshot(objects(more), meshDefaults));
+function encode(listed: Listed) {
+  const change = new SnapshotBuilder(meshDefaults).apply({ removed: [], added: meshOf(listed) });
+  const encoded = encodeChange(change, meshDefaults);
+  const setOf = (type: keyof typeof encoded) =>
+    new Map(encoded[type].changed.map((resource) => [resource.name, resource]));
+  return {
+    [typeUrls.address]: setOf(typeUrls.address),
+    [typeUrls.authorization]: setOf(typeUrls.authorization),
+  };
+}
 
 function bodyOf(t: Test, resource: EncodedResource | undefined): Uint8Array {
   const message = fromBinary(ResourceSchema, resource?.bytes ?? new Uint8Array());
@@ -59,8 +49,8 @@ function bodyOf(t: Test, resource: EncodedResource | undefined): Uint8Array {
 t.test('a workload says all that a peer needs', async (t) => {
   const labels = { app: 'web', 'istio.io/dataplane-mode': 'ambient' };
   const set = encode({
-    pods: [{ ...pod, labels }],
-    nodes: [{ name: 'a', labels: { 'topology.kubernetes.io/zone': 'z' } }],
+    Pod: [pod({ labels })],
+    Node: [{ name: 'a', labels: { 'topology.kubernetes.io/zone': 'z' } }],
   });
   const result = parseAddress(bodyOf(t, set[typeUrls.address].get('Kubernetes//Pod/demo/x')));
   t.match(result, {
@@ -89,7 +79,7 @@ t.test('a workload says all that a peer needs', async (t) => {
 });
 
 t.test('a pod outside the mesh, on the host network, not ready', async (t) => {
-  const set = encode({ pods: [{ ...pod, hostNetwork: true, ready: false }] });
+  const set = encode({ Pod: [pod({ hostNetwork: true, ready: false })] });
   const result = parseAddress(bodyOf(t, set[typeUrls.address].get('Kubernetes//Pod/demo/x')));
   t.match(result, {
     value: {
@@ -106,19 +96,17 @@ t.test('a pod outside the mesh, on the host network, not ready', async (t) => {
 
 t.test('a service has its hostname, addresses and ports', async (t) => {
   const set = encode({
-    services: [
-      {
-        namespace: 'demo',
-        name: 'web',
-        addresses: [Uint8Array.of(10, 1, 0, 1), new Uint8Array(16)],
+    Service: [
+      service({
+        addresses: [ip('10.1.0.1'), ip('::')],
         ports: [
-          { port: 80, target: 8080, appProtocol: 'grpc' },
-          { port: 81, target: 'named' },
+          { name: 'a', port: 80, target: 8080, appProtocol: 'grpc' },
+          { name: 'b', port: 81, target: 'named' },
         ],
         selector: undefined,
         distribution: 'onlySameNode',
         allowNotReady: true,
-      },
+      }),
     ],
   });
   const result = parseAddress(
@@ -148,7 +136,7 @@ t.test('a policy keeps every part of every match', async (t) => {
   const block = [{ address: Uint8Array.of(10, 0, 0, 0), length: 8 }];
   const account = [{ namespace: 'x', serviceAccount: 'y' }];
   const set = encode({
-    policies: [
+    AuthorizationPolicy: [
       {
         namespace: 'demo',
         name: 'p',
@@ -215,21 +203,84 @@ t.test('a policy keeps every part of every match', async (t) => {
   });
 });
 
-t.test('versions follow the content alone, and unchanged resources are shared', async (t) => {
-  const before = encode({});
-  const snapshot = buildSnapshot(
-    objects({ pods: [pod, { ...pod, name: 'y', addresses: [Uint8Array.of(10, 0, 0, 2)] }] }),
-    meshDefaults,
-  );
-  const after = encodeSnapshot(snapshot, before);
+t.test('versions follow the content alone', async (t) => {
   const name = 'Kubernetes//Pod/demo/x';
-  t.equal(after[typeUrls.address].get(name), before[typeUrls.address].get(name), 'the same object');
-  t.equal(
-    encode({})[typeUrls.address].get(name)?.version,
-    before[typeUrls.address].get(name)?.version,
-  );
-  const moved = encode({ pods: [{ ...pod, node: 'b' }] });
-  t.not(moved[typeUrls.address].get(name)?.version, before[typeUrls.address].get(name)?.version);
+  const versionOf = (listed: Listed) => encode(listed)[typeUrls.address].get(name)?.version;
+  const version = versionOf({ Pod: [pod()] });
+  t.equal(versionOf({ Pod: [pod(), pod({ name: 'y', addresses: [] })] }), version);
+  t.not(versionOf({ Pod: [pod({ node: 'b' })] }), version);
+});
+
+t.test('what goes away is named, and nothing else is encoded', async (t) => {
+  const builder = new SnapshotBuilder(meshDefaults);
+  const [x, y] = [pod(), pod({ name: 'y', addresses: [ip('10.0.0.2')] })];
+  const objects = meshOf({ Pod: [x, y] });
+  builder.apply({ removed: [], added: objects });
+  const removed = objects.filter(({ value }) => value === x);
+  const change = encodeChange(builder.apply({ removed, added: [] }), meshDefaults);
+  t.same(change, {
+    [typeUrls.address]: { changed: [], removed: ['Kubernetes//Pod/demo/x'] },
+    [typeUrls.authorization]: { changed: [], removed: [] },
+  });
+});
+
+t.test('a resource says by what else it is found', async (t) => {
+  const set = encode({
+    Pod: [pod({ addresses: [ip('10.0.0.1'), ip('fd00::1')] })],
+    Service: [service({ addresses: [ip('10.9.0.1')] })],
+  })[typeUrls.address];
+  const workload = set.get('Kubernetes//Pod/demo/x');
+  t.match(workload, {
+    aliases: ['/10.0.0.1', '/fd00::1'],
+    services: ['demo/web.demo.svc.cluster.local'],
+    node: 'a',
+  });
+  const message = fromBinary(ResourceSchema, workload?.bytes ?? new Uint8Array());
+  t.same(message.aliases, ['/10.0.0.1', '/fd00::1']);
+  t.match(set.get('demo/web.demo.svc.cluster.local'), { aliases: ['/10.9.0.1'], node: '' });
+  const host = encode({ Pod: [pod({ hostNetwork: true })] })[typeUrls.address];
+  t.same(host.get('Kubernetes//Pod/demo/x')?.aliases, [], 'the address of a node is no alias');
+});
+
+t.test('a range, a name to resolve and a passthrough are said as they are', async (t) => {
+  const set = encode({
+    ServiceEntry: [
+      serviceEntry({
+        addresses: [{ address: ip('198.51.100.0'), length: 24 }],
+        resolution: 'none',
+        isPrivate: true,
+        subjectAltNames: ['spiffe://td/ns/x/sa/y'],
+      }),
+      serviceEntry({ name: 'dns', hosts: ['db.example.com'], resolution: 'dns' }),
+    ],
+  })[typeUrls.address];
+  t.match(parseAddress(bodyOf(t, set.get('demo/api.example.com'))), {
+    value: {
+      type: {
+        value: {
+          addresses: [{ length: 24 }],
+          loadBalancing: { mode: 3 },
+          visibility: 1,
+          canonical: false,
+          subjectAltNames: ['spiffe://td/ns/x/sa/y'],
+        },
+      },
+    },
+  });
+  const uid = 'Kubernetes/networking.istio.io/ServiceEntry/demo/dns/db.example.com';
+  t.match(parseAddress(bodyOf(t, set.get(uid))), {
+    value: { type: { value: { hostname: 'db.example.com', addresses: [] } } },
+  });
+});
+
+t.test('an endpoint says its share and its network', async (t) => {
+  const far = endpoint({ network: 'far', weight: 3 });
+  const set = encode({ ServiceEntry: [serviceEntry({ endpoints: [far] })] })[typeUrls.address];
+  const uid = 'Kubernetes/networking.istio.io/ServiceEntry/demo/outside/192.0.2.1';
+  t.same(set.get(uid)?.aliases, ['far/192.0.2.1']);
+  t.match(parseAddress(bodyOf(t, set.get(uid))), {
+    value: { type: { value: { network: 'far', capacity: 3 } } },
+  });
 });
 
 t.test('a trust bundle goes by the name of its trust domain', (t) => {

@@ -11,8 +11,8 @@ import {
 } from '@grpc/grpc-js';
 import t, { type Test } from 'tap';
 import { createLog } from '../../../src/lib/log.ts';
-import type { EncodedResource, EncodedSnapshot } from '../../../src/xds/encode.ts';
-import { AdsServer, adsService } from '../../../src/xds/server.ts';
+import type { EncodedResource } from '../../../src/xds/encode.ts';
+import { AdsServer, adsService, type PublishedSets } from '../../../src/xds/server.ts';
 import {
   type DeltaDiscoveryRequest,
   type DeltaDiscoveryResponse,
@@ -25,6 +25,9 @@ const resource = (name: string, version = '1', boundByName = false): EncodedReso
   name,
   version,
   boundByName,
+  aliases: [],
+  services: [],
+  node: '',
   // A Resource message of a name alone: field 3.
   bytes: Uint8Array.of(0x1a, name.length, ...Buffer.from(name)),
 });
@@ -32,7 +35,7 @@ const resource = (name: string, version = '1', boundByName = false): EncodedReso
 const snapshotOf = (
   policies: readonly EncodedResource[],
   addresses: readonly EncodedResource[],
-): EncodedSnapshot => ({
+): PublishedSets => ({
   [typeUrls.authorization]: new Map(policies.map((entry) => [entry.name, entry])),
   [typeUrls.address]: new Map(addresses.map((entry) => [entry.name, entry])),
 });

@@ -9,6 +9,9 @@ const resource = (name: string, version = '1'): EncodedResource => ({
   name,
   version,
   boundByName: false,
+  aliases: [],
+  services: [],
+  node: '',
   bytes: Uint8Array.of(),
 });
 const setOf = (...resources: EncodedResource[]): ResourceSet =>

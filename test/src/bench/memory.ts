@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import t from 'tap';
+import { emptyPods, type MemoryReading, memoryOf, memoryRows } from '../../../src/bench/memory.ts';
+import { readPods } from '../../../src/lab/mesh-files.ts';
+import { planLab } from '../../../src/lab/topology.ts';
+
+function reading(
+  what: MemoryReading['what'],
+  count: number,
+  rssKb: number,
+  node = 'node-a',
+): MemoryReading {
+  return { variant: 'weft', node, what, count, rssKb, anonymousKb: rssKb - 1_000 };
+}
+
+t.test('reads what is resident, and how much of that is the process alone', async (t) => {
+  const status = 'Name:\tx\nVmRSS:\t   5120 kB\nRssAnon:\t    4096 kB\nRssFile:\t 1024 kB\n';
+  t.strictSame(memoryOf(status), { rssKb: 5120, anonymousKb: 4096 });
+  t.throws(() => memoryOf('Name:\tx\n'), { code: 'unsupported' });
+});
+
+t.test('each step is divided by what it added', async (t) => {
+  const rows = memoryRows([
+    reading('pods', 0, 50_000),
+    reading('pods', 10, 50_500),
+    reading('connections', 0, 51_000),
+    reading('connections', 0, 40_000, 'node-b'),
+    reading('connections', 1_000, 54_000),
+    reading('connections', 1_000, 42_000, 'node-b'),
+    reading('connections', 5_000, 62_000),
+  ]);
+  const shown = rows.map(({ node, figure, kb }) => [node, figure, kb]);
+  t.strictSame(shown, [
+    ['node-a', 'resident at rest', 50_000],
+    ['node-a', 'each of pods, 0 to 10', 50],
+    ['node-a', 'each of connections, 0 to 1000', 3],
+    ['node-a', 'each of connections, 1000 to 5000', 2],
+    ['node-b', 'resident at rest', 40_000],
+    ['node-b', 'each of connections, 0 to 1000', 2],
+  ]);
+});
+
+t.test('the pods it makes up can be built by the lab', async (t) => {
+  const folder = join(t.testdir(), 'mesh');
+  mkdirSync(folder);
+  const namespace = `apiVersion: v1
+kind: Namespace
+metadata:
+  name: weft
+  labels:
+    istio.io/dataplane-mode: ambient
+`;
+  writeFileSync(join(folder, 'namespace.yaml'), namespace);
+  writeFileSync(join(folder, 'ten.yaml'), emptyPods('weft', 0, 10));
+  writeFileSync(join(folder, 'more.yaml'), emptyPods('weft', 10, 90));
+  const names = { netnsPrefix: 'x-', cgroup: '/c', folder: '/f' };
+  const { pods } = planLab(names, readPods(folder));
+  t.equal(pods.length, 100);
+  t.ok(pods.every(({ enrolled, node }) => enrolled && node === 'node-a'));
+});
