@@ -42,7 +42,7 @@ bool RecordReader::start(uint16_t cipherSuite, std::span<const uint8_t> secret, 
 Status RecordReader::open(std::span<uint8_t> record, RecordHandler& handler) {
   const std::optional<RecordKeys::Opened> opened = keys_.open(record);
   if (!opened) {
-    return handler.onBreach(SSL_AD_BAD_RECORD_MAC, "DECRYPTION_FAILED_OR_BAD_RECORD_MAC");
+    return handler.onBreach(SSL_AD_BAD_RECORD_MAC, "BAD_DECRYPT");
   }
   if (opened->content.size() > kRecordPlainMax) {
     return handler.onBreach(SSL_AD_RECORD_OVERFLOW, "a record holds too much");

@@ -39,6 +39,7 @@ RecordWriter::~RecordWriter() {
 
 void RecordWriter::append(std::span<const uint8_t> bytes) {
   CHECK(openBytes_ == 0);
+  borrow();
   buffer_.append(bytes);
 }
 
@@ -54,9 +55,7 @@ std::span<uint8_t> RecordWriter::reserve(size_t min) {
   if (openBytes_ > 0) {
     return buffer_.room(min).first(kOpenBytesMax - openBytes_);
   }
-  if (buffer_.capacity() == 0) {
-    buffer_ = spare_.take();
-  }
+  borrow();
   // For the whole record at once: so nothing moves while it is open.
   return buffer_.room(kRecordPlainMax + kRecordOverhead)
       .subspan(kRecordHeaderBytes, kRecordPlainMax);
@@ -125,6 +124,12 @@ void RecordWriter::sent(size_t n) {
   buffer_.consume(n);
   answerBytes_ -= std::min(answerBytes_, n);
   giveBack();
+}
+
+void RecordWriter::borrow() {
+  if (buffer_.capacity() == 0) {
+    buffer_ = spare_.take();
+  }
 }
 
 void RecordWriter::giveBack() {

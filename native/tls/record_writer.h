@@ -70,6 +70,7 @@ class RecordWriter {
 
  private:
   void sealRecord(ContentType type);
+  void borrow();
   void giveBack();
   void sealWhole(ContentType type, std::span<const uint8_t> content);
 

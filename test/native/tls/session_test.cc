@@ -1,214 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
 // Long, since every refusal is a case of the same handshake.
-// base/check.h and doctest both define CHECK, and the later one counts.
-// clang-format off
-#include "tls/session.h"
-#include "tls/test_ca.h"
-
-#include <doctest/doctest.h>
-// clang-format on
-#include <openssl/err.h>
-#include <openssl/pool.h>
-#include <openssl/ssl.h>
-
-#include <algorithm>
+#include "tls/session_ends.h"
 
 using weft::Code;
 using weft::Status;
 using weft::test::Bytes;
 using weft::test::CertificateRecipe;
+using weft::test::End;
+using weft::test::idOf;
+using weft::test::kCart;
 using weft::test::kHour;
 using weft::test::kNow;
+using weft::test::kWeb;
+using weft::test::Pair;
+using weft::test::pattern;
+using weft::test::RawClient;
+using weft::test::RawPeer;
 using weft::test::TestCa;
 using weft::tls::Identity;
 using weft::tls::IdentityMaterial;
-using weft::tls::Session;
-using weft::tls::SessionContext;
-using weft::tls::SessionRow;
-using weft::tls::SpiffeId;
 using weft::tls::VerifiedLeaves;
 
-using RecordRow = std::integral_constant<SessionRow, SessionRow::kRecord>;
-using LibraryRow = std::integral_constant<SessionRow, SessionRow::kLibrary>;
-TYPE_TO_STRING(RecordRow);
-TYPE_TO_STRING(LibraryRow);
-// A test case that both rows pass; its body knows the row as Row::value.
-#define EACH_ROW(title) TEST_CASE_TEMPLATE(title, Row, RecordRow, LibraryRow)
-
 namespace {
-
-constexpr const char* kCart = "spiffe://cluster.local/ns/shop/sa/cart";
-constexpr const char* kWeb = "spiffe://cluster.local/ns/shop/sa/web";
-
-SpiffeId idOf(const char* text) {
-  return weft::tls::parseSpiffeId(text).value();
-}
-
-// One end with what it received; checks what the sink is promised.
-struct End final : weft::tls::PlainSink {
-  SessionContext context;
-  std::unique_ptr<Session> session;
-  Bytes plain;
-  Bytes scratch = Bytes(300 << 10);
-  std::vector<std::span<uint8_t>> spans;
-  int handshakes = 0;
-  Status status;
-  Status answer;
-
-  explicit End(SessionRow row) { context.row = row; }
-  Status onHandshakeDone() override {
-    handshakes++;
-    CHECK(session->handshakeDone());
-    CHECK(plain.empty());
-    return answer;
-  }
-  Status onPlain(std::span<uint8_t> bytes) override {
-    CHECK(handshakes == 1);
-    plain.insert(plain.end(), bytes.begin(), bytes.end());
-    spans.push_back(bytes);
-    return answer;
-  }
-  void receive(Bytes cipher, int64_t now = kNow) {
-    spans.clear();
-    const size_t before = plain.size();
-    status = session->receive(cipher, scratch, now, *this);
-    // What was handed out is still in place.
-    Bytes again;
-    for (const auto& span : spans) {
-      again.insert(again.end(), span.begin(), span.end());
-    }
-    CHECK(std::equal(again.begin(), again.end(), plain.begin() + static_cast<long>(before),
-                     plain.end()));
-  }
-  Bytes take() {
-    const auto out = session->outgoing();
-    Bytes bytes(out.begin(), out.end());
-    session->sent(bytes.size());
-    return bytes;
-  }
-};
-
-struct Pair {
-  TestCa ca;
-  std::shared_ptr<const Identity> clientIdentity = ca.identity(kWeb);
-  std::shared_ptr<const Identity> serverIdentity = ca.identity(kCart);
-  std::vector<SpiffeId> expected = {idOf(kCart)};
-  End client;
-  End server;
-
-  explicit Pair(SessionRow row) : client(row), server(row) {}
-  void open() {
-    client.session = newClientSession(clientIdentity, expected, client.context);
-    server.session = newServerSession(serverIdentity, server.context);
-    REQUIRE(server.session->start(kNow).ok());
-    REQUIRE(client.session->start(kNow).ok());
-  }
-  // Until neither has anything to say, `grain` bytes at a time.
-  void pump(size_t grain = SIZE_MAX) {
-    for (bool moved = true; moved;) {
-      moved = move(client, server, grain);
-      moved = move(server, client, grain) || moved;
-    }
-  }
-  static bool move(End& from, End& to, size_t grain) {
-    const Bytes all = from.take();
-    for (size_t at = 0; at < all.size() && to.status.ok(); at += std::min(grain, all.size() - at)) {
-      const auto begin = all.begin() + static_cast<long>(at);
-      to.receive(Bytes(begin, begin + static_cast<long>(std::min(grain, all.size() - at))));
-    }
-    return !all.empty();
-  }
-  void establish() {
-    open();
-    pump();
-    REQUIRE(client.handshakes == 1);
-    REQUIRE(server.handshakes == 1);
-  }
-};
-
-Bytes pattern(size_t n) {
-  Bytes bytes(n);
-  for (size_t i = 0; i < n; i++) {
-    bytes[i] = static_cast<uint8_t>(i * 31 + i / 256);
-  }
-  return bytes;
-}
-
-// A peer made of the TLS library alone, to do what our own ends never do.
-struct RawPeer {
-  bssl::UniquePtr<SSL_CTX> context{SSL_CTX_new(TLS_with_buffers_method())};
-  bssl::UniquePtr<SSL> ssl;
-  BIO* in = BIO_new(BIO_s_mem());
-  BIO* out = BIO_new(BIO_s_mem());
-
-  explicit RawPeer(const IdentityMaterial* material = nullptr) {
-    SSL_CTX_set_custom_verify(context.get(), SSL_VERIFY_PEER,
-                              [](SSL*, uint8_t*) { return ssl_verify_ok; });
-    if (material != nullptr) {
-      const bssl::UniquePtr<CRYPTO_BUFFER> leaf(
-          CRYPTO_BUFFER_new(material->chain[0].data(), material->chain[0].size(), nullptr));
-      CRYPTO_BUFFER* chain[] = {leaf.get()};
-      CBS cbs;
-      CBS_init(&cbs, material->keyPkcs8.data(), material->keyPkcs8.size());
-      const bssl::UniquePtr<EVP_PKEY> key(EVP_parse_private_key(&cbs));
-      REQUIRE(SSL_CTX_set_chain_and_key(context.get(), chain, 1, key.get(), nullptr) == 1);
-    }
-  }
-  void start(bool server) {
-    ssl.reset(SSL_new(context.get()));
-    SSL_set_bio(ssl.get(), in, out);
-    server ? SSL_set_accept_state(ssl.get()) : SSL_set_connect_state(ssl.get());
-    SSL_do_handshake(ssl.get());
-  }
-  Bytes take() {
-    const uint8_t* data = nullptr;
-    size_t n = 0;
-    BIO_mem_contents(out, &data, &n);
-    Bytes bytes(data, data + n);
-    BIO_reset(out);
-    return bytes;
-  }
-  // The alert that `end` sent, as the library names it.
-  std::string alertFrom(End& end) {
-    give(end.take());
-    char byte = 0;
-    ERR_clear_error();
-    SSL_read(ssl.get(), &byte, 1);
-    const char* reason = ERR_reason_error_string(ERR_peek_error());
-    return reason == nullptr ? "" : reason;
-  }
-  void give(const Bytes& bytes) { BIO_write(in, bytes.data(), static_cast<int>(bytes.size())); }
-  void pump(End& end) {
-    for (int i = 0; i < 4; i++) {
-      const Bytes said = take();
-      if (!said.empty() && end.status.ok()) {
-        end.receive(said);
-      }
-      if (!end.status.ok()) {
-        return;
-      }
-      give(end.take());
-      SSL_do_handshake(ssl.get());
-    }
-  }
-};
-
-struct RawClient {
-  std::shared_ptr<const Identity> serverIdentity;
-  RawPeer peer;
-  End server;
-
-  RawClient(SessionRow row, const TestCa& ca, const IdentityMaterial* material)
-      : serverIdentity(ca.identity(kCart)), peer(material), server(row) {}
-  explicit RawClient(SessionRow row, const TestCa& ca = TestCa())
-      : RawClient(row, ca, std::make_unique<IdentityMaterial>(ca.material(kWeb)).get()) {}
-  void run() {
-    server.session = newServerSession(serverIdentity, server.context);
-    REQUIRE(server.session->start(kNow).ok());
-    peer.start(false);
-    peer.pump(server);
-  }
-};
 
 std::string alertOfServer(RawClient& raw) {
   return raw.peer.alertFrom(raw.server);
@@ -609,4 +422,110 @@ EACH_ROW("a busy session keeps no large buffer once it is idle") {
   p.pump();
   CHECK(p.client.session->unsent() == 0);
   CHECK(p.server.plain.size() == 200'017);
+}
+
+EACH_ROW("a peer may change its keys, ask for ours, and go on") {
+  RawClient raw(Row::value);
+  raw.run();
+  REQUIRE(raw.server.handshakes == 1);
+  for (uint8_t i = 0; i < 5; i++) {
+    const int how = i % 2 == 0 ? SSL_KEY_UPDATE_REQUESTED : SSL_KEY_UPDATE_NOT_REQUESTED;
+    REQUIRE(SSL_key_update(raw.peer.ssl.get(), how) == 1);
+    REQUIRE(SSL_write(raw.peer.ssl.get(), &i, 1) == 1);
+    raw.server.receive(raw.peer.take());
+    CHECK(raw.server.status.ok());
+    raw.server.session->write(Bytes{uint8_t(100 + i)});
+    REQUIRE(raw.server.session->seal().ok());
+    raw.peer.give(raw.server.take());
+    uint8_t got = 0;
+    REQUIRE(SSL_read(raw.peer.ssl.get(), &got, 1) == 1);
+    CHECK(got == 100 + i);
+  }
+  CHECK(raw.server.plain == Bytes{0, 1, 2, 3, 4});
+}
+
+EACH_ROW("AES-256 carries data in both directions, over changes of the keys") {
+  RawClient raw(Row::value);
+  REQUIRE(SSL_CTX_set_ciphersuites(raw.peer.context.get(), "TLS_AES_256_GCM_SHA384") == 1);
+  raw.run();
+  REQUIRE(raw.server.handshakes == 1);
+  const Bytes data = pattern(50'000);
+  raw.server.session->write(data);
+  REQUIRE(raw.server.session->seal().ok());
+  raw.peer.give(raw.server.take());
+  Bytes got(data.size());
+  size_t n = 0;
+  while (n < got.size()) {
+    const int some = SSL_read(raw.peer.ssl.get(), got.data() + n, static_cast<int>(got.size() - n));
+    REQUIRE(some > 0);
+    n += static_cast<size_t>(some);
+  }
+  CHECK(got == data);
+  REQUIRE(SSL_key_update(raw.peer.ssl.get(), SSL_KEY_UPDATE_REQUESTED) == 1);
+  REQUIRE(SSL_write(raw.peer.ssl.get(), data.data(), 20'000) == 20'000);
+  raw.server.receive(raw.peer.take());
+  CHECK(raw.server.plain == pattern(20'000));
+}
+
+EACH_ROW("a peer's fatal alert ends the session and is named") {
+  RawClient raw(Row::value);
+  raw.run();
+  REQUIRE(SSL_send_fatal_alert(raw.peer.ssl.get(), SSL_AD_INTERNAL_ERROR) == 1);
+  raw.server.receive(raw.peer.take());
+  CHECK(raw.server.status.code() == Code::kInvalid);
+  CHECK(raw.server.status.message() == "TLS: TLSV1_ALERT_INTERNAL_ERROR");
+  CHECK_FALSE(raw.server.session->seal().ok());
+}
+
+EACH_ROW("what comes behind close_notify is not looked at") {
+  Pair p(Row::value);
+  p.establish();
+  p.client.session->closeNotify();
+  Bytes wire = p.client.take();
+  wire.push_back(99);
+  p.server.receive(wire);
+  CHECK(p.server.status.code() == Code::kClosed);
+  p.server.receive(pattern(100));
+  CHECK(p.server.status.code() == Code::kClosed);
+}
+
+EACH_ROW("close_notify and sealing are all that is left after the sink refused") {
+  Pair p(Row::value);
+  p.establish();
+  p.server.answer = Status(Code::kLimit, "enough");
+  p.client.session->write(pattern(10));
+  REQUIRE(p.client.session->seal().ok());
+  Pair::move(p.client, p.server, SIZE_MAX);
+  CHECK(p.server.status.code() == Code::kLimit);
+  p.server.session->write(pattern(20));
+  p.server.session->closeNotify();
+  Pair::move(p.server, p.client, SIZE_MAX);
+  CHECK(p.client.plain == pattern(20));
+  CHECK(p.client.status.code() == Code::kClosed);
+}
+
+TEST_CASE("a session in records that has sent everything holds no send buffer") {
+  Pair p(weft::test::SessionRow::kRecord);
+  p.establish();
+  p.client.session->write(pattern(100'000));
+  REQUIRE(p.client.session->seal().ok());
+  CHECK(p.client.context.buffers.size() == 0);
+  p.client.take();
+  CHECK(p.client.context.buffers.size() == 1);
+}
+
+TEST_CASE("a peer that asks for new keys without end is cut off in records") {
+  RawClient raw(weft::test::SessionRow::kRecord);
+  raw.run();
+  Bytes flood;
+  while (raw.server.status.ok() && flood.size() < 1000) {
+    REQUIRE(SSL_key_update(raw.peer.ssl.get(), SSL_KEY_UPDATE_REQUESTED) == 1);
+    REQUIRE(SSL_write(raw.peer.ssl.get(), nullptr, 0) == 0);
+    raw.server.receive(raw.peer.take());
+    flood.push_back(0);
+  }
+  CHECK(flood.size() == 33);
+  CHECK(raw.server.status.code() == Code::kInvalid);
+  // One answer and the alert, although 32 were asked for.
+  CHECK(raw.server.session->outgoing().size() == 5 + 22 + 2 + 22);
 }
