@@ -44,9 +44,14 @@ function pathOf(uid: string): string {
 }
 
 /** Enrols a pod; resolves when it is captured and its node proxy has taken it. */
-export async function enrolPod(api: string, pod: PodPlan): Promise<void> {
+export async function enrolPod(
+  api: string,
+  pod: PodPlan,
+  nameservers: readonly string[],
+): Promise<void> {
   const { name, namespace, serviceAccount } = pod;
-  const body = JSON.stringify({ name, namespace, serviceAccount, netns: netnsPath(pod.netns) });
+  const netns = netnsPath(pod.netns);
+  const body = JSON.stringify({ name, namespace, serviceAccount, netns, dns: { nameservers } });
   check(await call(api, 'PUT', pathOf(pod.uid), body), `enrolling ${name}`);
 }
 

@@ -4,7 +4,7 @@ import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { ports } from '../lib/ports.ts';
 import type { ProgramResult } from '../lib/program.ts';
-import { enrolPod, unenrolPod } from './cni-client.ts';
+import { unenrolPod } from './cni-client.ts';
 import { analyse, type Recording, record, type Sighting } from './detector.ts';
 import type { Lab } from './lab.ts';
 import type { Row } from './report.ts';
@@ -53,7 +53,8 @@ export function answerTo(tokens: TokenRequest): string {
   return `weft lab\npath /${tokens.path}\ntoken ${tokens.header}\n`;
 }
 
-function described(result: ProgramResult): string {
+/** What curl did instead of giving the right answer. */
+export function described(result: ProgramResult): string {
   return result.code === 0
     ? `other body: ${JSON.stringify(result.stdout.slice(0, 80))}`
     : `curl ${result.code}: ${result.stderr.trim().slice(0, 100)}`;
@@ -170,7 +171,7 @@ export async function captureOffRow(lab: Lab): Promise<Row> {
   await recording.stop();
   const sighting = await look(lab, recording.file, tokens);
   for (const pod of pods) {
-    await enrolPod(lab.api(pod.node), pod);
+    await lab.enrol(pod);
   }
   const ports = sighting.tcpPorts.join();
   const found = sighting.tokens.length;

@@ -2,6 +2,7 @@
 // The demo: every row is measured on a running lab, and a row that cannot be measured fails.
 import { MeshError } from '../lib/error.ts';
 import { bulkRow, claimRow, identityRow, lateRow } from './demo-control.ts';
+import { nameRows } from './demo-names.ts';
 import { cutRow, lockedRow, policyRow } from './demo-policy.ts';
 import { captureOffRow, reachRows, recordUplink, wireRow } from './demo-traffic.ts';
 import type { Lab } from './lab.ts';
@@ -25,6 +26,7 @@ export async function runDemo(lab: Lab, onRow: (row: Row) => void): Promise<Row[
   const recording = await recordUplink(lab, 'capture-on');
   const steps: Step[] = [
     ...reachRows(lab).map((run): Step => ['client reaches server', run]),
+    ...nameRows(lab).map((run): Step => ['names', run]),
     ['only TLS 1.3 on 15008 crosses between pods', () => wireRow(lab, recording)],
     ["server side knows the client's SPIFFE ID", () => identityRow(lab)],
     ['a claim is logged as what it proves', () => claimRow(lab)],

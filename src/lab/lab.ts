@@ -21,6 +21,13 @@ import {
   startProcess,
   tailOf,
 } from './processes.ts';
+import {
+  nameserversOf,
+  resolvConfOf,
+  resolverCommand,
+  withResolvConf,
+  writeResolvConf,
+} from './resolver.ts';
 import { isAlive, loadState, markProcess, removeFolder, saveState } from './state.ts';
 import { type LabNames, type LabPlan, type NodePlan, type PodPlan, planLab } from './topology.ts';
 
@@ -128,7 +135,9 @@ export class Lab {
 
   /** The mesh's own processes, by name. They must be the same from beginning to end. */
   meshProcesses(): LabProcess[] {
-    return [...this.#processes.values()].filter(({ name }) => !name.startsWith('pods/'));
+    return [...this.#processes.values()].filter(
+      ({ name }) => !name.startsWith('pods/') && name !== 'resolver',
+    );
   }
 
   /** The API socket of a node's CNI agent. */
@@ -155,14 +164,21 @@ export class Lab {
     options: ProgramOptions = {},
   ): Promise<ProgramResult> {
     const pod = this.pod(name);
-    const [file = '', ...args] = insideOf(pod.netns, this.#cgroupOf(`pods/${pod.name}`), command);
+    const cgroup = this.#cgroupOf(`pods/${pod.name}`);
+    const [file = '', ...args] = insideOf(pod.netns, cgroup, this.#asPod(name, command));
     return runProgram(file, args, options);
+  }
+
+  /** Puts a pod into the mesh. */
+  enrol(pod: PodPlan): Promise<void> {
+    return enrolPod(this.api(pod.node), pod, nameserversOf(this.plan));
   }
 
   /** Starts a program in a pod that goes on by itself; its output is in its log file. */
   startInPod(pod: string, name: string, command: readonly string[]): Promise<LabProcess> {
     const folder = this.#folderOf(`pods/${pod}`);
-    return this.#spawn(`pods/${pod}/${name}`, this.pod(pod).netns, command, folder);
+    const inside = this.#asPod(pod, command);
+    return this.#spawn(`pods/${pod}/${name}`, this.pod(pod).netns, inside, folder);
   }
 
   /** Ends a process as a crash does: at once, and with no word to anybody. */
@@ -254,6 +270,10 @@ export class Lab {
     return join(this.#options.names.folder, name);
   }
 
+  #asPod(pod: string, command: readonly string[]): string[] {
+    return withResolvConf(resolvConfOf(this.#options.names, pod), command);
+  }
+
   #cgroupOf(name: string): string {
     return join(this.#options.names.cgroup, name);
   }
@@ -308,6 +328,7 @@ export class Lab {
       return readLog(started.logFile, 0).records.some((record) => record['msg'] === 'ready');
     };
     await this.#waitFor('the control plane', [started], async () => ready());
+    await this.#spawn('resolver', control.netns, resolverCommand(this.plan));
   }
 
   async #mintToken(node: NodePlan): Promise<string> {
@@ -345,9 +366,10 @@ export class Lab {
     const folder = this.#folderOf(`pods/${pod.name}`);
     mkdirSync(folder, { recursive: true, mode: 0o700 });
     mkdirSync(this.#cgroupOf(`pods/${pod.name}`), { recursive: true });
+    writeResolvConf(this.plan, pod);
     // As a runtime does it: the network is ready before any process of the pod runs.
     if (pod.enrolled) {
-      await enrolPod(this.api(pod.node), pod);
+      await this.enrol(pod);
     }
     const values: Record<string, string> = {
       POD_DIR: folder,
@@ -356,7 +378,10 @@ export class Lab {
       NODE: process.execPath,
     };
     for (const { name, command, ports: wanted } of pod.containers) {
-      const expanded = command.map((text) => expand(text, values));
+      const expanded = this.#asPod(
+        pod.name,
+        command.map((text) => expand(text, values)),
+      );
       const started = await this.#spawn(`pods/${pod.name}/${name}`, pod.netns, expanded, folder);
       const what = `${pod.name}/${name}: ports ${wanted.join(', ')}`;
       await this.#waitFor(what, [started], async () => listens(started.pid, wanted));

@@ -9,6 +9,7 @@ import { cgroup2RootOf, describeMissing, missingOf, probeMachine } from '../lib/
 import { removeLab } from './lab.ts';
 import { insideOf } from './processes.ts';
 import { type Report, reportOf, tableOf } from './report.ts';
+import { resolvConfOf, withResolvConf } from './resolver.ts';
 import { runLab } from './run.ts';
 import { isAlive, loadState } from './state.ts';
 import { type LabNames, labNames } from './topology.ts';
@@ -86,7 +87,8 @@ function exec(name: string, pod: string, command: readonly string[]): Promise<nu
     );
   }
   const words = command[0] === '--' ? command.slice(1) : command;
-  const [file = '', ...args] = insideOf(place.netns, place.cgroup, words);
+  const inside = withResolvConf(resolvConfOf(namesOf(name), pod), words);
+  const [file = '', ...args] = insideOf(place.netns, place.cgroup, inside);
   return new Promise((resolve, reject) => {
     const child = spawn(file, args, { stdio: 'inherit' });
     child.on('error', (error) => reject(MeshError.from(error)));

@@ -156,6 +156,7 @@ const tools: Readonly<Record<string, string>> = {
   curl: 'curl',
   nginx: 'nginx-light',
   tcpdump: 'tcpdump',
+  dnsmasq: 'dnsmasq-base',
 };
 
 function isProgram(name: string): boolean {

@@ -22,6 +22,7 @@ function lab(...args: string[]): ReturnType<typeof runProgram> {
 // What each row's name begins with.
 const rows = {
   reach: 'client reaches server',
+  names: 'client reaches server by (service|headless service) name|other names',
   wire: 'only TLS 1.3',
   identity: 'server side knows',
   claim: 'a tunnel that claims|a claim',
@@ -57,7 +58,7 @@ const breaks: readonly Break[] = [
   {
     title: 'a namespace that is not in the mesh',
     edits: [['platform.yaml', 'dataplane-mode: ambient', 'dataplane-mode: none']],
-    fail: ['wire', 'identity', 'claim', 'policy', 'cut', 'locked', 'late', 'bulk'],
+    fail: ['names', 'wire', 'identity', 'claim', 'policy', 'cut', 'locked', 'late', 'bulk'],
     hold: ['detector'],
   },
   {
@@ -68,7 +69,7 @@ const breaks: readonly Break[] = [
       ['server.yaml', 'fd77:0:0:2::10', 'fd77:0:0:1::20'],
     ],
     fail: ['wire', 'identity', 'claim', 'cut', 'detector'],
-    hold: ['reach', 'late', 'bulk'],
+    hold: ['reach', 'names', 'late', 'bulk'],
   },
   {
     title: 'a policy that admits only the intruder',
