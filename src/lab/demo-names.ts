@@ -9,6 +9,7 @@ import { outside } from './resolver.ts';
 export const serverNames: readonly (readonly [what: string, targets: readonly string[]])[] = [
   ['service name', ['web', 'web.demo', 'web.demo.svc.cluster.local']],
   ['headless service name', [`web-pods:${demo.webPort}`, `web-pods.demo:${demo.webPort}`]],
+  ['its own name', [`server.web-pods.demo:${demo.webPort}`]],
 ];
 
 async function reachRow(lab: Lab, what: string, targets: readonly string[]): Promise<Row> {

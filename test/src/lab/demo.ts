@@ -22,7 +22,7 @@ function lab(...args: string[]): ReturnType<typeof runProgram> {
 // What each row's name begins with.
 const rows = {
   reach: 'client reaches server',
-  names: 'client reaches server by (service|headless service) name|other names',
+  names: 'client reaches server by (service name|headless|its own)|other names',
   wire: 'only TLS 1.3',
   identity: 'server side knows',
   claim: 'a tunnel that claims|a claim',
