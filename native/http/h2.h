@@ -21,26 +21,35 @@ enum class H2Error : uint32_t {
   kInternalError = 0x2,
   kFlowControlError = 0x3,
   kStreamClosed = 0x5,
+  kFrameSizeError = 0x6,
   kRefusedStream = 0x7,
   kCancel = 0x8,
+  kCompressionError = 0x9,
   kConnectError = 0xa,
   kEnhanceYourCalm = 0xb,
 };
 
 /// Who does the framing. Both rows promise the same and pass the same tests.
 enum class H2Row {
+  kOwn,      ///< Our own framing; HPACK decoding is nghttp2's.
   kNgHttp2,  ///< nghttp2, all of it.
 };
 
 /// What a connection allows its peer, and the bounds of its own state. Bytes unless said otherwise.
 struct H2Limits {
-  uint32_t streamWindowBytes = 256 << 10;
-  uint32_t connectionWindowBytes = 16 << 20;
+  /// Where receive windows start, and how far they grow when the peer is held back by them. A
+  /// stream's is memory promised to the peer; the connection's is given back on receipt and follows
+  /// the sum of its streams.
+  uint32_t streamWindowBytes = 64 << 10;
+  uint32_t streamWindowBytesMax = 4 << 20;
+  uint32_t connectionWindowBytes = 256 << 10;
+  uint32_t connectionWindowBytesMax = 64 << 20;
   uint32_t concurrentStreamsMax = 200;  ///< Streams a peer may have open at once.
   uint32_t headerListBytesMax = 16 << 10;
   uint32_t frameBytesMax = 16 << 10;
   /// Frames a peer may make us answer or remember (RST_STREAM, PING, SETTINGS, empty DATA,
-  /// CONTINUATION) between two calls of tick(), before it gets ENHANCE_YOUR_CALM.
+  /// CONTINUATION, more WINDOW_UPDATE than our DATA asks for; whatever we refuse) between two calls
+  /// of tick(), before it gets ENHANCE_YOUR_CALM.
   uint32_t controlFramesPerTickMax = 1000;
   uint32_t pingAfterMs = 10'000;  ///< Silence after which we ask whether the peer is there.
   uint32_t deadAfterMs = 20'000;  ///< Silence after which it is not. More than pingAfterMs.

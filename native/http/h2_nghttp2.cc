@@ -9,8 +9,6 @@
 namespace weft::http {
 namespace {
 
-constexpr uint32_t kFrameBytesMin = 16 << 10;
-constexpr uint32_t kFrameBytesMax = (1 << 24) - 1;
 constexpr size_t kContinuationsMax = 8;
 constexpr size_t kSettingsEntriesMax = 32;
 constexpr size_t kHpackTableBytesMax = 4096;
@@ -24,11 +22,6 @@ std::string_view textOf(nghttp2_rcbuf* buffer) {
   return {reinterpret_cast<const char*>(bytes.base), bytes.len};
 }
 
-uint32_t read32(const uint8_t* at) {
-  return static_cast<uint32_t>(at[0]) << 24 | static_cast<uint32_t>(at[1]) << 16 |
-         static_cast<uint32_t>(at[2]) << 8 | at[3];
-}
-
 }  // namespace
 
 NgHttp2::NgHttp2(bool server, const H2Limits& limits, const H2Wiring& wiring)
@@ -37,6 +30,7 @@ NgHttp2::NgHttp2(bool server, const H2Limits& limits, const H2Wiring& wiring)
       events_(wiring.events),
       out_(wiring.out),
       windows_(wiring.windows),
+      guard_(limits.controlFramesPerTickMax),
       pulse_(limits.pingAfterMs, limits.deadAfterMs) {
   nghttp2_session_callbacks* callbacks = nullptr;
   nghttp2_option* options = nullptr;
@@ -53,7 +47,7 @@ NgHttp2::NgHttp2(bool server, const H2Limits& limits, const H2Wiring& wiring)
 
 NgHttp2::~NgHttp2() {
   nghttp2_session_del(session_);
-  windows_.give(static_cast<uint32_t>(streams_.size()) * limits_.streamWindowBytes);
+  windows_.give(promisedBytes_);
 }
 
 void NgHttp2::setCallbacks(nghttp2_session_callbacks* callbacks) {
@@ -86,7 +80,7 @@ void NgHttp2::setCallbacks(nghttp2_session_callbacks* callbacks) {
          void*) -> int { return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE; });
   nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(
       callbacks, [](nghttp2_session*, const nghttp2_frame*, int, void* user) {
-        return self(user).countControlFrame();
+        return self(user).spend(self(user).guard_.spend());
       });
   nghttp2_session_callbacks_set_on_frame_recv_callback(
       callbacks, [](nghttp2_session*, const nghttp2_frame* frame, void* user) {
@@ -117,12 +111,13 @@ void NgHttp2::setOptions(nghttp2_option* options, const H2Limits& limits) {
   // busy, honest peer, whose applications may well reset 33 connections a second. They are all
   // there is against frames of unknown types, which no callback sees.
   const uint64_t behind = uint64_t{4} * limits.controlFramesPerTickMax;
-  nghttp2_option_set_stream_reset_rate_limit(options, behind, behind);
+  const uint64_t farBehind = 25 * behind;  // also counts resets of streams that were answered
+  nghttp2_option_set_stream_reset_rate_limit(options, farBehind, farBehind);
   nghttp2_option_set_glitch_rate_limit(options, behind, behind);
 }
 
 void NgHttp2::submitSettings() {
-  const uint32_t frame = std::clamp(limits_.frameBytesMax, kFrameBytesMin, kFrameBytesMax);
+  const uint32_t frame = std::clamp(limits_.frameBytesMax, kFrameBytesDefault, kFrameBytesLimit);
   const uint32_t concurrent = server_ ? limits_.concurrentStreamsMax : 0;
   const nghttp2_settings_entry entries[] = {
       {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, concurrent},
@@ -134,9 +129,9 @@ void NgHttp2::submitSettings() {
   // A server has no business with ENABLE_PUSH, the last one.
   const size_t count = std::size(entries) - (server_ ? 1 : 0);
   CHECK(nghttp2_submit_settings(session_, NGHTTP2_FLAG_NONE, entries, count) == 0);
-  CHECK(nghttp2_session_set_local_window_size(
-            session_, NGHTTP2_FLAG_NONE, 0, static_cast<int32_t>(limits_.connectionWindowBytes)) ==
-        0);
+  connectionWindow_ = std::clamp(limits_.connectionWindowBytes, kWindowDefault, kWindowLimit);
+  CHECK(nghttp2_session_set_local_window_size(session_, NGHTTP2_FLAG_NONE, 0,
+                                              static_cast<int32_t>(connectionWindow_)) == 0);
 }
 
 H2Stream* NgHttp2::find(StreamId id) {
@@ -147,7 +142,8 @@ H2Stream* NgHttp2::find(StreamId id) {
 std::map<StreamId, H2Stream>::iterator NgHttp2::forget(
     std::map<StreamId, H2Stream>::iterator stream) {
   pendingBytes_ -= stream->second.pending.size();
-  windows_.give(limits_.streamWindowBytes);
+  promisedBytes_ -= stream->second.window.bytes();
+  windows_.give(stream->second.window.bytes());
   sendableChanged_ = true;
   return streams_.erase(stream);
 }
@@ -219,8 +215,8 @@ void NgHttp2::inspect(std::span<const uint8_t> frame) {
   }
 }
 
-int NgHttp2::countControlFrame() {
-  if (++controlFrames_ <= limits_.controlFramesPerTickMax) {
+int NgHttp2::spend(bool granted) {
+  if (granted) {
     return 0;
   }
   if (failure_.ok()) {
@@ -232,13 +228,20 @@ int NgHttp2::countControlFrame() {
 int NgHttp2::onBeginFrame(const nghttp2_frame_hd& frame) {
   switch (frame.type) {
     case NGHTTP2_HEADERS:
-    case NGHTTP2_WINDOW_UPDATE:
       return 0;
+    case NGHTTP2_WINDOW_UPDATE:
+      return spend(guard_.spendUpdate());
     case NGHTTP2_DATA:
-      return frame.length > 0 || (frame.flags & NGHTTP2_FLAG_END_STREAM) != 0 ? 0
-                                                                              : countControlFrame();
+      return frame.length > 0 || (frame.flags & NGHTTP2_FLAG_END_STREAM) != 0
+                 ? 0
+                 : spend(guard_.spend());
+    case NGHTTP2_RST_STREAM: {
+      // A client that takes back what was answered has paid a round trip and a stream for it.
+      const H2Stream* stream = find(frame.stream_id);
+      return stream != nullptr && (!server_ || stream->answered) ? 0 : spend(guard_.spend());
+    }
     default:
-      return countControlFrame();
+      return spend(guard_.spend());
   }
 }
 
@@ -311,11 +314,11 @@ void NgHttp2::onHeaders(const nghttp2_frame& frame) {
       return;
     }
     if (!windows_.take(limits_.streamWindowBytes)) {
-      countControlFrame();
+      spend(guard_.spend());
       nghttp2_submit_rst_stream(session_, NGHTTP2_FLAG_NONE, id, NGHTTP2_REFUSED_STREAM);
       return;
     }
-    streams_.try_emplace(id);
+    open(id);
     // Moved out: the owner may write to the connection from within.
     const H2HeaderBlock block = std::move(block_);
     events_.onRequest(id, block.method, block.fields);
@@ -348,7 +351,52 @@ void NgHttp2::onChunk(StreamId id, std::span<uint8_t> data) {
     return;
   }
   stream->unconsumed += data.size();
+  if (stream->window.onPayload(static_cast<uint32_t>(data.size()), nowMicros_)) {
+    grow(id, *stream);
+  }
   events_.onData(id, data);
+}
+
+/// The window was granted by windows_.
+void NgHttp2::open(StreamId id) {
+  H2Stream& stream = streams_[id];
+  stream.window = ReceiveWindow(limits_.streamWindowBytes);
+  promisedBytes_ += limits_.streamWindowBytes;
+  guard_.onStreamOpened();
+  growConnection();
+}
+
+void NgHttp2::grow(StreamId id, H2Stream& stream) {
+  const uint32_t now = stream.window.bytes();
+  const uint32_t most = std::min(limits_.streamWindowBytesMax, kWindowLimit);
+  if (now >= most) {
+    return;
+  }
+  if (pulse_.stale(nowMicros_)) {
+    ask(pulse_.ask(nowMicros_));
+  }
+  const uint32_t more = std::min(now, most - now);
+  if (!stream.window.shouldGrow(pulse_.rttMicros()) || !windows_.take(more)) {
+    return;
+  }
+  stream.window.growBy(more);
+  promisedBytes_ += more;
+  nghttp2_session_set_local_window_size(session_, NGHTTP2_FLAG_NONE, id,
+                                        static_cast<int32_t>(stream.window.bytes()));
+  growConnection();
+}
+
+/// The connection's window must not be what holds streams back: it is given back on receipt, so it
+/// promises no memory; but up to half of it may be on its way back.
+void NgHttp2::growConnection() {
+  const uint32_t most = std::min(limits_.connectionWindowBytesMax, kWindowLimit);
+  const uint32_t wanted =
+      static_cast<uint32_t>(std::min<uint64_t>(uint64_t{2} * promisedBytes_, most));
+  if (connectionWindow_ < wanted) {
+    connectionWindow_ = std::max(wanted, std::min(connectionWindow_, most / 2) * 2);
+    nghttp2_session_set_local_window_size(session_, NGHTTP2_FLAG_NONE, 0,
+                                          static_cast<int32_t>(connectionWindow_));
+  }
 }
 
 void NgHttp2::onClosed(StreamId id, uint32_t code) {
@@ -368,14 +416,6 @@ void NgHttp2::onClosed(StreamId id, uint32_t code) {
 void NgHttp2::abandon(StreamId id, H2Error code) {
   reset(id, code);
   events_.onReset(id, code);
-}
-
-std::unique_ptr<H2> newH2Client(H2Row, const H2Limits& limits, const H2Wiring& wiring) {
-  return std::make_unique<NgHttp2>(false, limits, wiring);
-}
-
-std::unique_ptr<H2> newH2Server(H2Row, const H2Limits& limits, const H2Wiring& wiring) {
-  return std::make_unique<NgHttp2>(true, limits, wiring);
 }
 
 }  // namespace weft::http

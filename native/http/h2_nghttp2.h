@@ -15,18 +15,17 @@
 #include "base/buffer.h"
 #include "base/status.h"
 #include "http/h2.h"
+#include "http/h2_frames.h"
+#include "http/h2_guard.h"
 #include "http/h2_pulse.h"
+#include "http/h2_window.h"
 
 namespace weft::http {
 
-/// One DATA frame's payload: with its header it fills one TLS record exactly.
-inline constexpr size_t kPayloadBytesMax = (16 << 10) - 9;
-/// RFC 9113 section 4.1.
-inline constexpr size_t kFrameHeaderBytes = 9;
-
 /// What the connection knows of one open stream.
 struct H2Stream {
-  Buffer pending;         // committed, not framed yet; at most kPayloadBytesMax
+  Buffer pending;  // committed, not framed yet; at most kPayloadBytesMax
+  ReceiveWindow window;
   size_t unconsumed = 0;  // given by onData(), not yet answered by consumed()
   bool answered = false;  // server: respond() was called; client: the final response came
   bool ending = false;    // end() was called
@@ -89,7 +88,10 @@ class NgHttp2 final : public H2 {
   nghttp2_ssize onRead(StreamId id, size_t max, uint32_t* flags);
   int onSendData(StreamId id, const uint8_t* header, size_t n);
 
-  int countControlFrame();
+  void open(StreamId id);
+  void grow(StreamId id, H2Stream& stream);
+  void growConnection();
+  int spend(bool granted);
   void ask(uint64_t payload);
   void onAnswer(const uint8_t* payload);
   void abandon(StreamId id, H2Error code);
@@ -107,12 +109,14 @@ class NgHttp2 final : public H2 {
   H2Events& events_;
   ByteWriter& out_;
   WindowBudget& windows_;
+  H2Guard guard_;
   H2Pulse pulse_;
   nghttp2_session* session_ = nullptr;
   std::map<StreamId, H2Stream> streams_;
   H2HeaderBlock block_;
-  size_t pendingBytes_ = 0;  // over all streams
-  uint32_t controlFrames_ = 0;
+  size_t pendingBytes_ = 0;     // over all streams
+  uint32_t promisedBytes_ = 0;  // taken from windows_
+  uint32_t connectionWindow_ = 0;
   uint32_t ownGoaways_ = 0;  // asked for and not framed yet
   StreamId lastNotified_ = 0;
   uint64_t nowMicros_ = 0;

@@ -49,7 +49,7 @@ Result<StreamId> NgHttp2::request(const ConnectRequest& request) {
     windows_.give(limits_.streamWindowBytes);
     return Status(Code::kUnavailable, std::string("HTTP/2: ") + nghttp2_strerror(id));
   }
-  streams_.try_emplace(id);
+  open(id);
   return id;
 }
 
@@ -162,7 +162,7 @@ void NgHttp2::drain() {
 
 Status NgHttp2::tick(uint64_t nowMicros) {
   nowMicros_ = nowMicros;
-  controlFrames_ = 0;
+  guard_.renew();
   if (pulse_.due(nowMicros)) {
     ask(pulse_.ask(nowMicros));
   }
@@ -215,6 +215,7 @@ int NgHttp2::onSendData(StreamId id, const uint8_t* header, size_t n) {
   stream->pending.consume(n);
   stream->pending.shrink();
   pendingBytes_ -= n;
+  guard_.onDataSent();
   sendableChanged_ = true;
   return 0;
 }

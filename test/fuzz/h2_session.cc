@@ -26,7 +26,9 @@ void need(bool condition) {
 H2Limits smallLimits() {
   H2Limits limits;
   limits.streamWindowBytes = 1000;
+  limits.streamWindowBytesMax = 4000;
   limits.connectionWindowBytes = 70'000;
+  limits.connectionWindowBytesMax = 70'000;
   limits.concurrentStreamsMax = 5;
   limits.headerListBytesMax = 300;
   limits.controlFramesPerTickMax = 20;
@@ -41,9 +43,9 @@ struct Stream {
 
 class Owner final : public weft::http::H2Events, public weft::http::ByteWriter {
  public:
-  explicit Owner(bool server) : server_(server) {
+  Owner(weft::http::H2Row row, bool server) : server_(server) {
     const auto make = server ? weft::http::newH2Server : weft::http::newH2Client;
-    h2_ = make(weft::http::H2Row::kNgHttp2, smallLimits(), {*this, *this, windows_});
+    h2_ = make(row, smallLimits(), {*this, *this, windows_});
   }
 
   void onRequest(StreamId id, std::string_view method, const ConnectRequest& request) override {
@@ -279,7 +281,9 @@ class Owner final : public weft::http::H2Events, public weft::http::ByteWriter {
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size > 0) {
-    Owner(data[0] % 2 == 0).run({data + 1, size - 1});
+    for (const auto row : {weft::http::H2Row::kOwn, weft::http::H2Row::kNgHttp2}) {
+      Owner(row, data[0] % 2 == 0).run({data + 1, size - 1});
+    }
   }
   return 0;
 }

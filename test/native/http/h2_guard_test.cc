@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+// base/check.h and doctest both define CHECK, and the later one counts.
+// clang-format off
+#include "http/h2_guard.h"
+
+#include <doctest/doctest.h>
+// clang-format on
+
+using weft::http::H2Guard;
+
+TEST_CASE("the budget of a peer holds to the last frame, and is renewed") {
+  H2Guard guard(3);
+  for (int round = 0; round < 2; round++) {
+    CHECK(guard.spend());
+    CHECK(guard.spend());
+    CHECK(guard.spend());
+    CHECK_FALSE(guard.spend());
+    guard.renew();
+  }
+}
+
+TEST_CASE("a WINDOW_UPDATE is free as far as our streams and DATA ask for some") {
+  H2Guard guard(1);
+  guard.onStreamOpened();
+  guard.onDataSent();
+  for (int i = 0; i < 12; i++) {
+    CHECK(guard.spendUpdate());
+  }
+  CHECK(guard.spendUpdate());  // the budget's own
+  CHECK_FALSE(guard.spendUpdate());
+}
