@@ -166,7 +166,7 @@ Status Tunnel::onHandshakeDone() {
   state_ = State::kUp;
   timer_.cancel();
   const auto make = role_ == tls::Role::kServer ? http::newH2Server : http::newH2Client;
-  h2_ = make(http::H2Row::kNgHttp2, worker.settings.h2, {*this, *this, windows_});
+  h2_ = make(http::H2Row::kOwn, worker.settings.h2, {*this, *this, windows_});
   tick_.start(worker.loop, kTickMs, [this] { tick(); });
   watchExpiry();
   user_.onTunnelUp(*this);
