@@ -21,6 +21,8 @@ interface BenchOptions {
   readonly seconds: number;
   readonly only: readonly string[];
   readonly variants: readonly string[];
+  /** Settings of the engine, besides those of a mode. */
+  readonly engine: readonly string[];
   readonly results: string;
 }
 
@@ -46,6 +48,8 @@ function listOf(known: readonly string[]): (text: string) => string[] {
   };
 }
 
+const collect = (text: string, before: string[]): string[] => [...before, text];
+
 async function checkTools(only: readonly string[]): Promise<void> {
   const wanted = only.includes('syscalls') ? [...tools, 'strace'] : tools;
   const found = await Promise.all(wanted.map((tool) => runProgram('which', [tool])));
@@ -61,7 +65,7 @@ const withProxies = ({ proxies }: Variant): boolean => Object.keys(proxies).leng
 // On a lab of its own, since a heap does not shrink to what it was.
 async function measureMemory(options: BenchOptions, progress: Progress): Promise<MemoryReading[]> {
   const { variants } = options;
-  return await withBenchLab({ variants, engine: [], progress }, async (lab, all) => {
+  return await withBenchLab({ variants, engine: options.engine, progress }, async (lab, all) => {
     const readings: MemoryReading[] = [];
     for (const variant of all.filter(withProxies)) {
       progress(`memory: ${variant.name}`);
@@ -90,7 +94,7 @@ async function measureMode(
   if (chosen.length === 0 && !counting) {
     return { samples: [], syscalls: [] };
   }
-  const engine = modes[mode];
+  const engine = [...options.engine, ...modes[mode]];
   return await withBenchLab({ variants, engine, progress }, async (lab, all) => {
     const samples = await runRounds(lab, chosen, all, { ...options, progress });
     const syscalls: SyscallRow[] = [];
@@ -139,6 +143,7 @@ export async function main(argv: readonly string[]): Promise<number> {
     .option('--seconds <n>', 'length of one measurement', positive, 3)
     .option('--only <names>', `which of ${names.join(', ')}`, listOf(names), names)
     .option('--variants <names>', 'through which ways', listOf(variantNames), variantNames)
+    .option('--engine <name=value>', "a setting of Weft's engine; may be repeated", collect, [])
     .option('--results <folder>', 'where every sample is written to', resultsFolder);
   program.parse(argv, { from: 'user' });
   try {

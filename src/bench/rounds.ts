@@ -29,8 +29,10 @@ export interface Sample {
   readonly work?: number;
   readonly usage: Usage;
   readonly load1: number;
-  /** Somebody else had the processors for over `strangersShareMax` of the time. */
+  /** Strangers or the host had a processor for over `strangersShareMax` of the time. */
   readonly disturbed: boolean;
+  /** Runs that the load tool gave up, before the one that counts. */
+  readonly failures: number;
 }
 
 /** How often and how long. */
@@ -42,7 +44,7 @@ export interface RoundsOptions {
 
 /** Of one processor: a run is repeated, and at last flagged, when others took more than this. */
 export const strangersShareMax = 0.1;
-/** How often a disturbed run is tried again; the least disturbed counts. */
+/** How often a disturbed or failed run is tried again; the least disturbed counts. */
 export const repeatsMax = 2;
 
 const cores: Readonly<Record<string, string>> = { 'node-a': '0', 'node-b': '1' };
@@ -104,15 +106,30 @@ async function once(lab: Lab, workload: Workload, variant: Variant, seconds: num
   return { output: run.stdout, usage };
 }
 
-const strangersShare = ({ usage }: Run): number => usage.strangers / usage.wall;
+const strangersShare = ({ usage }: { readonly usage: Usage }): number =>
+  (usage.strangers + usage.steal) / usage.wall;
 
-async function quietest(work: () => Promise<Run>): Promise<Run> {
-  let best = await work();
-  for (let n = 0; n < repeatsMax && strangersShare(best) > strangersShareMax; n++) {
-    const next = await work();
-    best = strangersShare(next) < strangersShare(best) ? next : best;
+/** The least disturbed of up to 1 + `repeatsMax` runs. Throws what the last threw if all failed. */
+export async function quietest<R extends { readonly usage: Usage }>(
+  work: () => Promise<R>,
+): Promise<{ run: R; failures: number; disturbed: boolean }> {
+  let best: R | undefined;
+  let last: unknown;
+  let failures = 0;
+  const quiet = (): boolean => best !== undefined && strangersShare(best) <= strangersShareMax;
+  for (let n = 0; n <= repeatsMax && !quiet(); n++) {
+    try {
+      const next = await work();
+      best = best === undefined || strangersShare(next) < strangersShare(best) ? next : best;
+    } catch (error) {
+      failures += 1;
+      last = error;
+    }
   }
-  return best;
+  if (best === undefined) {
+    throw last;
+  }
+  return { run: best, failures, disturbed: !quiet() };
 }
 
 /** Runs one workload through one variant once, or a few times when others disturb it. */
@@ -123,7 +140,8 @@ export async function measure(
   round: number,
   seconds: number,
 ): Promise<Sample> {
-  const run = await quietest(() => once(lab, workload, variant, seconds));
+  const tried = await quietest(() => once(lab, workload, variant, seconds));
+  const { run, failures, disturbed } = tried;
   const figures = workload.figures.map(({ name, parse }) => [name, parse(run.output)] as const);
   return {
     round,
@@ -133,7 +151,8 @@ export async function measure(
     ...(workload.work === undefined ? {} : { work: workload.work.of(run.output) }),
     usage: run.usage,
     load1: loadAverage(),
-    disturbed: strangersShare(run) > strangersShareMax,
+    disturbed,
+    failures,
   };
 }
 
@@ -160,7 +179,8 @@ export async function runRounds(
         const sample = await measure(lab, workload, variant, round, seconds);
         samples.push(sample);
         const told = Object.entries(sample.figures).map(([name, value]) => `${name} ${value}`);
-        const flag = sample.disturbed ? ' (disturbed)' : '';
+        const failed = sample.failures === 0 ? '' : `, ${sample.failures} failed`;
+        const flag = `${failed}${sample.disturbed ? ' (disturbed)' : ''}`;
         progress(`round ${round}: ${workload.name} ${variant.name}: ${told.join(', ')}${flag}`);
       }
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap';
-import { loadAverage, shuffled } from '../../../src/bench/rounds.ts';
+import { loadAverage, quietest, repeatsMax, shuffled } from '../../../src/bench/rounds.ts';
 
 t.test('an order of its own each time keeps every variant', async (t) => {
   const all = ['bare', 'weft', 'envoy'];
@@ -16,4 +16,47 @@ t.test('an order of its own each time keeps every variant', async (t) => {
 
 t.test('reads the load of the machine', async (t) => {
   t.ok(loadAverage() >= 0);
+});
+
+const usageOf = (strangers: number, steal = 0) => {
+  return { usage: { wall: 1, proxies: 0, path: 0, apps: 0, strangers, steal } };
+};
+
+/** Runs that end as listed, one after the other. */
+function runs(...ends: (number | Error)[]) {
+  let at = 0;
+  return {
+    count: () => at,
+    run: async () => {
+      const end = ends[at++];
+      if (end === undefined || end instanceof Error) {
+        throw end ?? new Error('one run too many');
+      }
+      return usageOf(end);
+    },
+  };
+}
+
+t.test('a quiet run is not repeated', async (t) => {
+  const { run, count } = runs(0.1);
+  t.match(await quietest(run), { failures: 0, disturbed: false });
+  t.equal(count(), 1);
+});
+
+t.test('a disturbed run is repeated, and the least disturbed counts', async (t) => {
+  const all = runs(0.9, 0.3, 0.5);
+  t.match(await quietest(all.run), { disturbed: true, run: usageOf(0.3) });
+  t.equal(all.count(), 1 + repeatsMax);
+  t.match(await quietest(runs(0.9, 0.05).run), { disturbed: false, run: usageOf(0.05) });
+});
+
+t.test('what the host took disturbs too', async (t) => {
+  t.match(await quietest(async () => usageOf(0, 0.2)), { disturbed: true });
+});
+
+t.test('a failed run is tried again, and the last failure is told', async (t) => {
+  t.match(await quietest(runs(new Error('a'), 0).run), { failures: 1, disturbed: false });
+  t.match(await quietest(runs(0.9, new Error('a'), new Error('b')).run), { failures: 2 });
+  const all = runs(new Error('a'), new Error('b'), new Error('c'));
+  await t.rejects(quietest(all.run), { message: 'c' });
 });

@@ -14,7 +14,16 @@ function workload(name: string): Workload {
 
 function sample(name: string, variant: string, round: number, more: Partial<Sample>): Sample {
   const usage = { wall: 1, proxies: 0, path: 0, apps: 0, strangers: 0, steal: 0 };
-  const base = { workload: name, variant, round, figures: {}, usage, load1: 0, disturbed: false };
+  const base = {
+    workload: name,
+    variant,
+    round,
+    figures: {},
+    usage,
+    load1: 0,
+    disturbed: false,
+    failures: 0,
+  };
   return { ...base, ...more };
 }
 
