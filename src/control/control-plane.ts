@@ -13,7 +13,8 @@ import { ensurePrivateFolder } from '../lib/private-files.ts';
 import { FileRegistry, type RegistryState } from '../registry/file-registry.ts';
 import { formatProblem, type Problem } from '../registry/problem.ts';
 import { formatSpiffeId, nodeOf } from '../spiffe/id.ts';
-import { AdsServer, adsService, type DeltaStream } from '../xds/server.ts';
+import { AdsServer, adsService } from '../xds/server.ts';
+import type { Caller, DeltaStream } from '../xds/stream.ts';
 import { messageBytesMax } from '../xds/wire.ts';
 import { callerOf } from './caller.ts';
 import type { ControlConfig } from './config.ts';
@@ -153,10 +154,10 @@ export class ControlPlane {
     this.#renewAt(next);
   }
 
-  #nodeCalling(stream: DeltaStream): string | undefined {
+  #nodeCalling(stream: DeltaStream): Caller | undefined {
     const id = callerOf(stream);
-    const own = id !== undefined && id.trustDomain === this.#authority.trustDomain;
-    return own && nodeOf(id) !== undefined ? formatSpiffeId(id) : undefined;
+    const node = id?.trustDomain === this.#authority.trustDomain ? nodeOf(id) : undefined;
+    return id === undefined || node === undefined ? undefined : { name: formatSpiffeId(id), node };
   }
 
   #follow(state: RegistryState): void {

@@ -3,9 +3,8 @@
 import type { MeshObject } from '../mesh/objects.ts';
 import { type MeshSettings, meshDefaults, type Snapshot } from '../mesh/snapshot.ts';
 import { SnapshotBuilder } from '../mesh/snapshot-builder.ts';
-import { encodeChange, type ResourceChange, type ResourceSet } from '../xds/encode.ts';
+import { encodeChange } from '../xds/encode.ts';
 import type { AdsServer } from '../xds/server.ts';
-import { typeUrls } from '../xds/wire.ts';
 
 /** Sizes of the mesh that is published. */
 export interface MeshSizes {
@@ -20,8 +19,6 @@ export class MeshPublisher {
   readonly #builder: SnapshotBuilder;
   readonly #ads: AdsServer;
   #objects: ReadonlySet<MeshObject> = new Set();
-  #addresses: ResourceSet = new Map();
-  #policies: ResourceSet = new Map();
 
   constructor(trustDomain: string, ads: AdsServer) {
     this.#settings = { ...meshDefaults, trustDomain };
@@ -42,27 +39,8 @@ export class MeshPublisher {
       added: objects.filter((object) => !this.#objects.has(object)),
     });
     this.#objects = now;
-    const encoded = encodeChange(change, this.#settings);
-    this.#addresses = changedSet(this.#addresses, encoded[typeUrls.address]);
-    this.#policies = changedSet(this.#policies, encoded[typeUrls.authorization]);
-    this.#ads.publish({
-      [typeUrls.address]: this.#addresses,
-      [typeUrls.authorization]: this.#policies,
-    });
+    this.#ads.publish(encodeChange(change, this.#settings));
     const { workloads, services, policies } = this.snapshot;
     return { workloads: workloads.size, services: services.size, policies: policies.size };
   }
-}
-
-function changedSet(before: ResourceSet, { changed, removed }: ResourceChange): ResourceSet {
-  const after = new Map(before);
-  for (const name of removed) {
-    after.delete(name);
-  }
-  for (const resource of changed) {
-    if (after.get(resource.name)?.version !== resource.version) {
-      after.set(resource.name, resource);
-    }
-  }
-  return after;
 }

@@ -57,14 +57,11 @@ export interface EncodedResource {
   readonly boundByName: boolean;
   /** Other names it is found by: `NETWORK/ADDRESS`, one for each address. */
   readonly aliases: readonly string[];
-  /** Keys of the services that it is an endpoint of. */
+  /** Keys of the services that it is an endpoint of; of a service, its own. */
   readonly services: readonly string[];
   /** Where it runs; empty when nowhere, or not known. */
   readonly node: string;
 }
-
-/** All resources of one type, by name. Immutable. */
-export type ResourceSet = ReadonlyMap<string, EncodedResource>;
 
 /** What changed of one type. A name stands in one of the two at most. */
 export interface ResourceChange {
@@ -259,7 +256,7 @@ export function encodeService(service: MeshService): EncodedResource {
   const aliases = service.addresses
     .filter(({ address, length }) => length === 8 * address.length)
     .map(({ address }) => `/${formatIp(address)}`);
-  const found = { ...foundByName, aliases };
+  const found = { ...foundByName, aliases, services: [service.key] };
   return encodeResource(service.key, typeUrls.address, AddressSchema, body, found);
 }
 

@@ -210,7 +210,7 @@ const strictPolicy = 'istio-system/istio_converted_static_strict';
 t.test('the first answers hold the whole mesh, policies first', async (t) => {
   const control = await start(t);
   await writeFile(join(control.config, 'policy.yaml'), policyText('cluster.local/ns/x/sa/y'));
-  await control.record(({ policies }) => policies === 1);
+  await control.record(({ policies }) => policies === 2);
   const stream = new Stream(control.client(await control.join('a')));
   stream.subscribe(typeUrls.authorization);
   stream.subscribe(typeUrls.address);

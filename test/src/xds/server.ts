@@ -12,7 +12,12 @@ import {
 import t, { type Test } from 'tap';
 import { createLog } from '../../../src/lib/log.ts';
 import type { EncodedResource } from '../../../src/xds/encode.ts';
-import { AdsServer, adsService, type PublishedSets } from '../../../src/xds/server.ts';
+import {
+  AdsServer,
+  type AdsServerOptions,
+  adsService,
+  type Publication,
+} from '../../../src/xds/server.ts';
 import {
   type DeltaDiscoveryRequest,
   type DeltaDiscoveryResponse,
@@ -20,24 +25,14 @@ import {
   deltaRequest,
   typeUrls,
 } from '../../../src/xds/wire.ts';
-
-const resource = (name: string, version = '1', boundByName = false): EncodedResource => ({
-  name,
-  version,
-  boundByName,
-  aliases: [],
-  services: [],
-  node: '',
-  // A Resource message of a name alone: field 3.
-  bytes: Uint8Array.of(0x1a, name.length, ...Buffer.from(name)),
-});
+import { added, gone, resource } from '../../support/encoded-resource.ts';
 
 const snapshotOf = (
   policies: readonly EncodedResource[],
   addresses: readonly EncodedResource[],
-): PublishedSets => ({
-  [typeUrls.authorization]: new Map(policies.map((entry) => [entry.name, entry])),
-  [typeUrls.address]: new Map(addresses.map((entry) => [entry.name, entry])),
+): Publication => ({
+  [typeUrls.authorization]: added(...policies),
+  [typeUrls.address]: added(...addresses),
 });
 
 /** A response as `type: +changed -removed`. */
@@ -49,10 +44,11 @@ function text({ typeUrl, resources, removedResources }: DeltaDiscoveryResponse):
 
 type Raw = ClientDuplexStream<DeltaDiscoveryRequest, DeltaDiscoveryResponse>;
 
-async function serve(t: Test, callerOf: () => string | undefined = () => 'somebody') {
+async function serve(t: Test, options: Partial<AdsServerOptions> = {}) {
   const lines: string[] = [];
   const log = createLog('test', 'info', { write: (line) => void lines.push(line) });
-  const ads = new AdsServer({ log, callerOf });
+  const callerOf = () => ({ name: 'somebody', node: 'here' });
+  const ads = new AdsServer({ log, callerOf, ...options });
   const server = new Server();
   server.addService(adsService, ads.handlers);
   const port = await new Promise<number>((resolve, reject) => {
@@ -74,13 +70,21 @@ async function serve(t: Test, callerOf: () => string | undefined = () => 'somebo
     const raw: Raw = client.makeBidiStreamRequest(path, requestSerialize, responseDeserialize);
     const error = once(raw, 'error').then(([thrown]) => thrown);
     const responses: AsyncIterator<DeltaDiscoveryResponse> = raw[Symbol.asyncIterator]();
-    const next = async () => (await responses.next()).value as DeltaDiscoveryResponse;
+    // The next response, unanswered, and the same answered.
+    const take = async () => (await responses.next()).value as DeltaDiscoveryResponse;
+    const ack = ({ typeUrl, nonce }: DeltaDiscoveryResponse, more: object = {}) =>
+      void raw.write(deltaRequest({ typeUrl, responseNonce: nonce, ...more }));
+    const next = async () => {
+      const response = await take();
+      ack(response);
+      return response;
+    };
     const subscribe = (...types: string[]) => {
       for (const typeUrl of types) {
         raw.write(deltaRequest({ typeUrl }));
       }
     };
-    return { raw, error, next, subscribe };
+    return { raw, error, take, ack, next, subscribe };
   };
   return { ads, open, lines };
 }
@@ -93,7 +97,7 @@ t.test('refuses everybody before the first snapshot', async (t) => {
 });
 
 t.test('refuses a caller that is not known', async (t) => {
-  const { ads, open } = await serve(t, () => undefined);
+  const { ads, open } = await serve(t, { callerOf: () => undefined });
   ads.publish(snapshotOf([], []));
   t.match(await open().error, { code: status.UNAUTHENTICATED });
 });
@@ -120,34 +124,91 @@ t.test('sends the policies of a snapshot before its addresses', async (t) => {
   t.equal(text(await next()), 'address: +a');
 });
 
-t.test('takes a policy that is bound by name away after the addresses', async (t) => {
+t.test('what policies lose goes after the addresses', async (t) => {
   const { ads, open } = await serve(t);
-  ads.publish(snapshotOf([resource('p', '1', true), resource('q')], [resource('a')]));
+  ads.publish(snapshotOf([resource('p', '1', { boundByName: true }), resource('q')], []));
   const { next, subscribe } = open();
   subscribe(...both);
   await next();
   await next();
-  ads.publish(snapshotOf([], [resource('a', '2')]));
-  t.equal(text(await next()), 'policy: -q');
+  ads.publish({
+    [typeUrls.authorization]: { changed: [resource('r')], removed: ['p', 'q'] },
+    [typeUrls.address]: added(resource('a', '2')),
+  });
+  t.equal(text(await next()), 'policy: +r');
   t.equal(text(await next()), 'address: +a');
-  t.equal(text(await next()), 'policy: -p');
+  t.equal(text(await next()), 'policy: -p -q');
 });
 
-t.test('ignores an ACK and a NACK, and counts and logs the NACK', async (t) => {
+t.test('sends addresses when the policies before them are in force, not sooner', async (t) => {
+  const { ads, open } = await serve(t);
+  ads.publish(snapshotOf([resource('p')], [resource('a')]));
+  const { take, ack, subscribe } = open();
+  subscribe(...both);
+  const policies = await take();
+  const address = take();
+  let came = false;
+  void address.then(() => {
+    came = true;
+  });
+  // Something else that is answered, as a sign that nothing else is on its way.
+  for (const _ of [1, 2, 3]) {
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  t.equal(came, false);
+  t.match(ads.status[0]?.subscriptions, [
+    { type: typeUrls.authorization, acked: undefined, sent: 1 },
+    { type: typeUrls.address, acked: undefined, sent: undefined },
+  ]);
+  ack(policies);
+  t.equal(text(await address), 'address: +a');
+});
+
+t.test('ignores an ACK, and counts, keeps and logs a NACK', async (t) => {
   const { ads, open, lines } = await serve(t);
   ads.publish(snapshotOf([resource('p')], []));
-  const { raw, next, subscribe } = open();
+  const { take, ack, next, subscribe } = open();
   subscribe(typeUrls.authorization);
-  const { nonce, typeUrl } = await next();
-  raw.write(deltaRequest({ typeUrl, responseNonce: nonce }));
-  const errorDetail = { code: 3, message: 'p is bad' };
-  raw.write(deltaRequest({ typeUrl, responseNonce: nonce, errorDetail }));
+  ack(await take(), { errorDetail: { code: 3, message: 'p is bad' } });
   subscribe(typeUrls.address);
   t.equal(text(await next()), 'address:', 'the next answer is to the next question');
   ads.publish(snapshotOf([resource('p', '2')], []));
   t.equal(text(await next()), 'policy: +p', 'and the next version is sent');
   t.equal(ads.counts.nacks, 1);
   t.ok(lines.some((line) => line.includes('p is bad')));
+  t.match(ads.status, [
+    {
+      caller: { name: 'somebody', node: 'here' },
+      subscriptions: [{ nacks: 1, names: undefined, complaint: { message: 'p is bad' } }, {}],
+    },
+  ]);
+});
+
+t.test('one push waits for each stream, and it goes to the newest', async (t) => {
+  const { ads, open } = await serve(t);
+  ads.publish(snapshotOf([], []));
+  const { take, ack, next, subscribe } = open();
+  subscribe(typeUrls.address);
+  await next();
+  ads.publish(snapshotOf([], [resource('first')]));
+  const first = await take();
+  ads.publish(snapshotOf([], [resource('a', '1'), resource('b')]));
+  ads.publish(snapshotOf([], [resource('a', '2')]));
+  ads.publish({ [typeUrls.address]: gone('b') });
+  ack(first);
+  t.equal(text(await next()), 'address: +a -b');
+  t.equal(ads.counts.responses, 3);
+});
+
+t.test('a client that does not answer is let go', async (t) => {
+  const { ads, open, lines } = await serve(t, { answerMs: 20 });
+  ads.publish(snapshotOf([], []));
+  const { take, subscribe, error } = open();
+  subscribe(typeUrls.address);
+  await take();
+  t.match(await error, { code: status.DEADLINE_EXCEEDED });
+  t.match(ads.counts, { streams: 0, unanswered: 1 });
+  t.ok(lines.some((line) => line.includes('client does not answer')));
 });
 
 t.test('leaves a type that it does not know unanswered', async (t) => {
@@ -166,10 +227,9 @@ t.test('a client that did not read for a while goes straight to the newest', asy
   await next();
   const bytes = new Uint8Array(900 * 1024);
   // More than the transport holds, so that the stream stands still while snapshots go by.
-  const big = Array.from({ length: 40 }, (_, i) => ({
-    ...resource(`big${i}`),
-    bytes: field(bytes),
-  }));
+  const big = Array.from({ length: 40 }, (_, i) =>
+    resource(`big${i}`, '1', { bytes: field(bytes) }),
+  );
   ads.publish(snapshotOf([], big));
   const published = 200;
   for (let i = 0; i < published; i += 1) {
@@ -219,22 +279,23 @@ t.test('forgets a stream whose client went away', async (t) => {
 t.test('says which streams took which revision of a type', async (t) => {
   const { ads, open } = await serve(t);
   ads.publish(snapshotOf([], []));
-  const first = ads.publish({ [typeUrls.trustBundle]: new Map([['td', resource('td')]]) });
-  const { raw, next, subscribe } = open();
+  const publish = (version: string) =>
+    ads.publish({ [typeUrls.trustBundle]: added(resource('td', version)) });
+  const first = publish('1');
+  const { take, ack, next, subscribe } = open();
   subscribe(typeUrls.trustBundle);
-  const { typeUrl, nonce } = await next();
-  t.match(ads.ackedBy(typeUrls.trustBundle, first), { acked: [], waiting: ['somebody'] });
-  const answer = async (fields: object) => {
-    raw.write(deltaRequest({ typeUrl, ...fields }));
-    raw.write(deltaRequest({ typeUrl, resourceNamesSubscribe: ['no such'] }));
-    return await next();
-  };
-  await answer({ responseNonce: nonce });
-  t.match(ads.ackedBy(typeUrls.trustBundle, first), { acked: ['somebody'], waiting: [] });
-  t.same(ads.ackedBy(typeUrls.address, first).others, ['somebody']);
-  const second = ads.publish({ [typeUrls.trustBundle]: new Map([['td', resource('td', '2')]]) });
-  const refused = await next();
-  const errorDetail = { code: 3, message: 'bad root' };
-  await answer({ responseNonce: refused.nonce, errorDetail });
-  t.match(ads.ackedBy(typeUrls.trustBundle, second), { acked: [], waiting: ['somebody'] });
+  const response = await take();
+  const ackedBy = (revision: number) => ads.ackedBy(typeUrls.trustBundle, revision);
+  t.match(ackedBy(first), { acked: [], waiting: ['somebody'] });
+  ack(response);
+  subscribe(typeUrls.address);
+  await next();
+  t.match(ackedBy(first), { acked: ['somebody'], waiting: [] });
+  t.match(ackedBy(publish('1')), { acked: ['somebody'] }, 'nothing changed');
+  t.same(ads.ackedBy(typeUrls.authorization, first).others, ['somebody']);
+  const second = publish('2');
+  ack(await take(), { errorDetail: { code: 3, message: 'bad root' } });
+  ads.publish(snapshotOf([], [resource('a')]));
+  await next();
+  t.match(ackedBy(second), { acked: [], waiting: ['somebody'] });
 });

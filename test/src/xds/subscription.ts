@@ -1,107 +1,222 @@
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap';
-import { DeltaCache } from '../../../src/xds/delta.ts';
-import type { EncodedResource, ResourceSet } from '../../../src/xds/encode.ts';
+import { ResponseEncoder } from '../../../src/xds/responses.ts';
+import { ResourceStore } from '../../../src/xds/store.ts';
 import { Subscription, subscribedNamesMax } from '../../../src/xds/subscription.ts';
-import { deltaRequest } from '../../../src/xds/wire.ts';
-
-const resource = (name: string, version = '1'): EncodedResource => ({
-  name,
-  version,
-  boundByName: false,
-  aliases: [],
-  services: [],
-  node: '',
-  bytes: Uint8Array.of(),
-});
-const setOf = (...resources: EncodedResource[]): ResourceSet =>
-  new Map(resources.map((entry) => [entry.name, entry]));
-
-const cache = new DeltaCache();
-const ab = setOf(resource('a'), resource('b'));
+import { deltaRequest, typeUrls } from '../../../src/xds/wire.ts';
+import { added, gone, resource } from '../../support/encoded-resource.ts';
 
 type Init = Parameters<typeof deltaRequest>[0];
-const open = (init: Init = {}) => new Subscription(deltaRequest(init));
 
-function advance(subscription: Subscription, to: ResourceSet) {
-  const { changed, removed } = subscription.advance(to, cache);
-  return { changed: changed.map(({ name }) => name).sort(), removed: [...removed].sort() };
+const now = new Date(0);
+const key = 'demo/web.demo';
+const service = resource(key, '1', { aliases: ['/10.9.0.1'], services: [key] });
+const endpoint = (name: string, services: readonly string[], version = '1') =>
+  resource(name, version, { services, aliases: [`/${name}`] });
+
+/** A store with `a` and `b`, and what opens subscriptions to it. */
+function setUp() {
+  const store = new ResourceStore();
+  store.update(added(resource('a'), resource('b')), 1);
+  let revision = 1;
+  const change = (
+    ...changes: { changed: readonly ReturnType<typeof resource>[]; removed: readonly string[] }[]
+  ) => {
+    revision += 1;
+    for (const each of changes) {
+      store.update(each, revision);
+    }
+  };
+  const open = (init: Init = {}) => new Subscription(deltaRequest(init), store, 'here');
+  return { store, change, open };
+}
+
+/** What is sent now, as sorted texts. */
+function advance(subscription: Subscription): string[] {
+  const { changed, removed } = subscription.missing();
+  subscription.advance();
+  return [...changed.map(({ name }) => `+${name}`), ...removed.map((name) => `-${name}`)].sort();
 }
 
 t.test('a client that names nothing gets everything, then changes', async (t) => {
+  const { open, change } = setUp();
   const subscription = open();
   t.equal(subscription.owesAnswer, true);
-  t.same(advance(subscription, ab), { changed: ['a', 'b'], removed: [] });
+  t.equal(subscription.isShared, true, 'as others do');
+  t.same(advance(subscription), ['+a', '+b']);
   t.equal(subscription.owesAnswer, false);
-  t.equal(subscription.needs(ab), false);
-  const next = setOf(resource('a', '2'));
-  t.equal(subscription.needs(next), true);
-  t.same(advance(subscription, next), { changed: ['a'], removed: ['b'] });
+  t.equal(subscription.needs, false);
+  change(added(resource('a', '2')), gone('b'));
+  t.equal(subscription.needs, true);
+  t.equal(subscription.isShared, true);
+  t.same(advance(subscription), ['+a', '-b']);
 });
 
 t.test('the first request is answered even when there is nothing', async (t) => {
-  const subscription = open({ initialResourceVersions: { a: '1', b: '1' } });
-  t.equal(subscription.needs(ab), true);
-  t.same(advance(subscription, ab), { changed: [], removed: [] });
+  const subscription = setUp().open({ initialResourceVersions: { a: '1', b: '1' } });
+  t.equal(subscription.needs, true);
+  t.equal(subscription.isShared, false);
+  t.same(advance(subscription), []);
 });
 
 t.test('what a client says it has is not sent again', async (t) => {
+  const { open, change } = setUp();
   const subscription = open({ initialResourceVersions: { a: '1', b: 'old', gone: '1' } });
-  t.same(advance(subscription, ab), { changed: ['b'], removed: ['gone'] });
+  t.same(advance(subscription), ['+b', '-gone']);
+  change(added(resource('c')));
+  t.same(advance(subscription), ['+c']);
 });
 
 t.test('a client that names resources gets those, and hears of those that are not', async (t) => {
+  const { open, change } = setUp();
   const subscription = open({ resourceNamesSubscribe: ['a', 'x'] });
-  t.same(advance(subscription, ab), { changed: ['a'], removed: ['x'] });
-  t.same(advance(subscription, setOf(resource('a'), resource('b', '2'))), {
-    changed: [],
-    removed: [],
-  });
-  t.same(advance(subscription, setOf()), { changed: [], removed: ['a'] });
+  t.equal(subscription.isShared, false);
+  t.same(advance(subscription), ['+a', '-x']);
+  change(added(resource('b', '2')));
+  t.same(advance(subscription), []);
+  change(added(resource('x')));
+  t.same(advance(subscription), ['+x'], 'and when it comes to be');
+  change(gone('a', 'b'));
+  t.same(advance(subscription), ['-a']);
 });
 
 t.test('named resources that it has already are skipped on the first request alone', async (t) => {
+  const { open, change } = setUp();
   const named = { resourceNamesSubscribe: ['a', 'b'], initialResourceVersions: { a: '1' } };
   const subscription = open(named);
-  t.same(advance(subscription, ab), { changed: ['b'], removed: [] });
-  const again = subscription.request(deltaRequest({ resourceNamesSubscribe: ['a'] }));
+  t.same(advance(subscription), ['+b']);
+  const again = subscription.request(deltaRequest({ resourceNamesSubscribe: ['a'] }), now);
   t.same(again, { kind: 'answer' });
-  t.same(advance(subscription, ab), { changed: ['a'], removed: [] }, 'asked for again');
+  t.same(advance(subscription), ['+a'], 'asked for again');
+  change(gone('a'));
+  t.same(advance(subscription), ['-a'], 'what it said it has is followed');
 });
 
+const onDemand = { resourceNamesSubscribe: ['*'], resourceNamesUnsubscribe: ['*'] };
+
 t.test('a star taken back at once leaves names on demand', async (t) => {
-  const star = { resourceNamesSubscribe: ['*'], resourceNamesUnsubscribe: ['*'] };
-  const subscription = open(star);
-  t.same(advance(subscription, ab), { changed: [], removed: [] });
-  subscription.request(deltaRequest({ resourceNamesSubscribe: ['b'] }));
-  t.same(advance(subscription, ab), { changed: ['b'], removed: [] });
-  subscription.request(deltaRequest({ resourceNamesSubscribe: ['*'] }));
-  t.same(advance(subscription, ab), { changed: ['a', 'b'], removed: [] }, 'a star sends all');
+  const subscription = setUp().open(onDemand);
+  t.equal(subscription.names, 0);
+  t.same(advance(subscription), []);
+  subscription.request(deltaRequest({ resourceNamesSubscribe: ['b'] }), now);
+  t.same(advance(subscription), ['+b']);
+  subscription.request(deltaRequest({ resourceNamesSubscribe: ['*'] }), now);
+  t.equal(subscription.names, undefined);
+  t.same(advance(subscription), ['+a', '+b'], 'a star sends all');
+});
+
+t.test('a service brings its endpoints, those that come later too', async (t) => {
+  const { open, change } = setUp();
+  change(added(service, endpoint('x', [key]), endpoint('y', [])));
+  for (const name of [key, '/10.9.0.1']) {
+    const subscription = open({ resourceNamesSubscribe: [name] });
+    t.same(advance(subscription), [`+${key}`, '+x'], name);
+  }
+  const subscription = open(onDemand);
+  advance(subscription);
+  subscription.request(deltaRequest({ resourceNamesSubscribe: ['/10.9.0.1'] }), now);
+  t.same(advance(subscription), [`+${key}`, '+x']);
+  change(added(endpoint('y', [key], '2'), endpoint('z', [key])));
+  t.same(advance(subscription), ['+y', '+z']);
+  change(added(endpoint('x', [], '2')));
+  t.same(advance(subscription), ['+x'], 'one that left the service is told of');
+  change(gone('x', 'z'));
+  t.same(advance(subscription), ['-x', '-z']);
+  subscription.request(deltaRequest({ resourceNamesUnsubscribe: ['/10.9.0.1'] }), now);
+  change(added(endpoint('y', [key], '3'), { ...service, version: '2' }));
+  t.same(advance(subscription), [], 'all that came with a name goes with it');
+});
+
+t.test('an address that is asked for brings who has it', async (t) => {
+  const { open, change } = setUp();
+  change(added(endpoint('x', [])));
+  const subscription = open({ resourceNamesSubscribe: ['/x', '/none'] });
+  t.same(advance(subscription), ['+x', '-/none']);
+  change(added(resource('late', '1', { aliases: ['/none'] })));
+  t.same(advance(subscription), ['+late']);
+});
+
+t.test('what runs on the node of the client comes unasked', async (t) => {
+  const { open, change } = setUp();
+  change(added(resource('own', '1', { node: 'here' }), resource('other', '1', { node: 'there' })));
+  const subscription = open(onDemand);
+  t.same(advance(subscription), ['+own']);
+  change(added(resource('other', '2', { node: 'here' }), resource('own', '2', { node: 'there' })));
+  t.same(advance(subscription), ['+other', '+own'], 'and what moves there, or away');
+  const resumed = open({ ...onDemand, initialResourceVersions: { own: '2' } });
+  t.same(advance(resumed), ['+other']);
 });
 
 t.test('what is no longer subscribed is no longer sent', async (t) => {
+  const { open, change } = setUp();
   const subscription = open({ resourceNamesSubscribe: ['a', 'b'] });
-  advance(subscription, ab);
-  const outcome = subscription.request(deltaRequest({ resourceNamesUnsubscribe: ['a'] }));
+  advance(subscription);
+  const outcome = subscription.request(deltaRequest({ resourceNamesUnsubscribe: ['a'] }), now);
   t.same(outcome, { kind: 'quiet' });
-  const next = setOf(resource('a', '2'), resource('b', '2'));
-  t.same(advance(subscription, next), { changed: ['b'], removed: [] });
+  change(added(resource('a', '2'), resource('b', '2')));
+  t.same(advance(subscription), ['+b']);
 });
 
-t.test('an ACK is quiet, and a NACK is counted and quiet', async (t) => {
+t.test('answers are counted once, and only to what waits for one', async (t) => {
+  const { open, change } = setUp();
+  const encoder = new ResponseEncoder();
   const subscription = open();
-  advance(subscription, ab);
-  t.same(subscription.request(deltaRequest({ responseNonce: '1' })), { kind: 'quiet' });
-  const nack = deltaRequest({ responseNonce: '1', errorDetail: { code: 3, message: 'bad' } });
-  t.same(subscription.request(nack), { kind: 'nack', message: 'bad' });
-  t.equal(subscription.nacks, 1);
-  t.equal(subscription.needs(ab), false, 'nothing is sent for it');
+  const send = () => {
+    const responses = encoder.encode(typeUrls.address, subscription.missing(), true);
+    subscription.advance();
+    const landed = subscription.fly(responses).then(() => subscription.settle());
+    return { landed, nonce: responses.at(-1)?.nonce ?? '' };
+  };
+  const answer = (responseNonce: string, complaint?: string) =>
+    subscription.request(
+      deltaRequest({
+        responseNonce,
+        ...(complaint === undefined ? {} : { errorDetail: { code: 3, message: complaint } }),
+      }),
+      now,
+    );
+  const first = send();
+  t.equal(subscription.acked, undefined);
+  t.same(answer('stale', 'bad'), { kind: 'quiet' }, 'not an answer to anything');
+  t.equal(subscription.nacks, 0);
+  t.same(answer(first.nonce), { kind: 'quiet' });
+  await first.landed;
+  t.equal(subscription.acked, 1);
+  change(added(resource('a', '2')));
+  const second = send();
+  t.same(answer(second.nonce, 'bad'), { kind: 'nack', message: 'bad' });
+  await second.landed;
+  t.same(answer(second.nonce, 'bad'), { kind: 'quiet' }, 'said twice');
+  t.match(subscription, { nacks: 1, acked: 1, complaint: { message: 'bad', time: now } });
+  t.equal(subscription.needs, false, 'nothing is sent for it');
+  change(added(resource('a', '3')));
+  const third = send();
+  answer(third.nonce);
+  await third.landed;
+  t.equal(subscription.acked, 3);
+});
+
+t.test('an answer to a response answers those before it', async (t) => {
+  const { open } = setUp();
+  const subscription = open();
+  const flight = ['1', '2', '3'].map((nonce) => ({ nonce, bytes: Buffer.alloc(0) }));
+  subscription.advance();
+  let isOver = false;
+  const landed = subscription.fly(flight).then(() => {
+    isOver = true;
+  });
+  subscription.request(deltaRequest({ responseNonce: '2' }), now);
+  await new Promise((resolve) => setImmediate(resolve));
+  t.equal(isOver, false);
+  subscription.request(deltaRequest({ responseNonce: '3' }), now);
+  await landed;
 });
 
 t.test('the number of names is limited', async (t) => {
-  const subscription = open({ resourceNamesSubscribe: ['*'] });
+  const subscription = setUp().open({ resourceNamesSubscribe: ['*'] });
   const names = Array.from({ length: subscribedNamesMax }, (_, i) => `n${i}`);
-  t.same(subscription.request(deltaRequest({ resourceNamesSubscribe: names })).kind, 'answer');
+  const all = deltaRequest({ resourceNamesSubscribe: names });
+  t.same(subscription.request(all, now).kind, 'answer');
   const more = deltaRequest({ resourceNamesSubscribe: ['one-more'] });
-  t.throws(() => subscription.request(more), { code: 'limit' });
+  t.throws(() => subscription.request(more, now), { code: 'limit' });
 });
