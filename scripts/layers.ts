@@ -47,7 +47,13 @@ export const layers: Readonly<Record<string, Layer>> = {
   // The launcher, and nobody else, starts each process's main.
   'src/cli': {
     uses: [
-      ...['src/lib/', 'native/index.ts', 'src/control/main.ts', 'src/control/token.ts'],
+      ...[
+        'src/lib/',
+        'native/index.ts',
+        'src/control/main.ts',
+        'src/control/token.ts',
+        'src/control/ca.ts',
+      ],
       ...['src/cni/main.ts', 'src/lab/main.ts', 'src/bench/main.ts', 'ztunnel/main.ts'],
     ],
     packages: ['node:', 'commander'],

@@ -6,6 +6,8 @@ import type { CertificateOrder, IssuedCertificate } from '../src/ca/client.ts';
 import { Backoff, renewalDelayMs } from '../src/lib/backoff.ts';
 import { MeshError } from '../src/lib/error.ts';
 import type { Logger } from '../src/lib/log.ts';
+import type { KeyStore } from './key-folder.ts';
+import type { TrustedRoots, TrustFollower } from './trust.ts';
 
 /** Who issues certificates: the CA's client. */
 export interface CertificateIssuer {
@@ -18,12 +20,22 @@ export interface IdentitySink {
   removeIdentity(spiffeId: string): void;
 }
 
+/** What certificates are made of. */
+export interface CertificatesParts {
+  readonly issuer: CertificateIssuer;
+  readonly sink: IdentitySink;
+  readonly keys: KeyStore;
+  readonly log: Logger;
+}
+
 /** Most identities one node keeps; a node has a few hundred pods at most. */
 export const identitiesMax = 4096;
 /** Most asks under way at once. */
 export const issueConcurrencyMax = 8;
 /** Validity that is asked for, in seconds: a day. */
 export const validitySeconds = 86_400;
+/** When a root is retired, the leaves under it are renewed within this time, not all at once. */
+export const retiredRenewalMs = 3_000;
 
 const timerMsMax = 2 ** 31 - 1;
 
@@ -32,8 +44,23 @@ interface Entry {
   readonly pods: Set<string>;
   readonly backoff: Backoff;
   expected: boolean;
-  issued: boolean;
+  /** What the engine has. Its key stays here, for the engine to be told of new roots. */
+  current: IssuedCertificate | undefined;
   timer: NodeJS.Timeout | undefined;
+}
+
+function isValid(issued: IssuedCertificate | undefined): boolean {
+  return issued !== undefined && issued.notAfter.getTime() > Date.now();
+}
+
+/** Pods whose connections wait come first, then renewals, then what is only expected. */
+const urgencies = ['waited for', 'in use', 'expected'] as const;
+
+function urgencyOf({ pods, current }: Entry): (typeof urgencies)[number] {
+  if (isValid(current)) {
+    return 'in use';
+  }
+  return pods.size > 0 ? 'waited for' : 'expected';
 }
 
 /**
@@ -41,19 +68,16 @@ interface Entry {
  * control plane places here. A certificate whose renewal fails stays in use while it lasts.
  * Main thread only.
  */
-export class Certificates {
-  readonly #issuer: CertificateIssuer;
-  readonly #sink: IdentitySink;
-  readonly #log: Logger;
+export class Certificates implements TrustFollower {
+  readonly #parts: CertificatesParts;
   readonly #entries = new Map<string, Entry>();
   readonly #queue = new Set<Entry>();
   readonly #running = new Set<Entry>();
+  #trusted: TrustedRoots | undefined;
   #closed = false;
 
-  constructor(issuer: CertificateIssuer, sink: IdentitySink, log: Logger) {
-    this.#issuer = issuer;
-    this.#sink = sink;
-    this.#log = log;
+  constructor(parts: CertificatesParts) {
+    this.#parts = parts;
   }
 
   /** A local pod carries this identity from now on. Throws MeshError `limit` past the maximum. */
@@ -92,17 +116,46 @@ export class Certificates {
     this.#pump();
   }
 
-  /** Whether the engine has a certificate for this identity. */
-  has(spiffeId: string): boolean {
-    return this.#entries.get(spiffeId)?.issued ?? false;
+  /**
+   * Peers are checked against these roots from now on. Tunnels that are open go on. What a retired
+   * root signed is renewed soon.
+   */
+  setTrust(trusted: TrustedRoots): void {
+    this.#trusted = trusted;
+    for (const entry of this.#entries.values()) {
+      if (entry.current !== undefined) {
+        this.#retell(entry, entry.current);
+      }
+    }
   }
 
-  /** Stops asking and renewing. What the engine has stays with it. */
+  #retell(entry: Entry, current: IssuedCertificate): void {
+    try {
+      this.#hand(entry, current);
+    } catch (error) {
+      const { message } = MeshError.from(error);
+      this.#parts.log.error({ identity: entry.spiffeId, reason: message }, 'new roots not taken');
+    }
+    this.#schedule(entry, current);
+  }
+
+  /** Wipes saved keys of identities that nobody here holds or is expected to hold. */
+  forgetOthers(): void {
+    this.#parts.keys.keepOnly(new Set(this.#entries.keys()));
+  }
+
+  /** Whether the engine has a certificate for this identity. */
+  has(spiffeId: string): boolean {
+    return isValid(this.#entries.get(spiffeId)?.current);
+  }
+
+  /** Stops asking and renewing, and wipes its keys. What the engine has stays with it. */
   close(): void {
     this.#closed = true;
     this.#queue.clear();
-    for (const { timer } of this.#entries.values()) {
+    for (const { timer, current } of this.#entries.values()) {
       clearTimeout(timer);
+      current?.key.fill(0);
     }
     this.#entries.clear();
   }
@@ -117,28 +170,51 @@ export class Certificates {
       pods: new Set(),
       backoff: new Backoff({ firstMs: 500, maxMs: 150_000, jitter: 0.2 }),
       expected: false,
-      issued: false,
+      current: undefined,
       timer: undefined,
     };
     this.#entries.set(spiffeId, entry);
-    this.#queue.add(entry);
+    if (!this.#takeSaved(entry)) {
+      this.#queue.add(entry);
+    }
     return entry;
+  }
+
+  // What an earlier process left is used at once; its renewal comes when it is due.
+  #takeSaved(entry: Entry): boolean {
+    const { keys, log } = this.#parts;
+    const saved = keys.load(entry.spiffeId);
+    if (saved === undefined) {
+      return false;
+    }
+    try {
+      this.#use(entry, saved);
+    } catch (error) {
+      saved.key.fill(0);
+      keys.remove(entry.spiffeId);
+      const { message } = MeshError.from(error);
+      log.warn({ identity: entry.spiffeId, reason: message }, 'saved certificate not used');
+      return false;
+    }
+    const { spiffeId, notAfter } = saved;
+    log.info({ identity: spiffeId, notAfter }, 'saved certificate in use');
+    return true;
   }
 
   #drop(entry: Entry): void {
     clearTimeout(entry.timer);
     this.#queue.delete(entry);
     this.#entries.delete(entry.spiffeId);
-    if (entry.issued) {
-      this.#sink.removeIdentity(entry.spiffeId);
+    this.#parts.keys.remove(entry.spiffeId);
+    if (entry.current !== undefined) {
+      entry.current.key.fill(0);
+      this.#parts.sink.removeIdentity(entry.spiffeId);
     }
   }
 
-  // Identities that pods wait for go before those that are only expected.
   #pump(): void {
     while (this.#running.size < issueConcurrencyMax) {
-      const waiting = [...this.#queue];
-      const entry = waiting.find(({ pods }) => pods.size > 0) ?? waiting[0];
+      const entry = this.#mostUrgent();
       if (entry === undefined) {
         return;
       }
@@ -153,22 +229,67 @@ export class Certificates {
     }
   }
 
-  async #issue(entry: Entry): Promise<void> {
-    const { spiffeId } = entry;
-    const issued = await this.#issuer.issue({ spiffeId, validitySeconds, impersonate: true });
-    try {
-      if (this.#entries.get(spiffeId) !== entry) {
-        return;
+  #mostUrgent(): Entry | undefined {
+    const found = new Map<string, Entry>();
+    for (const entry of this.#queue) {
+      const urgency = urgencyOf(entry);
+      if (!found.has(urgency) && !this.#running.has(entry)) {
+        found.set(urgency, entry);
       }
-      const { chain, key, roots } = issued;
-      this.#sink.setIdentity({ spiffeId, chain, key, roots });
-    } finally {
-      issued.key.fill(0);
+      if (found.has(urgencies[0])) {
+        break;
+      }
     }
-    entry.issued = true;
+    return urgencies.map((urgency) => found.get(urgency)).find((entry) => entry !== undefined);
+  }
+
+  async #issue(entry: Entry): Promise<void> {
+    const { issuer, keys, log } = this.#parts;
+    const { spiffeId } = entry;
+    const issued = await issuer.issue({ spiffeId, validitySeconds, impersonate: true });
+    if (this.#entries.get(spiffeId) !== entry) {
+      issued.key.fill(0);
+      return;
+    }
+    try {
+      this.#use(entry, issued);
+    } catch (error) {
+      issued.key.fill(0);
+      throw error;
+    }
+    keys.save(issued);
     entry.backoff.reset();
-    this.#log.info({ identity: spiffeId, notAfter: issued.notAfter }, 'certificate issued');
-    this.#again(entry, renewalDelayMs(issued, Date.now()));
+    log.info({ identity: spiffeId, notAfter: issued.notAfter }, 'certificate issued');
+    if (issued.notBefore.getTime() > Date.now()) {
+      log.warn({ notBefore: issued.notBefore }, 'the clock of this node is over a minute behind');
+    }
+  }
+
+  #use(entry: Entry, issued: IssuedCertificate): void {
+    const before = entry.current;
+    this.#hand(entry, issued);
+    entry.current = issued;
+    this.#queue.delete(entry);
+    if (before !== issued) {
+      before?.key.fill(0);
+    }
+    this.#schedule(entry, issued);
+  }
+
+  #hand({ spiffeId }: Entry, { chain, key, roots }: IssuedCertificate): void {
+    const copy = key.slice();
+    try {
+      const bundle = this.#trusted?.roots ?? roots;
+      this.#parts.sink.setIdentity({ spiffeId, chain, key: copy, roots: bundle });
+    } finally {
+      copy.fill(0);
+    }
+  }
+
+  #schedule(entry: Entry, issued: IssuedCertificate): void {
+    const half = renewalDelayMs(issued, Date.now());
+    const retired = this.#trusted?.retires(issued.chain) === true;
+    this.#again(entry, retired ? Math.min(half, Math.random() * retiredRenewalMs) : half);
   }
 
   #failed(entry: Entry, error: MeshError): void {
@@ -177,11 +298,13 @@ export class Certificates {
     }
     const waitMs = Math.round(entry.backoff.next());
     const { code, message } = error;
-    this.#log.warn({ identity: entry.spiffeId, code, reason: message, waitMs }, 'no certificate');
+    const { log } = this.#parts;
+    log.warn({ identity: entry.spiffeId, code, reason: message, waitMs }, 'no certificate');
     this.#again(entry, waitMs);
   }
 
   #again(entry: Entry, waitMs: number): void {
+    clearTimeout(entry.timer);
     const due = (): void => {
       this.#queue.add(entry);
       this.#pump();

@@ -17,6 +17,10 @@ export interface Config {
   readonly control: string;
   readonly joinTokenFile: string | undefined;
   readonly stateDir: string;
+  /** A folder on tmpfs for the keys of workloads. */
+  readonly keysDir: string;
+  /** Saved state of the control plane that is older is not used, in milliseconds. */
+  readonly stateMaxAgeMs: number;
   /** The CNI agent's socket. */
   readonly zdsPath: string;
   readonly metrics: ListenAddress;
@@ -58,11 +62,25 @@ const listenAddress = z
   })
   .refine(({ port }) => port <= 65535, 'port is over 65535');
 
+const unitsMs: ReadonlyMap<string, number> = new Map([
+  ['s', 1_000],
+  ['m', 60_000],
+  ['h', 3_600_000],
+  ['d', 86_400_000],
+]);
+
+const duration = z
+  .string()
+  .regex(/^[1-9]\d{0,5}[smhd]$/, 'is not a number with s, m, h or d')
+  .transform((text) => Number.parseInt(text, 10) * (unitsMs.get(text.slice(-1)) ?? 0));
+
 const schema = z.object({
   node: nodeName,
   control: address,
   joinToken: z.string().min(1).optional(),
   state: z.string().min(1),
+  keys: z.string().min(1),
+  stateMaxAge: duration,
   zds: z.string().min(1).max(107, 'is too long for a socket path'),
   metrics: listenAddress,
   readiness: listenAddress,
@@ -84,6 +102,8 @@ export function ztunnelCommand(): Command {
     .requiredOption('--control <host:port>', 'where the control plane listens')
     .option('--join-token <file>', 'join token, needed until the node has a certificate')
     .requiredOption('--state <folder>', "where the node's key and certificate are kept")
+    .option('--keys <folder>', 'a folder on tmpfs for the keys of workloads', '/run/weft/ztunnel')
+    .option('--state-max-age <time>', 'do not serve from saved state that is older', '24h')
     .requiredOption('--zds <path>', "the CNI agent's socket")
     .option('--metrics <addr:port>', 'where metrics are served', `[::]:${ports.metrics}`)
     .option('--readiness <addr:port>', 'where readiness is served', `[::]:${ports.readiness}`)
@@ -105,12 +125,21 @@ export function parseConfig(argv: readonly string[]): Result<Config> {
     .configureOutput({ writeErr: () => undefined });
   try {
     command.parse([...argv], { from: 'user' });
-    const { joinToken, state, zds, engine: texts, ...rest } = schema.parse(command.opts());
+    const {
+      joinToken,
+      state,
+      keys,
+      stateMaxAge,
+      zds,
+      engine: texts,
+      ...rest
+    } = schema.parse(command.opts());
     const engine = parseEngineSettings(texts);
     if (!engine.ok) {
       return engine;
     }
-    const names = { joinTokenFile: joinToken, stateDir: state, zdsPath: zds };
+    const folders = { stateDir: state, keysDir: keys, stateMaxAgeMs: stateMaxAge };
+    const names = { joinTokenFile: joinToken, zdsPath: zds, ...folders };
     return { ok: true, value: { ...rest, ...names, engine: engine.value } };
   } catch (error) {
     return { ok: false, error: new MeshError('invalid', sentenceOf(error), { cause: error }) };

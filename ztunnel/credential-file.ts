@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The node's own key and certificate on disk: one file, so that they always belong together.
+// Keys with their certificates on disk: one file each, so that they always belong together.
 import {
   chmodSync,
   closeSync,
@@ -38,14 +38,17 @@ function base64Of(bytes: Uint8Array): string {
   return Buffer.from(bytes).toString('base64');
 }
 
-// A key that others could read or replace is no credential any more.
-function checkOwner(file: number, path: string): void {
+/**
+ * Throws MeshError `denied` when others than its owner can read or replace an open file, or the
+ * owner is not us, and `limit` when it is too large.
+ */
+export function checkOwner(file: number, path: string, bytesMax: number): void {
   const { mode, uid, size } = fstatSync(file);
   if ((mode & 0o077) !== 0 || uid !== process.getuid?.()) {
     throw new MeshError('denied', `${path} is open to others than its owner`);
   }
-  if (size > credentialBytesMax) {
-    throw new MeshError('limit', `${path} is over ${credentialBytesMax} bytes`);
+  if (size > bytesMax) {
+    throw new MeshError('limit', `${path} is over ${bytesMax} bytes`);
   }
 }
 
@@ -55,10 +58,8 @@ export function prepareStateDir(stateDir: string): void {
   chmodSync(stateDir, 0o700);
 }
 
-/** Writes the credential (0600), in one step: a crash leaves the old one or the new one. */
-export function saveCredential(stateDir: string, credential: IssuedCertificate): void {
-  prepareStateDir(stateDir);
-  const path = pathIn(stateDir);
+/** Writes a credential (0600), in one step: a crash leaves the old one or the new one. */
+export function writeCredential(path: string, credential: IssuedCertificate): void {
   const fresh = `${path}.new`;
   const file = openSync(fresh, 'w', 0o600);
   try {
@@ -80,11 +81,10 @@ export function saveCredential(stateDir: string, credential: IssuedCertificate):
 }
 
 /**
- * Reads the credential back; undefined when there is none. Throws MeshError `denied` when others
- * may read it, `limit` or `invalid` when it is not a credential (fail-closed: it is not used).
+ * Reads a credential back; undefined when there is none. Throws MeshError `denied` when others may
+ * read it, `limit` or `invalid` when it is not a credential (fail-closed: it is not used).
  */
-export function loadCredential(stateDir: string): IssuedCertificate | undefined {
-  const path = pathIn(stateDir);
+export function readCredential(path: string): IssuedCertificate | undefined {
   let file: number;
   try {
     file = openSync(path, 'r');
@@ -95,7 +95,7 @@ export function loadCredential(stateDir: string): IssuedCertificate | undefined 
     throw MeshError.from(error);
   }
   try {
-    checkOwner(file, path);
+    checkOwner(file, path, credentialBytesMax);
     const { version: _version, ...credential } = schema.parse(
       JSON.parse(readFileSync(file, 'utf8')),
     );
@@ -104,8 +104,19 @@ export function loadCredential(stateDir: string): IssuedCertificate | undefined 
     if (error instanceof MeshError) {
       throw error;
     }
-    throw new MeshError('invalid', `${path} is not a node credential`, { cause: error });
+    throw new MeshError('invalid', `${path} is not a credential`, { cause: error });
   } finally {
     closeSync(file);
   }
+}
+
+/** Writes the node's credential into its state folder. */
+export function saveCredential(stateDir: string, credential: IssuedCertificate): void {
+  prepareStateDir(stateDir);
+  writeCredential(pathIn(stateDir), credential);
+}
+
+/** Reads the node's credential back, as `readCredential` does. */
+export function loadCredential(stateDir: string): IssuedCertificate | undefined {
+  return readCredential(pathIn(stateDir));
 }

@@ -13,8 +13,10 @@ import { Backoff, renewalDelayMs } from '../src/lib/backoff.ts';
 import { MeshError } from '../src/lib/error.ts';
 import type { Logger } from '../src/lib/log.ts';
 import { nodeOf, parseSpiffeId } from '../src/spiffe/id.ts';
+import { retiredRenewalMs } from './certs.ts';
 import { loadCredential, prepareStateDir, saveCredential } from './credential-file.ts';
 import { join, nodeValiditySeconds, parseJoinToken, tlsChannel } from './join.ts';
+import type { TrustedRoots, TrustFollower } from './trust.ts';
 
 /** Where the credential comes from. */
 export interface NodeCredentialOptions {
@@ -27,6 +29,9 @@ export interface NodeCredentialOptions {
   readonly joinTokenFile: string | undefined;
   readonly log: Logger;
 }
+
+/** How long asks under way may go on over the connection that a newer one replaced. */
+export const oldConnectionMs = 15_000;
 
 const timerMsMax = 2 ** 31 - 1;
 
@@ -66,13 +71,19 @@ function passes(error: MeshError): boolean {
   return error.code === 'unavailable' || error.code === 'timeout';
 }
 
+function sameRoots(a: readonly Uint8Array[], b: readonly Uint8Array[]): boolean {
+  const texts = [a, b].map((roots) => roots.map((root) => Buffer.from(root).toString('hex')));
+  return texts[0]?.join() === texts[1]?.join();
+}
+
 /** The node's credential while the process runs. It issues for workloads in the node's name. */
-export class NodeCredential {
+export class NodeCredential implements TrustFollower {
   readonly #options: NodeCredentialOptions;
   readonly #backoff = retryBackoff();
   readonly #listeners = new Set<() => void>();
   #current: IssuedCertificate;
   #ca: CaClient;
+  #trusted: TrustedRoots | undefined;
   #timer: NodeJS.Timeout | undefined;
   #closed = false;
 
@@ -80,7 +91,7 @@ export class NodeCredential {
     this.#options = options;
     this.#current = current;
     this.#ca = new CaClient(options.control, this.channel());
-    this.#schedule(renewalDelayMs(current, Date.now()));
+    this.#scheduleRenewal();
   }
 
   /**
@@ -135,6 +146,36 @@ export class NodeCredential {
     this.#listeners.add(listener);
   }
 
+  /**
+   * The control plane is checked against these roots from the next connection on. A certificate
+   * under a retired root is renewed soon.
+   */
+  setTrust(trusted: TrustedRoots): void {
+    if (this.#closed) {
+      return;
+    }
+    this.#trusted = trusted;
+    const { roots } = this.#current;
+    if (!sameRoots(roots, trusted.roots)) {
+      this.#current = { ...this.#current, roots: trusted.roots };
+      saveCredential(this.#options.stateDir, this.#current);
+      this.#reconnect();
+    }
+    this.#scheduleRenewal();
+  }
+
+  #reconnect(): void {
+    const old = this.#ca;
+    setTimeout(() => old.close(), oldConnectionMs).unref();
+    this.#ca = new CaClient(this.#options.control, this.channel());
+  }
+
+  #scheduleRenewal(): void {
+    const half = renewalDelayMs(this.#current, Date.now());
+    const retired = this.#trusted?.retires(this.#current.chain) === true;
+    this.#schedule(retired ? Math.min(half, Math.random() * retiredRenewalMs) : half);
+  }
+
   /** Stops renewing and wipes the key in memory. The file stays, for the next start. */
   close(): void {
     this.#closed = true;
@@ -144,6 +185,7 @@ export class NodeCredential {
   }
 
   #schedule(waitMs: number): void {
+    clearTimeout(this.#timer);
     this.#timer = setTimeout(
       () => {
         this.#renew().catch((error: unknown) => this.#failed(MeshError.from(error)));
@@ -162,14 +204,13 @@ export class NodeCredential {
       renewed.key.fill(0);
       return;
     }
-    saveCredential(this.#options.stateDir, renewed);
     const old = this.#current;
-    this.#current = renewed;
+    this.#current = { ...renewed, roots: this.#trusted?.roots ?? renewed.roots };
+    saveCredential(this.#options.stateDir, this.#current);
     old.key.fill(0);
-    this.#ca.close();
-    this.#ca = new CaClient(this.#options.control, this.channel());
+    this.#reconnect();
     this.#backoff.reset();
-    this.#schedule(renewalDelayMs(renewed, Date.now()));
+    this.#scheduleRenewal();
     this.#options.log.info({ notAfter: renewed.notAfter }, 'node certificate renewed');
     for (const listener of this.#listeners) {
       listener();

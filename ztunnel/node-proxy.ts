@@ -1,20 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 // The node proxy put together: what is built from what, and in which order it starts and ends.
 import type { Engine, EventBatch } from '../native/index.ts';
-import { MeshError } from '../src/lib/error.ts';
 import type { Logger } from '../src/lib/log.ts';
+import { parseSpiffeId } from '../src/spiffe/id.ts';
 import { type Update, XdsClient } from '../src/xds/client.ts';
-import { typeUrls } from '../src/xds/wire.ts';
+import { typeOrder, typeUrls } from '../src/xds/wire.ts';
 import { Applier } from './apply.ts';
 import { Certificates } from './certs.ts';
 import type { Config } from './config.ts';
 import { nameChanges } from './dns/changes.ts';
 import type { DnsProxy } from './dns/proxy.ts';
+import { KeyFolder } from './key-folder.ts';
 import { Metrics } from './metrics.ts';
 import { NodeCredential } from './node-credential.ts';
 import { Observer } from './observe.ts';
 import { type PodEngine, Pods } from './pods.ts';
+import { StateCache } from './state-cache.ts';
 import { type StatusServer, serveMetrics, serveReadiness } from './status-server.ts';
+import { Trust } from './trust.ts';
 import { ZdsClient, type ZdsTransport } from './zds.ts';
 
 /** What the proxy uses of the engine. */
@@ -23,6 +26,7 @@ export type ProxyEngine = Pick<
   | 'apply'
   | 'setIdentity'
   | 'removeIdentity'
+  | 'setDenyList'
   | 'addPod'
   | 'removePod'
   | 'counters'
@@ -43,6 +47,14 @@ export interface NativeParts {
 /** How long streams may go on after a stop was asked for, in milliseconds. */
 export const drainDeadlineMs = 5_000;
 
+function trustDomainOf(spiffeId: string): string {
+  const id = parseSpiffeId(spiffeId);
+  if (!id.ok) {
+    throw id.error;
+  }
+  return id.value.trustDomain;
+}
+
 /** One node proxy, from start to stop. */
 export class NodeProxy {
   readonly #config: Config;
@@ -59,6 +71,11 @@ export class NodeProxy {
   #pods: Pods | undefined;
   #zds: ZdsClient | undefined;
   #xds: XdsClient | undefined;
+  #trust: Trust | undefined;
+  #cache: StateCache | undefined;
+  #restored = false;
+  #zdsStarted = false;
+  #keysSwept = false;
   #stopped: Promise<void> | undefined;
   #wasReady = false;
 
@@ -83,30 +100,65 @@ export class NodeProxy {
    * taken, or `signal` fires.
    */
   async start(signal: AbortSignal): Promise<void> {
-    const { node, control, stateDir, joinTokenFile } = this.#config;
+    const { node, control, stateDir, keysDir, joinTokenFile } = this.#config;
     const log = this.#log;
     const metrics = await serveMetrics(this.#config.metrics, this.#metrics);
     this.#servers.push(metrics);
     const readiness = await serveReadiness(this.#config.readiness, () => this.pending());
     this.#servers.push(readiness);
     log.info({ metrics: metrics.port, readiness: readiness.port }, 'listening');
+    const keys = new KeyFolder(keysDir, log);
     const options = { node, control, stateDir, joinTokenFile, log };
     const credential = await NodeCredential.open(options, signal);
     this.#credential = credential;
-    this.#certificates = new Certificates(credential, this.#engine, log);
+    const certificates = new Certificates({ issuer: credential, sink: this.#engine, keys, log });
+    this.#certificates = certificates;
+    this.#trust = new Trust(
+      trustDomainOf(credential.spiffeId),
+      this.#engine,
+      [certificates, credential],
+      log,
+    );
     this.#pods = new Pods({
       engine: this.#carriers(),
       placement: this.#applier,
-      identities: this.#certificates,
+      identities: certificates,
       closeFd: (fd) => this.#transport.closeFd(fd),
       onChange: () => this.#reportReady(),
       log,
     });
     this.#zds = new ZdsClient(this.#config.zdsPath, this.#transport, this.#pods, log);
-    this.#applier.onChange(() => this.#certificates?.expect(this.#applier.localIdentities()));
+    this.#applier.onChange(() => certificates.expect(this.#applier.localIdentities()));
     this.#xds = this.#xdsClient(credential);
     credential.onRenewed(() => this.#xds?.reconnect());
+    this.#restore(this.#xds);
     this.#xds.start();
+  }
+
+  // What the control plane said before is in force at once; what it says now replaces it.
+  #restore(xds: XdsClient): void {
+    const { stateDir, node, stateMaxAgeMs: maxAgeMs } = this.#config;
+    const cache = new StateCache({
+      ...{ stateDir, node, maxAgeMs, log: this.#log },
+      live: () => xds.live,
+    });
+    this.#cache = cache;
+    const saved = cache.load();
+    if (saved !== undefined) {
+      const { confirmed } = saved;
+      this.#log.info({ confirmed }, 'serving from saved state until the control plane answers');
+      xds.restore(saved.resources);
+      this.#restored = true;
+      this.#startZds();
+    }
+  }
+
+  // Pods are checked against the control plane's state, so that has to be there first.
+  #startZds(): void {
+    if (!this.#zdsStarted) {
+      this.#zdsStarted = true;
+      this.#zds?.start();
+    }
   }
 
   /** What the proxy still waits for; nothing when it is ready. */
@@ -114,7 +166,7 @@ export class NodeProxy {
     const waits: [boolean, string][] = [
       [this.#stopped !== undefined, 'draining'],
       [this.#credential === undefined, 'node credential'],
-      [this.#xds?.synced !== true, 'control plane state'],
+      [this.#xds?.synced !== true && !this.#restored, 'control plane state'],
       [this.#pods?.ready !== true, 'pods'],
     ];
     return waits.filter(([holds]) => holds).map(([, name]) => name);
@@ -130,6 +182,7 @@ export class NodeProxy {
     this.#zds?.close();
     this.#pods?.close();
     this.#xds?.close();
+    await this.#cache?.close();
     this.#certificates?.close();
     this.#credential?.close();
     // Connections that go on meanwhile may still want names.
@@ -148,10 +201,13 @@ export class NodeProxy {
       nodeId: `ztunnel~0.0.0.0~${node}.weft-system~weft-system.svc.cluster.local`,
       nodeMetadata: { NODE_NAME: node, NAME: node, NAMESPACE: 'weft-system' },
       channel: () => credential.channel(),
-      types: [typeUrls.authorization, typeUrls.address],
+      types: typeOrder,
       onUpdate: (update) => this.#take(update),
-      // Pods are checked against the control plane's state, so that has to be there first.
-      onSynced: () => this.#zds?.start(),
+      onTaken: (taken) => this.#cache?.record(taken),
+      onSynced: () => {
+        this.#startZds();
+        this.#reportReady();
+      },
       log: this.#log,
     });
   }
@@ -176,7 +232,7 @@ export class NodeProxy {
 
   #take(update: Update): ReadonlyMap<string, string> {
     if (update.type === typeUrls.trustBundle) {
-      throw new MeshError('internal', 'the trust bundle was not asked for');
+      return this.#trust?.update(update) ?? new Map();
     }
     const rejected = this.#applier.update(update);
     this.#dns.update(nameChanges(update, rejected));
@@ -184,7 +240,14 @@ export class NodeProxy {
   }
 
   #reportReady(): void {
-    if (!this.#wasReady && this.pending().length === 0) {
+    if (this.pending().length > 0) {
+      return;
+    }
+    if (this.#xds?.synced === true && !this.#keysSwept) {
+      this.#keysSwept = true;
+      this.#certificates?.forgetOthers();
+    }
+    if (!this.#wasReady) {
       this.#wasReady = true;
       this.#log.info({ pods: this.#pods?.count }, 'ready');
     }

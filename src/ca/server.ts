@@ -20,6 +20,7 @@ import {
 import type { Authority } from './authority.ts';
 import { type ProvenRequest, parseCsr } from './csr.ts';
 import type { JoinClaims, JoinTokens } from './join-tokens.ts';
+import type { LeafLedger } from './leaf-ledger.ts';
 import {
   authorizationKey,
   certificateResponse,
@@ -38,10 +39,13 @@ export interface CertificateServerOptions {
   readonly log: Logger;
   readonly authority: Authority;
   readonly tokens: JoinTokens;
+  readonly ledger: LeafLedger;
   /** The identity in the caller's verified certificate; undefined when it showed none. */
   readonly callerOf: (call: CertificateCall) => SpiffeId | undefined;
   /** Whether the registry places a workload of this service account on this node. */
   readonly places: (node: string, namespace: string, serviceAccount: string) => boolean;
+  /** Whether the deny list names this identity. */
+  readonly denies: (spiffeId: string) => boolean;
   readonly now: () => Date;
 }
 
@@ -131,8 +135,10 @@ export class CertificateServer {
     // What does not fit a number is over the CA's maximum anyway.
     const validitySeconds = Number(call.request.validityDuration);
     const leaf = await authority.issue({ publicKey, spiffeId, validitySeconds }, now());
-    const { serial, notAfter } = leaf;
+    const { serial, notAfter, generation } = leaf;
     const spiffe = formatSpiffeId(spiffeId);
+    const holder = { node: caller.node, spiffeId: spiffe, generation, serial, notAfter };
+    await this.#options.ledger.record(holder, now());
     log.info({ node: caller.node, spiffeId: spiffe, serial, notAfter }, 'certificate issued');
     return leaf.chainPem;
   }
@@ -161,6 +167,9 @@ export class CertificateServer {
 
   #authorize(caller: Caller, message: IstioCertificateRequest, request: ProvenRequest): void {
     const asked = formatSpiffeId(request.spiffeId);
+    if (this.#options.denies(asked)) {
+      throw new Refusal('denied', `node ${caller.node}: ${asked} is on the deny list`);
+    }
     if (message.metadata?.[impersonatedIdentityKey] !== undefined) {
       this.#authorizeWorkload(caller, impersonatedIdentityOf(message), asked);
       return;

@@ -49,6 +49,11 @@ const verbs: readonly Verb[] = [
     load: () => import('../control/token.ts'),
   },
   {
+    name: 'ca',
+    summary: 'show the certificate authority, and rotate its root',
+    load: () => import('../control/ca.ts'),
+  },
+  {
     name: 'check',
     summary: 'show what this machine can do for the mesh',
     load: () => import('./check.ts'),

@@ -4,6 +4,7 @@ import type { TLSSocket } from 'node:tls';
 import { Authority } from '../ca/authority.ts';
 import { readGivenAuthority } from '../ca/given-authority.ts';
 import { JoinTokens } from '../ca/join-tokens.ts';
+import { LeafLedger } from '../ca/leaf-ledger.ts';
 import { CertificateServer, certificateService } from '../ca/server.ts';
 import { certificateMessageBytesMax } from '../ca/wire.ts';
 import { MeshError } from '../lib/error.ts';
@@ -17,11 +18,14 @@ import { AdsServer, adsService } from '../xds/server.ts';
 import type { Caller, DeltaStream } from '../xds/stream.ts';
 import { messageBytesMax } from '../xds/wire.ts';
 import { callerOf } from './caller.ts';
+import { type CommandHandler, type CommandRoutes, CommandSocket } from './command-socket.ts';
 import type { ControlConfig } from './config.ts';
 import { GrpcSide } from './grpc-side.ts';
 import { MeshPublisher } from './mesh-publisher.ts';
+import type { RotationVerb } from './rotation.ts';
 import { issueServerCertificate } from './server-certificate.ts';
 import { TlsPort } from './tls-port.ts';
+import { TrustKeeper } from './trust-keeper.ts';
 
 /** How long open calls may take to end when the process is told to stop. */
 export const shutdownMs = 3_000;
@@ -35,28 +39,46 @@ function hasErrors({ problems }: RegistryState): boolean {
   return problems.some(({ severity }) => severity === 'error');
 }
 
+interface ControlParts {
+  readonly lock: FolderLock;
+  readonly authority: Authority;
+  readonly ledger: LeafLedger;
+}
+
 /** A running control plane. */
 export class ControlPlane {
   readonly #config: ControlConfig;
   readonly #log: Logger;
   readonly #lock: FolderLock;
   readonly #authority: Authority;
+  readonly #ledger: LeafLedger;
   readonly #ads: AdsServer;
   readonly #mesh: MeshPublisher;
+  readonly #trust: TrustKeeper;
   // Callers without a certificate get a side of their own, with room for a CSR and no more.
   #joining: GrpcSide | undefined;
   #known: GrpcSide | undefined;
   #registry: FileRegistry | undefined;
   #port: TlsPort | undefined;
+  #commands: CommandSocket | undefined;
   #renewal: NodeJS.Timeout | undefined;
 
-  private constructor(config: ControlConfig, log: Logger, lock: FolderLock, authority: Authority) {
+  private constructor(config: ControlConfig, log: Logger, parts: ControlParts) {
+    const { authority, ledger, lock } = parts;
     this.#config = config;
     this.#log = log;
     this.#lock = lock;
     this.#authority = authority;
-    this.#ads = new AdsServer({ log, callerOf: (stream) => this.#nodeCalling(stream) });
-    this.#mesh = new MeshPublisher(config.trustDomain, this.#ads);
+    this.#ledger = ledger;
+    const ads = new AdsServer({ log, callerOf: (stream) => this.#nodeCalling(stream) });
+    this.#ads = ads;
+    this.#mesh = new MeshPublisher(config.trustDomain, ads);
+    this.#trust = new TrustKeeper({
+      ...{ authority, ledger, ads, log },
+      places: (...workload) => this.#mesh.snapshot.places(...workload),
+      onRoots: () => this.#renew(),
+      now: () => new Date(),
+    });
   }
 
   /**
@@ -75,7 +97,8 @@ export class ControlPlane {
       const now = new Date();
       const given = config.ca && (await readGivenAuthority(config.ca, now));
       const authority = await Authority.open(config.state, config.trustDomain, now, given);
-      plane = new ControlPlane(config, log, lock, authority);
+      const ledger = await LeafLedger.open(config.state, now);
+      plane = new ControlPlane(config, log, { lock, authority, ledger });
       return { plane, port: await plane.#serve() };
     } catch (thrown) {
       if (plane !== undefined) {
@@ -99,6 +122,8 @@ export class ControlPlane {
       throw new MeshError('invalid', `${this.#config.config} has errors:\n  ${text}`);
     }
     this.#publish(state);
+    await this.#trust.maintain();
+    this.#trust.start();
     const certificates = await this.#certificates();
     const sideOf = (bytesMax: number, idleMs?: number): GrpcSide => {
       const side = new GrpcSide(bytesMax, idleMs);
@@ -108,7 +133,21 @@ export class ControlPlane {
     };
     this.#joining = sideOf(certificateMessageBytesMax, joiningIdleMs);
     this.#known = sideOf(messageBytesMax);
-    return await this.#listen();
+    const port = await this.#listen();
+    this.#commands = await CommandSocket.open(this.#config.state, this.#routes(), this.#log);
+    return port;
+  }
+
+  #routes(): CommandRoutes {
+    const { rotation } = this.#trust;
+    const step = (verb: RotationVerb): [string, CommandHandler] => [
+      `POST /ca/${verb}`,
+      (query) => rotation.command(verb, query.get('force') === 'true'),
+    ];
+    return new Map<string, CommandHandler>([
+      ['GET /ca', () => rotation.status()],
+      ...(['rotate', 'prepare', 'activate', 'finish'] as const).map(step),
+    ]);
   }
 
   async #certificates(): Promise<CertificateServer> {
@@ -116,6 +155,8 @@ export class ControlPlane {
     return new CertificateServer({
       log: this.#log,
       authority: this.#authority,
+      ledger: this.#ledger,
+      denies: (spiffeId) => this.#trust.denies(spiffeId),
       tokens: await JoinTokens.open(state, trustDomain, new Date()),
       callerOf,
       places: (...workload) => this.#mesh.snapshot.places(...workload),
@@ -141,6 +182,7 @@ export class ControlPlane {
   }
 
   async #renew(): Promise<void> {
+    clearTimeout(this.#renewal);
     let next = new Date(Date.now() + renewRetryMs);
     try {
       const own = await issueServerCertificate(this.#authority, this.#config.san, new Date());
@@ -189,9 +231,12 @@ export class ControlPlane {
 
   async #release(): Promise<void> {
     clearTimeout(this.#renewal);
+    this.#trust.stop();
+    await this.#commands?.close();
     this.#registry?.close();
     this.#port?.stopListening();
     await Promise.all([this.#joining?.stop(0), this.#known?.stop(0)]);
     this.#port?.destroy();
+    await this.#ledger.close();
   }
 }

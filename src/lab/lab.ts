@@ -354,7 +354,8 @@ export class Lab {
     const token = await this.#mintToken(node);
     const control = `${this.plan.control.ipv4}:${ports.control}`;
     const join_ = ['--control', control, '--join-token', token];
-    const state = ['--state', this.proxyState(node.name)];
+    const keys = ['--keys', join(this.#options.names.keys, node.name)];
+    const state = ['--state', this.proxyState(node.name), ...keys];
     const flags = this.#options.proxyFlags ?? [];
     const proxy = ['ztunnel', ...common, ...join_, ...state, ...flags];
     const ztunnel = await this.#spawnWeft(`${node.name}/ztunnel`, node.netns, proxy);

@@ -82,7 +82,8 @@ export function loadState(names: LabNames): LabState | undefined {
   }
 }
 
-/** Removes the lab's folder. */
+/** Removes the lab's folder, and that of its keys. */
 export function removeFolder(names: LabNames): void {
+  rmSync(names.keys, { recursive: true, force: true });
   rmSync(names.folder, { recursive: true, force: true });
 }

@@ -12,6 +12,8 @@ export interface LabNames {
   readonly cgroup: string;
   /** Sockets, state, logs and keys; 0700. */
   readonly folder: string;
+  /** Keys of the nodes' proxies: in memory, on whatever machine. */
+  readonly keys: string;
 }
 
 /** A network namespace on the fabric: a node, or the control plane's. */
@@ -64,6 +66,7 @@ export function labNames(name: string, cgroupRoot: string): LabNames {
     netnsPrefix: `weft-${name}-`,
     cgroup: `${cgroupRoot}/weft-${name}`,
     folder: `/run/weft/${name}`,
+    keys: `/dev/shm/weft/${name}`,
   };
 }
 

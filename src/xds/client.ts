@@ -45,6 +45,14 @@ export type Update = { [T in TypeUrl]: UpdateOf<T> }[TypeUrl];
  */
 export type UpdateHandler = (update: Update) => ReadonlyMap<string, string>;
 
+/** Resources of one type that are in force from now on, and names that are not any more. */
+export interface Taken {
+  readonly type: TypeUrl;
+  /** With versions and encoded bodies, for a process that comes after this one. */
+  readonly resources: readonly Resource[];
+  readonly removed: readonly string[];
+}
+
 /** How a connection is secured. The options are those that belong to the credentials. */
 export interface SecureChannel {
   readonly credentials: ChannelCredentials;
@@ -63,6 +71,8 @@ export interface XdsClientOptions {
   /** Asked at each connection, so that a renewed certificate is used from the next one on. */
   readonly channel: () => SecureChannel;
   readonly onUpdate: UpdateHandler;
+  /** Told after each update what of it is in force. */
+  readonly onTaken?: (taken: Taken) => void;
   /** Called once, when `synced` becomes true. */
   readonly onSynced: () => void;
   readonly log: Logger;
@@ -80,6 +90,10 @@ const channelOptions = {
   'grpc.use_local_subchannel_pool': 1,
   'grpc.enable_retries': 0,
   'grpc.enable_http_proxy': 0,
+};
+
+type Content = Pick<DeltaDiscoveryResponse, 'removedResources'> & {
+  readonly resources: readonly Resource[];
 };
 
 type Stream = ClientDuplexStream<DeltaDiscoveryRequest, DeltaDiscoveryResponse>;
@@ -126,6 +140,7 @@ export class XdsClient {
   readonly #backoff = new Backoff({ firstMs: 10, maxMs: 15_000, jitter: 0.2 });
   readonly #answered = new Set<TypeUrl>();
   #syncReported = false;
+  #live = false;
   #client: Client | undefined;
   #stream: Stream | undefined;
   #timer: NodeJS.Timeout | undefined;
@@ -140,6 +155,24 @@ export class XdsClient {
   /** True once every type that is asked for and that all servers have was answered. Sticky. */
   get synced(): boolean {
     return this.#types.every((type) => this.#answered.has(type) || !requiredTypes.includes(type));
+  }
+
+  /** True while the stream is up and the server has answered on it. */
+  get live(): boolean {
+    return this.#live;
+  }
+
+  /**
+   * Takes the resources that an earlier process had, as an update of each type in the usual order,
+   * and names them to the server. Call it before `start`.
+   */
+  restore(saved: ReadonlyMap<TypeUrl, readonly Resource[]>): void {
+    for (const type of this.#types) {
+      const resources = saved.get(type);
+      if (resources !== undefined) {
+        this.#take(type, { resources, removedResources: [] });
+      }
+    }
   }
 
   /** Connects, and from then on reconnects by itself. */
@@ -167,6 +200,7 @@ export class XdsClient {
     clearTimeout(this.#timer);
     const stream = this.#stream;
     this.#stream = undefined;
+    this.#live = false;
     stream?.cancel();
     this.#client?.close();
     this.#client = undefined;
@@ -244,17 +278,19 @@ export class XdsClient {
     const { resources, removedResources } = response;
     const counts = { type, changed: resources.length, removed: removedResources.length };
     this.#options.log.debug(counts, 'xds update');
-    const rejected = this.#deliver(type, response);
-    this.#remember(type, response, rejected);
-    this.#answer(response, rejected);
+    this.#live = true;
+    this.#answer(response, this.#take(type, response));
     this.#answered.add(type);
     this.#reportSynced();
   }
 
-  #deliver<T extends TypeUrl>(
-    type: T,
-    response: DeltaDiscoveryResponse,
-  ): ReadonlyMap<string, string> {
+  #take(type: TypeUrl, content: Content): ReadonlyMap<string, string> {
+    const rejected = this.#deliver(type, content);
+    this.#remember(type, content, rejected);
+    return rejected;
+  }
+
+  #deliver<T extends TypeUrl>(type: T, response: Content): ReadonlyMap<string, string> {
     const { changed, rejected } = decode(type, response.resources);
     const update: UpdateOf<T> = {
       type,
@@ -267,23 +303,18 @@ export class XdsClient {
   }
 
   // A rejected resource keeps the version that is in force, so that a reconnect brings it again.
-  #remember(
-    type: TypeUrl,
-    response: DeltaDiscoveryResponse,
-    rejected: ReadonlyMap<string, string>,
-  ): void {
+  #remember(type: TypeUrl, response: Content, rejected: ReadonlyMap<string, string>): void {
     const versions = this.#versions.get(type);
+    const resources = response.resources.filter(({ name }) => !rejected.has(name));
+    const removed = response.removedResources.filter((name) => !rejected.has(name));
     // First, so that a name that is both removed and sent counts as sent.
-    for (const name of response.removedResources) {
-      if (!rejected.has(name)) {
-        versions?.delete(name);
-      }
+    for (const name of removed) {
+      versions?.delete(name);
     }
-    for (const { name, version } of response.resources) {
-      if (!rejected.has(name)) {
-        versions?.set(name, version);
-      }
+    for (const { name, version } of resources) {
+      versions?.set(name, version);
     }
+    this.#options.onTaken?.({ type, resources, removed });
   }
 
   #answer(response: DeltaDiscoveryResponse, rejected: ReadonlyMap<string, string>): void {

@@ -113,10 +113,15 @@ export class DeltaServer {
     return nonce;
   }
 
-  /** Answers the first request of each type with what is given, and takes both ACKs. */
-  async serve(addresses: readonly Versioned[], policies: readonly Versioned[]): Promise<void> {
-    await this.next();
-    await this.next();
+  /** Answers the first requests for both types, of `asked` in all, and takes both ACKs. */
+  async serve(
+    addresses: readonly Versioned[],
+    policies: readonly Versioned[],
+    asked = 2,
+  ): Promise<void> {
+    for (let types = 0; types < asked; types += 1) {
+      await this.next();
+    }
     this.send(typeUrls.authorization, policies);
     this.send(typeUrls.address, addresses);
     await this.next();

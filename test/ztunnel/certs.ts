@@ -7,11 +7,18 @@ import type { CertificateOrder, IssuedCertificate } from '../../src/ca/client.ts
 import { MeshError } from '../../src/lib/error.ts';
 import { createLog } from '../../src/lib/log.ts';
 import { Certificates, issueConcurrencyMax, validitySeconds } from '../../ztunnel/certs.ts';
+import type { KeyStore } from '../../ztunnel/key-folder.ts';
 
 const log = createLog('test', 'silent');
 const client = 'spiffe://cluster.local/ns/demo/sa/client';
 const server = 'spiffe://cluster.local/ns/demo/sa/server';
 const hourMs = 3_600_000;
+const noKeys: KeyStore = {
+  load: () => undefined,
+  save: () => undefined,
+  remove: () => undefined,
+  keepOnly: () => undefined,
+};
 
 interface Ask {
   readonly order: CertificateOrder;
@@ -52,7 +59,7 @@ function setUp(t: Test) {
     setIdentity: ({ spiffeId, key }: IdentityMaterial) => set.push({ spiffeId, key: [...key] }),
     removeIdentity: (spiffeId: string) => removed.push(spiffeId),
   };
-  const certificates = new Certificates({ issue }, sink, log);
+  const certificates = new Certificates({ issuer: { issue }, sink, keys: noKeys, log });
   t.teardown(() => {
     certificates.close();
     mock.timers.reset();
@@ -68,15 +75,16 @@ function setUp(t: Test) {
   return { certificates, asks, ask, set, removed };
 }
 
-t.test('an added pod has a certificate asked for, set and its key wiped', async (t) => {
+t.test('an added pod has a certificate asked for and set; its key is wiped with it', async (t) => {
   const { certificates, asks, ask, set } = setUp(t);
   certificates.hold(client, 'pod-1');
   t.match(asks, [{ order: { spiffeId: client, validitySeconds, impersonate: true } }]);
   t.equal(certificates.has(client), false);
   const key = await ask(0).answer();
   t.same(set, [{ spiffeId: client, key: [1, 2, 3] }]);
-  t.same([...key], [0, 0, 0], 'wiped after the hand-over');
   t.equal(certificates.has(client), true);
+  certificates.release(client, 'pod-1');
+  t.same([...key], [0, 0, 0], 'wiped with the last pod');
 });
 
 t.test('two pods of one identity share a certificate; the last one takes it along', async (t) => {
@@ -168,7 +176,7 @@ t.test('an engine that refuses the material counts as a failure and is tried aga
     },
     removeIdentity: () => undefined,
   };
-  const certificates = new Certificates({ issue }, sink, log);
+  const certificates = new Certificates({ issuer: { issue }, sink, keys: noKeys, log });
   t.teardown(() => certificates.close());
   certificates.hold(client, 'pod-1');
   await settle();

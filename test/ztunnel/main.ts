@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import t, { type Test } from 'tap';
+import { typeOrder } from '../../src/xds/wire.ts';
 import { startFakeControl } from '../support/fake-control.ts';
 
 function run(t: Test, args: readonly string[]): ChildProcess {
@@ -44,9 +45,11 @@ async function logged(child: ChildProcess, msg: string): Promise<Record<string, 
 async function setUp(t: Test) {
   const control = await startFakeControl();
   const dir = mkdtempSync(join(tmpdir(), 'weft-main-'));
+  const keys = mkdtempSync('/dev/shm/weft-main-');
   writeFileSync(join(dir, 'token'), control.token);
   t.teardown(() => {
     control.close();
+    rmSync(keys, { recursive: true });
     rmSync(dir, { recursive: true });
   });
   const flags = {
@@ -54,6 +57,7 @@ async function setUp(t: Test) {
     '--control': control.service.address,
     '--join-token': join(dir, 'token'),
     '--state': join(dir, 'state'),
+    '--keys': keys,
     '--zds': join(dir, 'zds.sock'),
     '--metrics': '127.0.0.1:0',
     '--readiness': '127.0.0.1:0',
@@ -67,7 +71,7 @@ t.test('SIGTERM drains and ends with 0', async (t) => {
   const { control, args } = await setUp(t);
   const child = run(t, args());
   const exit = exitOf(child);
-  await control.delta.serve([], []);
+  await control.delta.serve([], [], typeOrder.length);
   child.kill('SIGTERM');
   await logged(child, 'draining');
   t.equal((await exit).code, 0);
@@ -87,7 +91,7 @@ t.test('the state of before is served on while the control plane is away', async
   const { control, args } = await setUp(t);
   const child = run(t, args());
   const exit = exitOf(child);
-  await control.delta.serve([], []);
+  await control.delta.serve([], [], typeOrder.length);
   control.close();
   await logged(child, 'xds stream is down');
   t.equal(child.exitCode, null);

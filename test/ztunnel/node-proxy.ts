@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import * as native from '../../native/index.ts';
 import { createLog } from '../../src/lib/log.ts';
-import { TunnelProtocol, typeUrls } from '../../src/xds/wire.ts';
+import { TunnelProtocol, typeOrder, typeUrls } from '../../src/xds/wire.ts';
 import { NodeProxy } from '../../ztunnel/node-proxy.ts';
 import { addressResource } from '../support/delta-server.ts';
 import { FakeAgent } from '../support/fake-agent.ts';
@@ -41,6 +41,8 @@ async function setUp(t: Test) {
   const control = await startFakeControl();
   // Not t.testdir: a socket's path has to be short.
   const dir = mkdtempSync(join(tmpdir(), 'weft-proxy-'));
+  const keys = mkdtempSync('/dev/shm/weft-proxy-');
+  t.teardown(() => rmSync(keys, { recursive: true }));
   writeFileSync(join(dir, 'token'), control.token);
   const lines: Line[] = [];
   const waiting = new Map<string, (line: Line) => void>();
@@ -62,6 +64,8 @@ async function setUp(t: Test) {
     control: control.service.address,
     joinTokenFile: join(dir, 'token'),
     stateDir: join(dir, 'state'),
+    keysDir: join(keys, 'keys'),
+    stateMaxAgeMs: 60_000,
     zdsPath: join(dir, 'zds.sock'),
     metrics: local,
     readiness: local,
@@ -107,7 +111,7 @@ t.test('a node joins, learns its state, carries a pod and is ready', async (t) =
   t.match(before.text, 'not ready, pending: control plane state, pods');
 
   const greeting = agent.greeting();
-  await control.delta.serve([client], []);
+  await control.delta.serve([client], [], typeOrder.length);
   t.equal(await greeting, 1);
   const fd = native.openPath(namespace.path);
   t.teardown(() => native.closeFd(fd));
@@ -134,7 +138,7 @@ t.test('a pod that the control plane does not place here is refused', async (t) 
   t.teardown(() => namespace.close());
   await proxy.start(new AbortController().signal);
   const greeting = agent.greeting();
-  await control.delta.serve([client], []);
+  await control.delta.serve([client], [], typeOrder.length);
   await greeting;
   const fd = native.openPath(namespace.path);
   t.teardown(() => native.closeFd(fd));
@@ -146,7 +150,7 @@ t.test('a pod that the control plane does not place here is refused', async (t) 
 t.test('what the engine cannot hold is named to the control plane', async (t) => {
   const { control, proxy } = await setUp(t);
   await proxy.start(new AbortController().signal);
-  await control.delta.serve([client], []);
+  await control.delta.serve([client], [], typeOrder.length);
   const bad = addressResource('bad', '1', {
     type: {
       case: 'workload',

@@ -55,7 +55,7 @@ metadata:
   writeFileSync(join(folder, 'namespace.yaml'), namespace);
   writeFileSync(join(folder, 'ten.yaml'), emptyPods('weft', 0, 10));
   writeFileSync(join(folder, 'more.yaml'), emptyPods('weft', 10, 90));
-  const names = { netnsPrefix: 'x-', cgroup: '/c', folder: '/f' };
+  const names = { netnsPrefix: 'x-', cgroup: '/c', folder: '/f', keys: '/k' };
   const { pods } = planLab(names, readPods(folder));
   t.equal(pods.length, 100);
   t.ok(pods.every(({ enrolled, node }) => enrolled && node === 'node-a'));

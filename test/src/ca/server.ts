@@ -7,6 +7,7 @@ import { Client, credentials, Metadata, Server, ServerCredentials, status } from
 import t, { type Test } from 'tap';
 import { Authority } from '../../../src/ca/authority.ts';
 import { JoinTokens, mintJoinToken } from '../../../src/ca/join-tokens.ts';
+import { LeafLedger } from '../../../src/ca/leaf-ledger.ts';
 import { CertificateServer, certificateService } from '../../../src/ca/server.ts';
 import { certificateRequest, createCertificateMethod } from '../../../src/ca/wire.ts';
 import { createLog } from '../../../src/lib/log.ts';
@@ -31,6 +32,9 @@ type Answer =
 async function serve(t: Test) {
   const now = new Date();
   const state = join(t.testdir(), 'state');
+  const ledger = await LeafLedger.open(state, now);
+  t.teardown(() => ledger.close());
+  const denied = new Set<string>();
   const reasons: string[] = [];
   const log = createLog('test', 'info', {
     write: (line) => void reasons.push(String(JSON.parse(line).reason)),
@@ -39,6 +43,8 @@ async function serve(t: Test) {
     log,
     authority: await Authority.open(state, 'td', now),
     tokens: await JoinTokens.open(state, 'td', now),
+    ledger,
+    denies: (spiffeId) => denied.has(spiffeId),
     callerOf: (call) => {
       const id = parseSpiffeId(String(call.metadata.get('test-caller')[0] ?? ''));
       return id.ok ? id.value : undefined;
@@ -88,7 +94,7 @@ async function serve(t: Test) {
   };
   const mint = (node: string, ttlSeconds = 60) =>
     mintJoinToken(state, { node, trustDomain: 'td', rootSha256: ['00'], ttlSeconds }, now);
-  return { ask, mint, now, reasons };
+  return { ask, denied, mint, now, reasons };
 }
 
 t.test('a node gets its own identity with a token, once', async (t) => {
@@ -177,6 +183,22 @@ t.test('weak keys and further names are refused, without saying why', async (t) 
     });
     t.match(reasons.at(-1), /^node a: certificate request: /);
   }
+});
+
+t.test('an identity on the deny list gets no certificate', async (t) => {
+  const { ask, denied, reasons } = await serve(t);
+  const own = await makeRequest(nodeA);
+  const workload = await makeRequest(web);
+  denied.add(web);
+  const asked = { csrPem: workload.csrPem, caller: nodeA, impersonate: web };
+  t.match(await ask(asked), {
+    code: status.PERMISSION_DENIED,
+    details: 'the identity was not granted',
+  });
+  t.match(reasons.at(-1), /web is on the deny list/);
+  t.match(await ask({ csrPem: own.csrPem, caller: nodeA }), { leaf: {} }, 'others do');
+  denied.add(nodeA);
+  t.match(await ask({ csrPem: own.csrPem, caller: nodeA }), { code: status.PERMISSION_DENIED });
 });
 
 t.test('the validity asked for is clamped', async (t) => {

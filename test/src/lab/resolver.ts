@@ -18,7 +18,7 @@ t.test(
   'a pod is told its resolver and search list, and sees them in its place',
   { skip },
   async (t) => {
-    const names = { netnsPrefix: 'x-', cgroup: '/x', folder: t.testdir() };
+    const names = { netnsPrefix: 'x-', cgroup: '/x', folder: t.testdir(), keys: '/x' };
     const plan = planLab(names, []);
     mkdirSync(join(names.folder, 'pods/one'), { recursive: true });
     writeResolvConf(plan, { name: 'one', namespace: 'demo' } as PodPlan);
@@ -34,7 +34,7 @@ t.test(
 );
 
 t.test('the resolver listens at the address that pods are told, and nowhere else', (t) => {
-  const plan = planLab({ netnsPrefix: 'x-', cgroup: '/x', folder: '/x' }, []);
+  const plan = planLab({ netnsPrefix: 'x-', cgroup: '/x', folder: '/x', keys: '/x' }, []);
   const command = resolverCommand(plan);
   t.ok(command.includes(`--listen-address=${nameserversOf(plan)[0]}`));
   t.ok(command.includes('--bind-interfaces'));

@@ -14,7 +14,9 @@ import {
 } from '../../../src/lab/state.ts';
 import type { LabNames } from '../../../src/lab/topology.ts';
 
-const namesIn = (folder: string): LabNames => ({ netnsPrefix: 'x-', cgroup: '/x', folder });
+const namesIn = (folder: string): LabNames => {
+  return { netnsPrefix: 'x-', cgroup: '/x', folder, keys: `${folder}-keys` };
+};
 
 t.test('a state comes back as it was saved, for its owner only', async (t) => {
   const names = namesIn(`${t.testdir()}/lab`);

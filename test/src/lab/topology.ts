@@ -24,6 +24,7 @@ t.test('everything of a lab carries its name', async (t) => {
     netnsPrefix: 'weft-test-',
     cgroup: '/sys/fs/cgroup/weft-test',
     folder: '/run/weft/test',
+    keys: '/dev/shm/weft/test',
   });
   const plan = planLab(names, [pod()]);
   for (const { netns } of [plan.control, ...plan.nodes, ...plan.pods]) {

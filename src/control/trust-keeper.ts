@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+// Keeps what nodes are told about trust equal to what the authority and the deny lists say, and the
+// authority itself in good health.
+import { createHash } from 'node:crypto';
+import type { Authority } from '../ca/authority.ts';
+import type { LeafLedger } from '../ca/leaf-ledger.ts';
+import { MeshError } from '../lib/error.ts';
+import type { Logger } from '../lib/log.ts';
+import { encodeTrustBundle } from '../xds/encode.ts';
+import type { AdsServer } from '../xds/server.ts';
+import { typeUrls } from '../xds/wire.ts';
+import { Rotation } from './rotation.ts';
+
+/** Whom and what nodes refuse although the certificate is good. */
+export interface DenyEntries {
+  /** SPIFFE IDs. */
+  readonly identities: readonly string[];
+  /** Hexadecimal, lower case, without leading zeros. */
+  readonly serials: readonly string[];
+}
+
+/** What it is made of. */
+export interface TrustKeeperParts {
+  readonly authority: Authority;
+  readonly ledger: LeafLedger;
+  readonly ads: Pick<AdsServer, 'publish' | 'ackedBy'>;
+  readonly places: (node: string, namespace: string, serviceAccount: string) => boolean;
+  /** The roots have changed: the server's own certificate and what it checks clients with, too. */
+  readonly onRoots: () => Promise<void>;
+  readonly log: Logger;
+  readonly now: () => Date;
+}
+
+/** How often the authority is looked after. */
+export const maintainMs = 3_600_000;
+
+/** Publishes the trust bundle and the deny list. Main thread only. */
+export class TrustKeeper {
+  readonly #parts: TrustKeeperParts;
+  readonly rotation: Rotation;
+  #denied: ReadonlySet<string> = new Set();
+  #serials: readonly string[] = [];
+  #revision = 0;
+  #version = '';
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(parts: TrustKeeperParts) {
+    this.#parts = parts;
+    const { authority, ledger, places, log, now, ads } = parts;
+    this.rotation = new Rotation({
+      ...{ authority, ledger, places, log, now },
+      acknowledged: () => ads.ackedBy(typeUrls.trustBundle, this.#revision),
+      onChange: () => this.#changed(),
+    });
+  }
+
+  /** Publishes, and looks after the authority from now on. Call `deny` before, so that no node sees an empty list. */
+  start(): void {
+    this.#publish();
+    this.rotation.start();
+    this.#timer = setInterval(() => void this.maintain(), maintainMs);
+  }
+
+  stop(): void {
+    this.rotation.stop();
+    clearInterval(this.#timer);
+  }
+
+  /** Replaces the deny list. */
+  deny({ identities, serials }: DenyEntries): void {
+    this.#denied = new Set(identities);
+    this.#serials = serials;
+    if (this.#revision > 0) {
+      this.#publish();
+    }
+  }
+
+  /** Whether the deny list names this identity. */
+  denies(spiffeId: string): boolean {
+    return this.#denied.has(spiffeId);
+  }
+
+  /** Renews the intermediate when it is time. What fails is said, and tried again in an hour. */
+  async maintain(): Promise<void> {
+    const { authority, log, now } = this.#parts;
+    try {
+      if (await authority.maintain(now())) {
+        log.info({ notAfter: authority.notAfter }, 'intermediate certificate renewed');
+      }
+    } catch (error) {
+      const { message } = MeshError.from(error);
+      log.error({ reason: message, notAfter: authority.notAfter }, 'intermediate not renewed');
+    }
+  }
+
+  async #changed(): Promise<void> {
+    this.#publish();
+    await this.#parts.onRoots();
+  }
+
+  #publish(): void {
+    const { ads, authority } = this.#parts;
+    const { trustDomain, epoch, roots } = authority;
+    const retired = roots.filter((root) => root.retired);
+    const resource = encodeTrustBundle({
+      trustDomain,
+      roots: roots.map(({ der }) => der),
+      deniedIdentities: [...this.#denied].sort(),
+      deniedSerials: [...this.#serials].sort(),
+      epoch: BigInt(epoch),
+      retiredRoots: retired.map(({ der }) => createHash('sha256').update(der).digest()),
+    });
+    if (resource.version !== this.#version) {
+      this.#version = resource.version;
+      const change = { changed: [resource], removed: [] };
+      this.#revision = ads.publish({ [typeUrls.trustBundle]: change });
+    }
+  }
+}
