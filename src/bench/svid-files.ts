@@ -7,7 +7,7 @@ import { parseSpiffeId } from '../spiffe/id.ts';
 
 /** PEM files of one identity. */
 export interface SvidFiles {
-  /** Leaf first. */
+  /** Leaf first, without the root. */
   readonly chainFile: string;
   /** PKCS#8, 0600. */
   readonly keyFile: string;
@@ -57,7 +57,7 @@ export class SvidFolder {
       keyFile: file(`${account}-key.pem`),
       rootFile: file('root.pem'),
     };
-    writeFileSync(files.chainFile, chainPem[0] ?? '');
+    writeFileSync(files.chainFile, chainPem.slice(0, -1).join(''));
     const pem = `-----BEGIN PRIVATE KEY-----\n${base64}\n-----END PRIVATE KEY-----\n`;
     writeFileSync(files.keyFile, pem, { mode: 0o600 });
     key.fill(0);
