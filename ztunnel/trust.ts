@@ -30,7 +30,7 @@ export interface DenySink {
 
 /** Most roots of a bundle, and most entries of each half of the deny list. */
 export const rootsMax = 16;
-export const denyEntriesMax = 10_000;
+export const denyEntriesMax = 100_000;
 
 type TrustUpdate = Extract<Update, { type: typeof typeUrls.trustBundle }>;
 

@@ -216,6 +216,8 @@ export class ControlPlane {
   }
 
   #publish(state: RegistryState): void {
+    // First, so that nobody is told of a peer before it is told to refuse it.
+    this.#trust.deny(state.objects);
     // The node authorizer and the streams change over in the same turn.
     this.#log.info({ ...this.#mesh.publish(state.objects) }, 'snapshot');
   }

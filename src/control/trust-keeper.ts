@@ -6,18 +6,11 @@ import type { Authority } from '../ca/authority.ts';
 import type { LeafLedger } from '../ca/leaf-ledger.ts';
 import { MeshError } from '../lib/error.ts';
 import type { Logger } from '../lib/log.ts';
+import type { MeshObject } from '../mesh/objects.ts';
 import { encodeTrustBundle } from '../xds/encode.ts';
 import type { AdsServer } from '../xds/server.ts';
 import { typeUrls } from '../xds/wire.ts';
 import { Rotation } from './rotation.ts';
-
-/** Whom and what nodes refuse although the certificate is good. */
-export interface DenyEntries {
-  /** SPIFFE IDs. */
-  readonly identities: readonly string[];
-  /** Hexadecimal, lower case, without leading zeros. */
-  readonly serials: readonly string[];
-}
 
 /** What it is made of. */
 export interface TrustKeeperParts {
@@ -38,8 +31,8 @@ export const maintainMs = 3_600_000;
 export class TrustKeeper {
   readonly #parts: TrustKeeperParts;
   readonly rotation: Rotation;
-  #denied: ReadonlySet<string> = new Set();
-  #serials: readonly string[] = [];
+  #identities: ReadonlySet<string> = new Set();
+  #serials: ReadonlySet<string> = new Set();
   #revision = 0;
   #version = '';
   #timer: NodeJS.Timeout | undefined;
@@ -54,7 +47,7 @@ export class TrustKeeper {
     });
   }
 
-  /** Publishes, and looks after the authority from now on. Call `deny` before, so that no node sees an empty list. */
+  /** Publishes, and looks after the authority. Call `deny` before: an empty list lets peers in. */
   start(): void {
     this.#publish();
     this.rotation.start();
@@ -66,10 +59,11 @@ export class TrustKeeper {
     clearInterval(this.#timer);
   }
 
-  /** Replaces the deny list. */
-  deny({ identities, serials }: DenyEntries): void {
-    this.#denied = new Set(identities);
-    this.#serials = serials;
+  /** Takes the deny lists among the objects of the registry in place of those before. */
+  deny(objects: readonly MeshObject[]): void {
+    const lists = objects.flatMap(({ kind, value }) => (kind === 'DenyList' ? [value] : []));
+    this.#identities = new Set(lists.flatMap(({ identities }) => identities));
+    this.#serials = new Set(lists.flatMap(({ serials }) => serials));
     if (this.#revision > 0) {
       this.#publish();
     }
@@ -77,7 +71,7 @@ export class TrustKeeper {
 
   /** Whether the deny list names this identity. */
   denies(spiffeId: string): boolean {
-    return this.#denied.has(spiffeId);
+    return this.#identities.has(spiffeId);
   }
 
   /** Renews the intermediate when it is time. What fails is said, and tried again in an hour. */
@@ -105,7 +99,7 @@ export class TrustKeeper {
     const resource = encodeTrustBundle({
       trustDomain,
       roots: roots.map(({ der }) => der),
-      deniedIdentities: [...this.#denied].sort(),
+      deniedIdentities: [...this.#identities].sort(),
       deniedSerials: [...this.#serials].sort(),
       epoch: BigInt(epoch),
       retiredRoots: retired.map(({ der }) => createHash('sha256').update(der).digest()),

@@ -193,6 +193,8 @@ const spreads: Readonly<Record<Kind, Spread>> = {
   AuthorizationPolicy: (affected, edit) => {
     affected.policy(...both('AuthorizationPolicy', edit));
   },
+  // Goes out with the roots, not with workloads.
+  DenyList: () => undefined,
   PeerAuthentication: (affected, edit) =>
     each('PeerAuthentication', edit, (object) => affected.peerAuthentication(object)),
 };

@@ -207,6 +207,15 @@ export interface ServiceEntry {
   readonly isPrivate: boolean;
 }
 
+/** Whom and what the whole mesh refuses although the certificate is good. */
+export interface DenyList {
+  readonly name: string;
+  /** SPIFFE IDs. */
+  readonly identities: readonly string[];
+  /** Of leaf certificates: hexadecimal, lower case, without leading zeros. */
+  readonly serials: readonly string[];
+}
+
 /** An object of the mesh with its kind. */
 export type MeshObject =
   | { readonly kind: 'Namespace'; readonly value: Namespace }
@@ -218,7 +227,8 @@ export type MeshObject =
   | { readonly kind: 'ServiceEntry'; readonly value: ServiceEntry }
   | { readonly kind: 'WorkloadEntry'; readonly value: WorkloadEntry }
   | { readonly kind: 'AuthorizationPolicy'; readonly value: Policy }
-  | { readonly kind: 'PeerAuthentication'; readonly value: PeerAuthentication };
+  | { readonly kind: 'PeerAuthentication'; readonly value: PeerAuthentication }
+  | { readonly kind: 'DenyList'; readonly value: DenyList };
 
 /** A kind of object. */
 export type Kind = MeshObject['kind'];

@@ -13,6 +13,7 @@ import {
 import { MeshError } from '../lib/error.ts';
 import type { MeshObject } from '../mesh/objects.ts';
 import type { FieldProblem } from '../mesh/policy.ts';
+import { denyListReaders } from './deny-list.ts';
 import { endpointSliceReaders } from './endpoint-slice.ts';
 import type { Reader } from './fields.ts';
 import { kubernetesReaders } from './kubernetes.ts';
@@ -53,6 +54,7 @@ const readers: ReadonlyMap<string, Reader> = new Map(
     ...endpointSliceReaders,
     ...securityReaders,
     ...networkingReaders,
+    ...denyListReaders,
   }),
 );
 
