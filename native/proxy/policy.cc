@@ -8,42 +8,12 @@ namespace {
 
 constexpr std::string_view kScheme = "spiffe://";
 
-/// What policies compare of a client. All empty when it proved no identity.
-struct Client {
-  std::string_view principal;  ///< The SPIFFE ID without its scheme.
-  std::string_view namespaceName;
-  std::string_view serviceAccount;
-};
-
 /// Takes the segment up to the next slash, or all of it, off the front of `rest`.
 std::string_view takeSegment(std::string_view& rest) {
   const size_t slash = rest.find('/');
   const std::string_view segment = rest.substr(0, slash);
   rest = slash == std::string_view::npos ? std::string_view() : rest.substr(slash + 1);
   return segment;
-}
-
-/// An ID whose path is not exactly /ns/X/sa/Y has a principal, but no namespace and no account.
-Client clientOf(std::string_view spiffeId) {
-  Client client;
-  if (spiffeId.starts_with(kScheme)) {
-    spiffeId.remove_prefix(kScheme.size());
-  }
-  client.principal = spiffeId;
-  if (std::count(spiffeId.begin(), spiffeId.end(), '/') != 4) {
-    return client;
-  }
-  takeSegment(spiffeId);
-  if (takeSegment(spiffeId) != "ns") {
-    return client;
-  }
-  const std::string_view namespaceName = takeSegment(spiffeId);
-  if (takeSegment(spiffeId) != "sa" || namespaceName.empty() || spiffeId.empty()) {
-    return client;
-  }
-  client.namespaceName = namespaceName;
-  client.serviceAccount = spiffeId;
-  return client;
 }
 
 bool accepts(const StringMatch& match, std::string_view text) {
@@ -76,7 +46,8 @@ bool noneSet(const PolicyMatch& match) {
          match.serviceAccounts.empty() && match.notServiceAccounts.empty();
 }
 
-bool matchHolds(const PolicyMatch& match, const PolicySubject& subject, const Client& client) {
+bool matchHolds(const PolicyMatch& match, const PolicySubject& subject,
+                const PolicyClient& client) {
   if (noneSet(match)) {
     return false;
   }
@@ -111,16 +82,34 @@ Cidr rangeOf(const Ip& ip, uint8_t length) {
   return range;
 }
 
-bool matches(const Policy& policy, const PolicySubject& subject) {
-  const Client client = clientOf(subject.spiffeId);
-  const auto clauseHolds = [&](const PolicyClause& clause) {
+PolicyClient policyClientOf(std::string_view spiffeId) {
+  PolicyClient client;
+  if (spiffeId.starts_with(kScheme)) {
+    spiffeId.remove_prefix(kScheme.size());
+  }
+  client.principal = spiffeId;
+  if (std::count(spiffeId.begin(), spiffeId.end(), '/') != 4) {
+    return client;
+  }
+  takeSegment(spiffeId);
+  if (takeSegment(spiffeId) != "ns") {
+    return client;
+  }
+  const std::string_view namespaceName = takeSegment(spiffeId);
+  if (takeSegment(spiffeId) != "sa" || namespaceName.empty() || spiffeId.empty()) {
+    return client;
+  }
+  client.namespaceName = namespaceName;
+  client.serviceAccount = spiffeId;
+  return client;
+}
+
+bool matches(const PolicyRule& rule, const PolicySubject& subject, const PolicyClient& client) {
+  return std::all_of(rule.clauses.begin(), rule.clauses.end(), [&](const PolicyClause& clause) {
     return clause.matches.empty() ||
            std::any_of(clause.matches.begin(), clause.matches.end(), [&](const PolicyMatch& match) {
              return matchHolds(match, subject, client);
            });
-  };
-  return std::any_of(policy.rules.begin(), policy.rules.end(), [&](const PolicyRule& rule) {
-    return std::all_of(rule.clauses.begin(), rule.clauses.end(), clauseHolds);
   });
 }
 

@@ -24,6 +24,7 @@ struct PolicySubject {
 struct Verdict {
   bool allowed = false;  // fail-closed by default
   std::string policy;    ///< "namespace/name" of the deciding policy; empty when none decided.
+  int rule = -1;         ///< The place of its rule that matched; -1 when none did.
   std::string reason;    ///< A sentence for a person.
 };
 
@@ -93,7 +94,16 @@ struct Policy {
   bool operator==(const Policy&) const = default;
 };
 
-/// Whether any rule of `policy` matches. Pure. A dry-run policy still matches: the caller skips it.
-bool matches(const Policy& policy, const PolicySubject& subject);
+/// What policies compare of a client. All empty when it proved no identity; an ID whose path is not
+/// exactly /ns/X/sa/Y has a principal, but no namespace and no account. Views into the ID.
+struct PolicyClient {
+  std::string_view principal;  ///< The SPIFFE ID without its scheme.
+  std::string_view namespaceName;
+  std::string_view serviceAccount;
+};
+PolicyClient policyClientOf(std::string_view spiffeId);
+
+/// Whether `rule` holds. Pure. `client` is that of the subject's SPIFFE ID.
+bool matches(const PolicyRule& rule, const PolicySubject& subject, const PolicyClient& client);
 
 }  // namespace weft::proxy

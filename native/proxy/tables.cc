@@ -42,36 +42,44 @@ std::shared_ptr<const Service> bestOf(const Claims<Service>& claims, const Cidr&
   return valueOr(best);
 }
 
-/// Collects what the policies say of one connection. `allowed` and `denied` are the first of their
-/// kind that match.
+/// Collects what groups of policies say of one connection. `denied` and `allowed` are the first of
+/// their kind that match.
 struct Decision {
   const PolicySubject& subject;
-  const Policy* denied = nullptr;
-  const Policy* allowed = nullptr;
+  const PolicyClient client = policyClientOf(subject.spiffeId);
+  PolicyIndex::Hit denied = {};
+  PolicyIndex::Hit allowed = {};
   bool anyAllow = false;
 
-  void consider(const Policy& policy) {
-    if (policy.dryRun || denied != nullptr) {
+  void consider(const PolicyGroup* group) {
+    if (group == nullptr || denied.policy != nullptr) {
       return;
     }
-    if (policy.action == PolicyAction::kDeny) {
-      denied = matches(policy, subject) ? &policy : nullptr;
-      return;
-    }
-    anyAllow = true;
-    if (allowed == nullptr && matches(policy, subject)) {
-      allowed = &policy;
-    }
+    const PolicyIndex::Hits hits = group->index.decide(subject, client);
+    denied = hits.denied;
+    anyAllow = anyAllow || group->index.hasAllow();
+    allowed = allowed.policy == nullptr ? hits.allowed : allowed;
   }
 
-  void considerAll(const PolicyGroup* group) {
-    if (group != nullptr) {
-      for (const auto& policy : group->policies) {
-        consider(*policy);
+  void consider(const Policy& policy) {
+    if (policy.dryRun || denied.policy != nullptr) {
+      return;
+    }
+    const bool deny = policy.action == PolicyAction::kDeny;
+    anyAllow = anyAllow || !deny;
+    PolicyIndex::Hit& hit = deny ? denied : allowed;
+    for (size_t i = 0; hit.policy == nullptr && i < policy.rules.size(); i++) {
+      if (matches(policy.rules[i], subject, client)) {
+        hit = {&policy, i};
       }
     }
   }
 };
+
+Verdict verdictOf(bool isAllowed, const PolicyIndex::Hit& hit) {
+  return {isAllowed, hit.policy->key, static_cast<int>(hit.rule),
+          (isAllowed ? "allowed by policy " : "denied by policy ") + hit.policy->key};
+}
 
 }  // namespace
 
@@ -142,8 +150,8 @@ std::span<const ServiceEndpoint> Tables::endpointsOf(std::string_view serviceKey
 
 Verdict Tables::authorize(const Workload& destination, const PolicySubject& subject) const {
   Decision decision{subject};
-  decision.considerAll(state_->globalPolicies.get());
-  decision.considerAll(valueOr(state_->namespacePolicies.find(destination.namespaceName)).get());
+  decision.consider(state_->globalPolicies.get());
+  decision.consider(valueOr(state_->namespacePolicies.find(destination.namespaceName)).get());
   const std::string* unknown = nullptr;
   for (const std::string& key : destination.policies) {
     const auto* policy = state_->policies.find(key);
@@ -153,22 +161,23 @@ Verdict Tables::authorize(const Workload& destination, const PolicySubject& subj
       unknown = &key;
     }
   }
-  if (decision.denied != nullptr) {
-    return {false, decision.denied->key, "denied by policy " + decision.denied->key};
+  if (decision.denied.policy != nullptr) {
+    return verdictOf(false, decision.denied);
   }
   if (!state_->policiesReceived) {
-    return {false, "", "no policies were received from the control plane yet"};
+    return {false, "", -1, "no policies were received from the control plane yet"};
   }
   if (unknown != nullptr) {
-    return {false, *unknown, "policy " + *unknown + " holds for the workload, but is not known"};
+    return {false, *unknown, -1,
+            "policy " + *unknown + " holds for the workload, but is not known"};
   }
   if (!decision.anyAllow) {
-    return {true, "", "no allow policy holds for the workload"};
+    return {true, "", -1, "no allow policy holds for the workload"};
   }
-  if (decision.allowed != nullptr) {
-    return {true, decision.allowed->key, "allowed by policy " + decision.allowed->key};
+  if (decision.allowed.policy != nullptr) {
+    return verdictOf(true, decision.allowed);
   }
-  return {false, "", "no allow policy matches"};
+  return {false, "", -1, "no allow policy matches"};
 }
 
 bool Tables::policiesReceived() const {

@@ -291,19 +291,21 @@ void Builder::finishEndpoints(std::string_view service, EndpointEdits edits) {
 /// when nothing is left.
 std::shared_ptr<const PolicyGroup> Builder::regrouped(const PolicyGroup* old, std::string_view name,
                                                       Newcomers newcomers) const {
-  auto group = std::make_shared<PolicyGroup>();
-  group->namespaceName = name;
-  group->policies = std::move(newcomers);
+  std::vector<std::shared_ptr<const Policy>> policies = std::move(newcomers);
   if (old != nullptr) {
-    for (const auto& policy : old->policies) {
+    for (const auto& policy : old->index.policies()) {
       if (!changedPolicies_.contains(policy->key)) {
-        group->policies.push_back(policy);
+        policies.push_back(policy);
       }
     }
   }
-  std::sort(group->policies.begin(), group->policies.end(),
+  if (policies.empty()) {
+    return nullptr;
+  }
+  std::sort(policies.begin(), policies.end(),
             [](const auto& a, const auto& b) { return a->key < b->key; });
-  return group->policies.empty() ? nullptr : group;
+  return std::make_shared<PolicyGroup>(
+      PolicyGroup{std::string(name), PolicyIndex(std::move(policies))});
 }
 
 void Builder::finishGroup(std::string_view namespaceName, Newcomers newcomers) {

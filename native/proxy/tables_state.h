@@ -12,6 +12,7 @@
 #include "base/ip.h"
 #include "base/status.h"
 #include "proxy/policy.h"
+#include "proxy/policy_index.h"
 #include "proxy/tables.h"
 #include "proxy/tables_decode.h"
 #include "proxy/tables_shards.h"
@@ -28,17 +29,10 @@ struct EndpointList {
   std::vector<ServiceEndpoint> endpoints;
 };
 
-/// The policies that hold for a whole namespace (or everywhere), without dry-run ones, by key.
+/// The policies that hold for a whole namespace (or everywhere), without dry-run ones.
 struct PolicyGroup {
   std::string namespaceName;
-  std::vector<std::shared_ptr<const Policy>> policies;
-};
-
-struct CidrHash {
-  size_t operator()(const Cidr& range) const {
-    // Multiplied, so that the length reaches the top byte, which chooses the shard.
-    return IpHash{}(range.ip) ^ (size_t{range.length} * 0x9e3779b97f4a7c15);
-  }
+  PolicyIndex index;
 };
 
 /// How many ranges of each length there are, by family.

@@ -37,6 +37,12 @@ bool holdsFor(const Policy& policy, const Workload& workload) {
                                                   policy.namespaceName == workload.namespaceName);
 }
 
+bool matches(const Policy& policy, const PolicySubject& subject) {
+  const auto client = weft::proxy::policyClientOf(subject.spiffeId);
+  return std::any_of(policy.rules.begin(), policy.rules.end(),
+                     [&](const auto& rule) { return weft::proxy::matches(rule, subject, client); });
+}
+
 void checkVerdict(const weft::proxy::TablesDelta& delta, const Tables& tables,
                   const Workload& workload, const PolicySubject& subject) {
   bool denied = false;
