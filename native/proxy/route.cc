@@ -57,19 +57,6 @@ Route toWorkload(std::shared_ptr<const Workload> workload, const Endpoint& targe
   return route;
 }
 
-Route toService(const RouteQuery& query, const Service& service, Balancer& balancer,
-                uint64_t nowMs) {
-  Balancer::Pick pick =
-      balancer.pick({query.tables, service, query.source, query.destination, query.tried}, nowMs);
-  if (pick.candidate.endpoint == nullptr) {
-    return refuse(std::move(pick.why));
-  }
-  Route route =
-      toWorkload(pick.candidate.endpoint->workload, pick.candidate.target, service.subjectAltNames);
-  route.lease = std::move(pick.lease);
-  return route;
-}
-
 /// To the address itself: a workload of the mesh, or something outside of it. `service` is the one
 /// that passes its addresses through, if any does.
 Route toAddress(const RouteQuery& query, const Service* service) {
@@ -98,23 +85,49 @@ bool isProxyPort(uint16_t port) {
   return port == kOutboundPort || port == kPlaintextPort || port == kHbonePort;
 }
 
-Route decideRoute(const RouteQuery& query, Balancer& balancer, uint64_t nowMs) {
+Way wayOf(const RouteQuery& query) {
+  Way way;
   if (wouldLoop(query.destination)) {
-    return refuse(query.destination.toString() + " is the proxy itself");
+    way.route = refuse(query.destination.toString() + " is the proxy itself");
+    return way;
   }
   const auto service = query.tables.serviceByVip(query.destination.ip, query.source);
   if (service == nullptr) {
-    return toAddress(query, nullptr);
+    way.route = toAddress(query, nullptr);
+    return way;
   }
-  Route route;
   if (service->waypoint) {
-    route = refuse("service " + service->key + " may be reached through its waypoint only");
+    way.route = refuse("service " + service->key + " may be reached through its waypoint only");
   } else if (service->loadBalancing.mode == LoadBalancing::Mode::kPassthrough) {
-    route = toAddress(query, service.get());
+    way.route = toAddress(query, service.get());
   } else {
-    route = toService(query, *service, balancer, nowMs);
+    way.choice = service;
   }
-  route.service = service->key;
+  way.route.service = service->key;
+  return way;
+}
+
+Route routeTo(const Service& service, const Candidate& candidate) {
+  Route route =
+      toWorkload(candidate.endpoint->workload, candidate.target, service.subjectAltNames);
+  route.service = service.key;
+  return route;
+}
+
+Route decideRoute(const RouteQuery& query, Balancer& balancer, uint64_t nowMs) {
+  Way way = wayOf(query);
+  if (way.choice == nullptr) {
+    return std::move(way.route);
+  }
+  Balancer::Pick pick = balancer.pick(
+      {query.tables, *way.choice, query.source, query.destination, query.tried}, nowMs);
+  if (pick.candidate.endpoint == nullptr) {
+    Route refused = refuse(std::move(pick.why));
+    refused.service = way.choice->key;
+    return refused;
+  }
+  Route route = routeTo(*way.choice, pick.candidate);
+  route.lease = std::move(pick.lease);
   return route;
 }
 

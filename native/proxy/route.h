@@ -38,7 +38,19 @@ struct RouteQuery {
   std::span<const std::string> tried;  ///< Uids of endpoints that already failed it.
 };
 
-/// Decides where a connection goes. Pure but for the pick among endpoints. Fails closed inside the
+/// A route that is decided, or the service one of whose endpoints has to be chosen for it.
+struct Way {
+  Route route;
+  std::shared_ptr<const Service> choice;  ///< Null: the route is decided.
+};
+
+/// Everything of a decision that needs no choice. Pure.
+Way wayOf(const RouteQuery& query);
+
+/// The route to this endpoint of `service`, without a lease. Pure.
+Route routeTo(const Service& service, const Candidate& candidate);
+
+/// Decides where a connection goes: wayOf(), Balancer::pick() and routeTo(). Pure but for the pick among endpoints. Fails closed inside the
 /// mesh (no healthy endpoint, no such port, a waypoint in the way, an identity that does not parse:
 /// refused) and, unless `registryOnly`, open outside it (an unknown destination passes through in
 /// plaintext). A route to an endpoint of a service that fails before a byte was sent may be decided
