@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "binding/convert.h"
+#include "binding/explain.h"
 
 namespace weft::binding {
 namespace {
@@ -57,7 +58,8 @@ Napi::Function JsEngine::define(Napi::Env env) {
        InstanceMethod("setIdentity", &JsEngine::setIdentity),
        InstanceMethod("removeIdentity", &JsEngine::removeIdentity),
        InstanceMethod("setDenyList", &JsEngine::setDenyList),
-       InstanceMethod("snapshot", &JsEngine::snapshot), InstanceMethod("addPod", &JsEngine::addPod),
+       InstanceMethod("snapshot", &JsEngine::snapshot),
+       InstanceMethod("explain", &JsEngine::explain), InstanceMethod("addPod", &JsEngine::addPod),
        InstanceMethod("removePod", &JsEngine::removePod),
        InstanceMethod("counters", &JsEngine::counters), InstanceMethod("drain", &JsEngine::drain),
        InstanceMethod("stop", &JsEngine::stop)});
@@ -152,6 +154,26 @@ void JsEngine::snapshot(const Napi::CallbackInfo& info) {
   if (proxy::Engine* engine = engineOrThrow(info.Env())) {
     engine->snapshot(bytesOnMainThread(info.Env(), info[0].As<Napi::Function>()));
   }
+}
+
+Napi::Value JsEngine::explain(const Napi::CallbackInfo& info) {
+  const proxy::Engine* engine = engineOrThrow(info.Env());
+  if (engine == nullptr) {
+    return info.Env().Undefined();
+  }
+  const auto ip = Ip::parse(info[1].ToString().Utf8Value());
+  const uint32_t port = info[2].ToNumber().Uint32Value();
+  if (!ip.has_value() || port == 0 || port > UINT16_MAX) {
+    throwStatus(info.Env(), {Code::kInvalid, "the destination is no IP address with a port"});
+    return info.Env().Undefined();
+  }
+  const auto explanation =
+      engine->explain(info[0].ToString().Utf8Value(), {*ip, static_cast<uint16_t>(port)});
+  if (!explanation.ok()) {
+    throwStatus(info.Env(), explanation.status());
+    return info.Env().Undefined();
+  }
+  return explanationOf(info.Env(), explanation.value());
 }
 
 void JsEngine::addPod(const Napi::CallbackInfo& info) {

@@ -5,12 +5,14 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/counters.h"
 #include "base/unique_fd.h"
 #include "io/original_dst.h"
 #include "proxy/events.h"
+#include "proxy/explain.h"
 #include "proxy/pod.h"
 #include "proxy/settings.h"
 #include "proxy/tables.h"
@@ -34,6 +36,11 @@ class Engine {
   /// Applies an encoded weft.tables.TablesDelta whole, or returns why not and changes nothing.
   Status apply(std::span<const uint8_t> delta);
   std::shared_ptr<const Tables> tables() const { return tables_; }
+
+  /// What the tables say of a connection of the workload `sourceUid`. Changes nothing.
+  Result<Explanation> explain(std::string_view sourceUid, const Endpoint& destination) const {
+    return proxy::explain(*tables_, sourceUid, destination, settings_.registryOnly);
+  }
 
   /// Adds or renews: pods of that identity use it from now on, and their older tunnels take no new
   /// streams.

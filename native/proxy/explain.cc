@@ -16,9 +16,8 @@ bool enrolled(const Workload& workload) {
 /// The address by which `destination` sees the source.
 Ip sourceIpFor(const Workload& source, const Ip& destination) {
   const auto& all = source.addresses;
-  const auto found = std::find_if(all.begin(), all.end(), [&](const Ip& ip) {
-    return ip.isV4() == destination.isV4();
-  });
+  const auto found = std::find_if(all.begin(), all.end(),
+                                  [&](const Ip& ip) { return ip.isV4() == destination.isV4(); });
   return found != all.end() ? *found : all.empty() ? Ip{} : all.front();
 }
 
@@ -31,9 +30,9 @@ void askPolicy(const Tables& tables, const Workload& source, Explanation::Endpoi
     return;
   }
   const std::string identity = route.kind == Kind::kTunnel ? source.spiffeId() : "";
-  endpoint.verdict =
-      tables.authorize(*route.workload, {identity, sourceIpFor(source, route.target.ip),
-                                         route.target.ip, route.target.port});
+  endpoint.verdict = tables.authorize(
+      *route.workload,
+      {identity, sourceIpFor(source, route.target.ip), route.target.ip, route.target.port});
 }
 
 /// What the proxy never sees goes out as the application sent it.
@@ -101,7 +100,10 @@ Result<Explanation> explain(const Tables& tables, std::string_view sourceUid,
                   ? "the source is in its node's network, where connections are not captured"
                   : "the source is not enrolled: its connections are not captured";
   }
-  out.sourceIdentity = out.path == Kind::kTunnel ? source->spiffeId() : "";
+  const bool tunnelled =
+      std::any_of(out.endpoints.begin(), out.endpoints.end(),
+                  [](const auto& endpoint) { return endpoint.route.kind == Kind::kTunnel; });
+  out.sourceIdentity = tunnelled ? source->spiffeId() : "";
   return out;
 }
 

@@ -26,7 +26,7 @@ struct Explanation {
   Route::Kind path = Route::Kind::kRefuse;  ///< Of the first endpoint, if there are several.
   std::string why;                          ///< A sentence for a person.
   bool captured = false;       ///< The source is in the mesh. If not, the proxy never sees it.
-  std::string sourceIdentity;  ///< What the destination learns of the source; empty in plaintext.
+  std::string sourceIdentity;  ///< What tunnels prove of the source; empty when there are none.
   std::string service;         ///< Key, when addressed by VIP.
   /// The endpoints of which one is chosen by load: the nearest, at most kExplainedEndpointsMax.
   std::vector<Endpoint> endpoints;

@@ -108,8 +108,7 @@ Way wayOf(const RouteQuery& query) {
 }
 
 Route routeTo(const Service& service, const Candidate& candidate) {
-  Route route =
-      toWorkload(candidate.endpoint->workload, candidate.target, service.subjectAltNames);
+  Route route = toWorkload(candidate.endpoint->workload, candidate.target, service.subjectAltNames);
   route.service = service.key;
   return route;
 }

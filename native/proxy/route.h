@@ -50,11 +50,12 @@ Way wayOf(const RouteQuery& query);
 /// The route to this endpoint of `service`, without a lease. Pure.
 Route routeTo(const Service& service, const Candidate& candidate);
 
-/// Decides where a connection goes: wayOf(), Balancer::pick() and routeTo(). Pure but for the pick among endpoints. Fails closed inside the
-/// mesh (no healthy endpoint, no such port, a waypoint in the way, an identity that does not parse:
-/// refused) and, unless `registryOnly`, open outside it (an unknown destination passes through in
-/// plaintext). A route to an endpoint of a service that fails before a byte was sent may be decided
-/// again, kAttemptsMax times in all, with that endpoint's uid among `tried`.
+/// Decides where a connection goes: wayOf(), Balancer::pick() and routeTo(). Pure but for the pick
+/// among endpoints. Fails closed inside the mesh (no healthy endpoint, no such port, a waypoint in
+/// the way, an identity that does not parse: refused) and, unless `registryOnly`, open outside it
+/// (an unknown destination passes through in plaintext). A route to an endpoint of a service that
+/// fails before a byte was sent may be decided again, kAttemptsMax times in all, with that
+/// endpoint's uid among `tried`.
 Route decideRoute(const RouteQuery& query, Balancer& balancer, uint64_t nowMs);
 
 }  // namespace weft::proxy
