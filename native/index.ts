@@ -11,7 +11,13 @@ import {
 } from './gen/events_pb.js';
 import { TablesDeltaSchema } from './gen/tables_pb.js';
 
-export type { ConnectionEvent, EngineSnapshot, EventBatch, TunnelState } from './gen/events_pb.js';
+export type {
+  ConnectionEvent,
+  ConnectionTotals,
+  EngineSnapshot,
+  EventBatch,
+  TunnelState,
+} from './gen/events_pb.js';
 export { Direction, Kind, Reason } from './gen/events_pb.js';
 export type { TablesDelta } from './gen/tables_pb.js';
 export { PolicyAction, PolicyScope, Protocol, TablesDeltaSchema } from './gen/tables_pb.js';
@@ -67,6 +73,16 @@ export interface EngineOptions {
    */
   readonly outboundPolicy?: 'allowAny' | 'registryOnly';
   readonly limits?: EngineLimits;
+  /**
+   * Makes the engine sum up: batches hold totals and the lines of the access log instead of each
+   * connection by itself.
+   */
+  readonly accessLog?: {
+    /** The process's name in each line. */
+    readonly process: string;
+    /** A line for each connection that opens, too. */
+    readonly opened: boolean;
+  };
 }
 
 /** Peers that are refused whatever their certificate says. */

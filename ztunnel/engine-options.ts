@@ -4,8 +4,8 @@ import { z } from 'zod';
 import type { EngineLimits, EngineOptions } from '../native/index.ts';
 import { MeshError, type Result } from '../src/lib/error.ts';
 
-/** What may be set of the engine; the number of workers has a flag of its own. */
-export type EngineSettings = Omit<EngineOptions, 'workers'>;
+/** What may be set of the engine; workers and the log level have flags of their own. */
+export type EngineSettings = Omit<EngineOptions, 'workers' | 'accessLog'>;
 
 const whole = z
   .string()

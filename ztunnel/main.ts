@@ -2,7 +2,7 @@
 // The process `weft ztunnel`.
 import { readFileSync } from 'node:fs';
 import { MeshError } from '../src/lib/error.ts';
-import { createLog, type Logger } from '../src/lib/log.ts';
+import { createLog, type Logger, LogSink } from '../src/lib/log.ts';
 import { proxyMark } from '../src/lib/ports.ts';
 import { type Config, parseConfig } from './config.ts';
 import { DnsProxy } from './dns/proxy.ts';
@@ -42,7 +42,9 @@ export async function main(argv: readonly string[]): Promise<number> {
     process.stderr.write(config.error.message === '' ? '' : `weft: ${config.error.message}\n`);
     return config.error.message === '' ? 0 : 2;
   }
-  const log = createLog('ztunnel', config.value.logLevel);
+  const { logLevel } = config.value;
+  const sink = new LogSink();
+  const log = createLog('ztunnel', logLevel, sink.destination);
   const stop = new AbortController();
   const stopped = new Promise<void>((resolve) => {
     stop.signal.addEventListener('abort', () => resolve(), { once: true });
@@ -53,12 +55,15 @@ export async function main(argv: readonly string[]): Promise<number> {
   let proxy: NodeProxy | undefined;
   try {
     const native = await import('../native/index.ts');
-    const options = { ...config.value.engine, workers: config.value.workers };
+    const opened = log.isLevelEnabled('debug');
+    const accessLog = { process: 'ztunnel', opened };
+    const options = { ...config.value.engine, workers: config.value.workers, accessLog };
     const transport = { connect: native.connectPackets, closeFd: native.closeFd };
     const engine = (onEvents: ConstructorParameters<typeof native.Engine>[1]) =>
       new native.Engine(options, onEvents);
     const dns = (): DnsProxy => dnsOf(config.value, native, log);
-    proxy = new NodeProxy(config.value, { engine, transport, dns }, log);
+    const lines = (bytes: Uint8Array): void => sink.write(bytes);
+    proxy = new NodeProxy(config.value, { engine, transport, dns }, log, lines);
     await proxy.start(stop.signal);
     await stopped;
     log.info('draining');
@@ -72,6 +77,7 @@ export async function main(argv: readonly string[]): Promise<number> {
     return error.code === 'unsupported' ? 3 : 1;
   } finally {
     await proxy?.stop();
+    sink.flush();
     process.off('SIGTERM', onSignal);
     process.off('SIGINT', onSignal);
   }

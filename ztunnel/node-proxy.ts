@@ -79,7 +79,13 @@ export class NodeProxy {
   #stopped: Promise<void> | undefined;
   #wasReady = false;
 
-  constructor(config: Config, native: NativeParts, log: Logger) {
+  /** @param lines takes the access log, in whole lines. */
+  constructor(
+    config: Config,
+    native: NativeParts,
+    log: Logger,
+    lines: (bytes: Uint8Array) => void,
+  ) {
     this.#config = config;
     this.#log = log;
     this.#transport = native.transport;
@@ -91,7 +97,7 @@ export class NodeProxy {
       access_events_dropped: this.#observer.dropped,
       pods: this.#pods?.count ?? 0,
     }));
-    this.#observer = new Observer(this.#applier, log, this.#metrics);
+    this.#observer = new Observer(this.#applier, lines, log, this.#metrics);
   }
 
   /**
@@ -189,7 +195,6 @@ export class NodeProxy {
     await this.#engine.drain(drainDeadlineMs);
     await this.#dns.close();
     this.#engine.stop();
-    this.#observer.close();
     await Promise.all(this.#servers.map((server) => server.close()));
   }
 

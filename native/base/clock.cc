@@ -17,4 +17,10 @@ int64_t unixSeconds() {
   return now.tv_sec;
 }
 
+int64_t unixMillis() {
+  timespec now{};
+  clock_gettime(CLOCK_REALTIME, &now);
+  return static_cast<int64_t>(now.tv_sec) * 1000 + now.tv_nsec / 1'000'000;
+}
+
 }  // namespace weft

@@ -13,5 +13,7 @@ inline uint64_t monotonicMillis() {
 
 /// CLOCK_REALTIME in seconds. For certificate validity only.
 int64_t unixSeconds();
+/// The same in milliseconds. For what people read.
+int64_t unixMillis();
 
 }  // namespace weft

@@ -92,6 +92,23 @@ Result<std::vector<std::vector<uint8_t>>> byteListOf(const Napi::Value& value) {
   return out;
 }
 
+/// Absent, each event is told by itself.
+Status readAccessLog(const Napi::Value& value, proxy::Settings& into) {
+  if (value.IsUndefined()) {
+    return {};
+  }
+  if (!value.IsObject()) {
+    return wrong("accessLog must be an object");
+  }
+  const auto from = value.As<Napi::Object>();
+  if (!from.Get("opened").IsBoolean()) {
+    return wrong("accessLog.opened must be a boolean");
+  }
+  into.reports = proxy::Reports::kSummary;
+  into.logOpened = from.Get("opened").As<Napi::Boolean>().Value();
+  return readString(from, "process", into.logName);
+}
+
 }  // namespace
 
 Result<std::span<uint8_t>> bytesOf(const Napi::Value& value) {
@@ -134,6 +151,7 @@ Result<proxy::Settings> settingsOf(const Napi::Value& value) {
       readNumber(from, "identityTimeoutMs", kDayMs, out.identityTimeoutMs),
       readNumber(from, "tunnelIdleMs", kDayMs, out.tunnelIdleMs),
       readLimits(from.Get("limits"), out.limits),
+      readAccessLog(from.Get("accessLog"), out),
   };
   for (const Status& status : read) {
     if (!status.ok()) {

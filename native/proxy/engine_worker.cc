@@ -36,7 +36,7 @@ void EngineWorker::closeAll(const std::string& detail) {
   while (!pods_.empty()) {
     closePod(pods_.begin()->first, Reason::kDrained, detail);
   }
-  state_->events.onTurnEnd();
+  state_->events.finish();
   for (const auto& done : std::exchange(drains_, {})) {
     done();
   }

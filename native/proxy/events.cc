@@ -3,8 +3,6 @@
 
 #include <utility>
 
-#include "base/clock.h"
-
 namespace weft::proxy {
 
 bool EventQueue::append(const std::string& batch, size_t events) {
@@ -31,24 +29,6 @@ std::string EventQueue::take() {
     encodeDropped(dropped, out);
   }
   return out;
-}
-
-void EventSink::report(EventKind kind, const std::string& podUid, const ConnectionInfo& info,
-                       const Outcome& outcome) {
-  encodeConnectionEvent(kind, podUid, info, outcome, monotonicMicros(), batch_);
-  events_++;
-  loop_.atTurnEnd(this);
-}
-
-void EventSink::onTurnEnd() {
-  if (events_ == 0) {
-    return;
-  }
-  if (!queue_.append(batch_, events_)) {
-    counters_.add(Counter::kEventsDropped, events_);
-  }
-  batch_.clear();
-  events_ = 0;
 }
 
 }  // namespace weft::proxy

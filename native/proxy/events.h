@@ -7,9 +7,7 @@
 #include <mutex>
 #include <string>
 
-#include "base/counters.h"
 #include "base/ip.h"
-#include "io/loop.h"
 #include "proxy/tables.h"
 
 namespace weft::proxy {
@@ -30,6 +28,9 @@ enum class Reason : int32_t {
   kDrained = 9,
   kBadRequest = 10,
 };
+
+/// The name of a reason in logs and metrics: Istio's response flag where it has one.
+const char* flagOf(Reason reason);
 
 /// Why a connection ended, for the log. The default is a clean end.
 struct Outcome {
@@ -76,24 +77,7 @@ class EventQueue {
   uint64_t dropped_ = 0;  // events; guarded by mutex_
 };
 
-/// One worker's end of it: encodes into a buffer of its own and hands that over once a turn.
-class EventSink final : public io::Task {
- public:
-  EventSink(io::Loop& loop, EventQueue& queue, CounterRow counters)
-      : loop_(loop), queue_(queue), counters_(counters) {}
-  void report(EventKind kind, const std::string& podUid, const ConnectionInfo& info,
-              const Outcome& outcome);
-  void onTurnEnd() override;
-
- private:
-  io::Loop& loop_;
-  EventQueue& queue_;
-  CounterRow counters_;
-  std::string batch_;
-  size_t events_ = 0;
-};
-
-/// The encoding behind the two above (native/proto/events.proto).
+/// The encoding of one event (native/proto/events.proto).
 void encodeConnectionEvent(EventKind kind, const std::string& podUid, const ConnectionInfo& info,
                            const Outcome& outcome, uint64_t nowMicros, std::string& batch);
 void encodeDropped(uint64_t dropped, std::string& batch);

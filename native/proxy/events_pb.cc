@@ -2,6 +2,7 @@
 // Built with exceptions, as protozero needs: its writer throws nothing but out-of-memory.
 #include <protozero/pbf_builder.hpp>
 
+#include "proxy/event_sink.h"
 #include "proxy/events.h"
 #include "proxy/snapshot.h"
 
@@ -9,7 +10,30 @@ namespace weft::proxy {
 namespace {
 
 // native/proto/events.proto
-enum class BatchField : protozero::pbf_tag_type { kConnections = 1, kDropped = 2, kTunnels = 3 };
+enum class BatchField : protozero::pbf_tag_type {
+  kConnections = 1,
+  kDropped = 2,
+  kTunnels = 3,  // of a snapshot
+  kTotals = 3,
+  kLines = 4,
+  kLeftOut = 5,
+};
+enum class TotalsField : protozero::pbf_tag_type {
+  kDirection = 1,
+  kSourceWorkload = 2,
+  kDestinationWorkload = 3,
+  kSourceIdentity = 4,
+  kDestinationIdentity = 5,
+  kDestinationService = 6,
+  kMutualTls = 7,
+  kReason = 8,
+  kOpened = 9,
+  kClosed = 10,
+  kFailed = 11,
+  kBytesSent = 12,
+  kBytesReceived = 13,
+};
+enum class LeftOutField : protozero::pbf_tag_type { kReason = 1, kLines = 2 };
 enum class TunnelField : protozero::pbf_tag_type {
   kDirection = 1,
   kPodUid = 2,
@@ -93,6 +117,40 @@ void encodeTunnel(const std::string& podUid, const TunnelInfo& info, uint64_t no
   tunnel.add_uint64(TunnelField::kUnsentBytes, info.unsentBytes);
   tunnel.add_bool(TunnelField::kUp, info.up);
   tunnel.add_bool(TunnelField::kRetiring, info.retiring);
+}
+
+void encodeTotals(const TotalsKey& key, const TotalsSums& sums, std::string& batch) {
+  protozero::pbf_builder<BatchField> out(batch);
+  protozero::pbf_builder<TotalsField> totals(out, BatchField::kTotals);
+  totals.add_enum(TotalsField::kDirection, static_cast<int32_t>(key.direction));
+  totals.add_string(TotalsField::kSourceWorkload, key.sourceWorkload);
+  totals.add_string(TotalsField::kDestinationWorkload, key.destinationWorkload);
+  totals.add_string(TotalsField::kSourceIdentity, key.sourceIdentity);
+  totals.add_string(TotalsField::kDestinationIdentity, key.destinationIdentity);
+  totals.add_string(TotalsField::kDestinationService, key.destinationService);
+  totals.add_bool(TotalsField::kMutualTls, key.mutualTls);
+  totals.add_enum(TotalsField::kReason, static_cast<int32_t>(key.reason));
+  totals.add_uint64(TotalsField::kOpened, sums.opened);
+  totals.add_uint64(TotalsField::kClosed, sums.closed);
+  totals.add_uint64(TotalsField::kFailed, sums.failed);
+  totals.add_uint64(TotalsField::kBytesSent, sums.bytesSent);
+  totals.add_uint64(TotalsField::kBytesReceived, sums.bytesReceived);
+}
+
+void encodeLines(const std::string& lines, std::string& batch) {
+  protozero::pbf_builder<BatchField> out(batch);
+  out.add_bytes(BatchField::kLines, lines);
+}
+
+void encodeLeftOut(const LeftOut& leftOut, std::string& batch) {
+  protozero::pbf_builder<BatchField> out(batch);
+  for (size_t i = 0; i < leftOut.size(); i++) {
+    if (leftOut[i] > 0) {
+      protozero::pbf_builder<LeftOutField> one(out, BatchField::kLeftOut);
+      one.add_enum(LeftOutField::kReason, static_cast<int32_t>(i));
+      one.add_uint32(LeftOutField::kLines, leftOut[i]);
+    }
+  }
 }
 
 void encodeDropped(uint64_t dropped, std::string& batch) {

@@ -14,6 +14,7 @@
 #include "io/original_dst.h"
 #include "io/sys.h"
 #include "proxy/budget.h"
+#include "proxy/event_sink.h"
 #include "proxy/events.h"
 #include "proxy/route.h"
 #include "proxy/settings.h"
@@ -37,7 +38,7 @@ struct WorkerState {
       : loop(loopIn),
         settings(settingsIn),
         counters(countersIn),
-        events(loopIn, queue, countersIn),
+        events(loopIn, queue, countersIn, settingsIn),
         originalDst(originalDstIn),
         random(seed),
         balancer(seed),

@@ -44,6 +44,9 @@ struct Limits {
   size_t verifiedLeaves = 4096;
 };
 
+/// What an engine says of connections: each event by itself, or totals and access log lines.
+enum class Reports { kEach, kSummary };
+
 /// How one engine behaves. Fixed from its start on.
 struct Settings {
   size_t workers = 1;
@@ -58,6 +61,9 @@ struct Settings {
   uint64_t tunnelIdleMs = 300000;
   bool registryOnly = false;  ///< Outbound connections to what is not in the mesh are refused.
   http::H2Limits h2;
+  Reports reports = Reports::kEach;
+  std::string logName = "weft";  ///< The process's name in its access log.
+  bool logOpened = false;         ///< A line for each connection that opens, too.
   Limits limits;
 };
 

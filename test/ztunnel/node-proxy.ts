@@ -76,14 +76,16 @@ async function setUp(t: Test) {
     engine: {},
   };
   const dns = new FakeDns();
+  const accessLog = { process: 'ztunnel', opened: false };
   const proxy = new NodeProxy(
     config,
     {
-      engine: (onEvents) => new native.Engine({ workers: 1 }, onEvents),
+      engine: (onEvents) => new native.Engine({ workers: 1, accessLog }, onEvents),
       transport: { connect: native.connectPackets, closeFd: native.closeFd },
       dns: () => dns,
     },
     log,
+    () => undefined,
   );
   const agent = new FakeAgent(config.zdsPath);
   t.teardown(async () => {

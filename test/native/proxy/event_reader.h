@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <protozero/pbf_reader.hpp>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "proxy/events.h"
@@ -29,10 +30,47 @@ struct Event {
   bool is(proxy::Reason r) const { return reason == static_cast<int32_t>(r); }
 };
 
+/// One weft.events.ConnectionTotals.
+struct TotalsRead {
+  int32_t reason = 0;
+  uint64_t opened = 0, closed = 0, failed = 0, sent = 0, received = 0;
+};
+
 struct EventBatch {
   std::vector<Event> events;
   uint64_t dropped = 0;
+  std::vector<TotalsRead> totals;
+  std::string lines;
+  std::vector<std::pair<int32_t, uint32_t>> leftOut;  // reason, lines
 };
+
+inline TotalsRead readTotals(protozero::pbf_reader in) {
+  TotalsRead out;
+  uint64_t* const sums[] = {&out.opened, &out.closed, &out.failed, &out.sent, &out.received};
+  while (in.next()) {
+    const uint32_t tag = in.tag();
+    if (tag >= 9 && tag <= 13) {
+      *sums[tag - 9] = in.get_uint64();
+    } else if (tag == 8) {
+      out.reason = in.get_enum();
+    } else {
+      in.skip();
+    }
+  }
+  return out;
+}
+
+inline std::pair<int32_t, uint32_t> readLeftOut(protozero::pbf_reader in) {
+  std::pair<int32_t, uint32_t> out;
+  while (in.next()) {
+    if (in.tag() == 1) {
+      out.first = in.get_enum();
+    } else {
+      out.second = in.get_uint32();
+    }
+  }
+  return out;
+}
 
 inline Event readEvent(protozero::pbf_reader in) {
   Event out;
@@ -76,6 +114,12 @@ inline EventBatch readEvents(const std::string& bytes) {
       batch.events.push_back(readEvent(in.get_message()));
     } else if (in.tag() == 2) {
       batch.dropped += in.get_uint64();
+    } else if (in.tag() == 3) {
+      batch.totals.push_back(readTotals(in.get_message()));
+    } else if (in.tag() == 4) {
+      batch.lines += in.get_bytes();
+    } else if (in.tag() == 5) {
+      batch.leftOut.push_back(readLeftOut(in.get_message()));
     } else {
       in.skip();
     }

@@ -124,33 +124,6 @@ TEST_CASE("a full queue drops whole batches and says how many events that cost")
   CHECK(after.events.size() == 1);
 }
 
-TEST_CASE("a worker hands its events over once a turn, and counts those dropped") {
-  io::Loop loop;
-  int notified = 0;
-  EventQueue queue([&] { notified++; }, kQueueBytes);
-  CounterTable table(1);
-  EventSink sink(loop, queue, table.row(0));
-  loop.post([&] {
-    for (int i = 0; i < 3; i++) {
-      sink.report(EventKind::kOpened, "a", inTunnel(), {});
-    }
-    CHECK(queue.take().empty());
-    loop.post([&] {
-      CHECK(readEvents(queue.take()).events.size() == 3);
-      CHECK(queue.append(std::string(kQueueBytes, '\0'), 1));
-      sink.report(EventKind::kOpened, "a", inTunnel(), {});
-      sink.report(EventKind::kOpened, "a", inTunnel(), {});
-      loop.stop();
-    });
-  });
-  loop.run();
-  CHECK(table.sum(Counter::kEventsDropped) == 2);
-  queue.take();
-  notified = 0;
-  sink.onTurnEnd();  // nothing was reported: nothing is said
-  CHECK(notified == 0);
-}
-
 TEST_CASE("no event is lost between threads while the queue has room") {
   std::atomic<int> notified = 0;
   EventQueue queue([&] { notified++; }, kQueueBytes);
