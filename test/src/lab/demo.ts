@@ -29,6 +29,7 @@ const rows = {
   policy: 'a denied identity',
   cut: 'an open connection',
   locked: 'a new namespace',
+  strict: 'STRICT',
   late: 'a pod added|a pod comes',
   bulk: 'bulk each way',
   detector: 'with capture off',
