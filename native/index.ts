@@ -39,6 +39,8 @@ export interface EngineLimits {
   readonly tunnelsPerSource?: number;
   /** Outbound tunnels of one pod to one peer, in one worker. 64. */
   readonly tunnelsPerPeer?: number;
+  /** Of these, how many are opened because those that are there are congested. 4. */
+  readonly busyTunnelsPerPeer?: number;
   /** Streams opened in one outbound tunnel. 100; 1 gives every connection a tunnel of its own. */
   readonly streamsPerTunnel?: number;
   /** Receive windows promised and bytes buffered, of one pod. 512 MiB. */
@@ -62,6 +64,7 @@ export interface EngineOptions {
   /** Congestion control for sockets towards applications; empty leaves the system's default. */
   readonly appCongestion?: string;
   readonly connectTimeoutMs?: number;
+  /** For TLS, and then again for the peer's HTTP/2 SETTINGS. Default 10,000 each. */
   readonly handshakeTimeoutMs?: number;
   /** How long captured connections wait for the pod's certificate before they are refused. */
   readonly identityTimeoutMs?: number;
@@ -72,6 +75,14 @@ export interface EngineOptions {
    * through in plaintext (allowAny, the default) or are refused (registryOnly).
    */
   readonly outboundPolicy?: 'allowAny' | 'registryOnly';
+  /** A tunnel that is silent for so long is asked by PING. Default 10,000. */
+  readonly pingAfterMs?: number;
+  /** And ends when it is silent, or leaves bytes unacknowledged, for so long. Default 20,000. */
+  readonly deadAfterMs?: number;
+  /** An application's connection that moves no byte for so long is reset. Default 0: never. */
+  readonly streamIdleMs?: number;
+  /** The same for one that is half closed. Default 0: never. */
+  readonly halfClosedIdleMs?: number;
   readonly limits?: EngineLimits;
   /**
    * Makes the engine sum up: batches hold totals and the lines of the access log instead of each

@@ -21,6 +21,7 @@ const limits: Record<keyof EngineLimits, typeof whole> = {
   handshakesPerSource: whole,
   tunnelsPerSource: whole,
   tunnelsPerPeer: whole,
+  busyTunnelsPerPeer: whole,
   streamsPerTunnel: whole,
   bytesPerPod: whole,
   bytesPerNode: whole,
@@ -37,6 +38,10 @@ const settings: Record<Exclude<keyof EngineSettings, 'limits'>, z.ZodType> = {
   identityTimeoutMs: whole,
   tunnelIdleMs: whole,
   outboundPolicy: z.enum(['allowAny', 'registryOnly']).optional(),
+  pingAfterMs: whole,
+  deadAfterMs: whole,
+  streamIdleMs: whole,
+  halfClosedIdleMs: whole,
 };
 
 const schema = z.strictObject({ ...settings, limits: z.strictObject(limits).optional() });

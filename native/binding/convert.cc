@@ -57,6 +57,7 @@ Status readLimits(const Napi::Value& value, proxy::Limits& into) {
       readNumber(from, "handshakesPerSource", kMany, into.handshakesPerSource),
       readNumber(from, "tunnelsPerSource", kMany, into.tunnelsPerSource),
       readNumber(from, "tunnelsPerPeer", kMany, into.tunnelsPerPeer),
+      readNumber(from, "busyTunnelsPerPeer", kMany, into.busyTunnelsPerPeer),
       readNumber(from, "streamsPerTunnel", kMany, into.streamsPerTunnel),
       readNumber(from, "bytesPerPod", kBytes, into.bytesPerPod),
       readNumber(from, "bytesPerNode", kBytes, into.bytesPerNode),
@@ -150,6 +151,10 @@ Result<proxy::Settings> settingsOf(const Napi::Value& value) {
       readNumber(from, "handshakeTimeoutMs", kDayMs, out.handshakeTimeoutMs),
       readNumber(from, "identityTimeoutMs", kDayMs, out.identityTimeoutMs),
       readNumber(from, "tunnelIdleMs", kDayMs, out.tunnelIdleMs),
+      readNumber(from, "streamIdleMs", kDayMs, out.streamIdleMs),
+      readNumber(from, "halfClosedIdleMs", kDayMs, out.halfClosedIdleMs),
+      readNumber(from, "pingAfterMs", kDayMs, out.h2.pingAfterMs),
+      readNumber(from, "deadAfterMs", kDayMs, out.h2.deadAfterMs),
       readLimits(from.Get("limits"), out.limits),
       readAccessLog(from.Get("accessLog"), out),
   };
@@ -170,6 +175,9 @@ Result<proxy::Settings> settingsOf(const Napi::Value& value) {
       return wrong("outboundPolicy must be allowAny or registryOnly");
     }
     out.registryOnly = name == "registryOnly";
+  }
+  if (out.h2.deadAfterMs <= out.h2.pingAfterMs) {
+    return wrong("deadAfterMs must be more than pingAfterMs");
   }
   if (!from.Get("appCongestion").IsUndefined()) {
     if (Status s = readString(from, "appCongestion", out.appCongestion); !s.ok()) {

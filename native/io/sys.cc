@@ -38,6 +38,9 @@ Status applyOptions(int fd, const TcpOptions& options) {
     setInt(fd, IPPROTO_TCP, TCP_KEEPINTVL, kKeepaliveSeconds);
     setInt(fd, IPPROTO_TCP, TCP_KEEPCNT, kKeepaliveProbes);
   }
+  if (options.userTimeoutMs != 0) {
+    setInt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, static_cast<int>(options.userTimeoutMs));
+  }
   return {};
 }
 
@@ -92,7 +95,7 @@ ssize_t retried(Call call) {
 
 }  // namespace
 
-Result<UniqueFd> listenTcp(int netns, uint16_t port, const TcpOptions& options) {
+Result<UniqueFd> listenTcp(int netns, uint16_t port, const TcpOptions& options, bool shared) {
   Ip any;  // ::
   Result<UniqueFd> made = socketIn(netns, AF_INET6, SOCK_STREAM);
   if (!made.ok()) {
@@ -107,7 +110,9 @@ Result<UniqueFd> listenTcp(int netns, uint16_t port, const TcpOptions& options) 
     setInt(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, 0);
   }
   setInt(fd.get(), SOL_SOCKET, SO_REUSEADDR, 1);
-  setInt(fd.get(), SOL_SOCKET, SO_REUSEPORT, 1);
+  if (shared) {
+    setInt(fd.get(), SOL_SOCKET, SO_REUSEPORT, 1);
+  }
   if (Status s = applyOptions(fd.get(), options); !s.ok()) {
     return s;
   }

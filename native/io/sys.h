@@ -22,11 +22,14 @@ struct TcpOptions {
   std::string
       congestion;  ///< TCP_CONGESTION; empty, or unknown to the kernel: the system's default.
   bool keepalive = false;  ///< Probes an idle peer after 180 s.
+  /// Milliseconds that sent bytes may stay unacknowledged; 0 leaves it to the kernel.
+  uint32_t userTimeoutMs = 0;
 };
 
 /// Listens on `port` at every address of the namespace, IPv6 and IPv4; IPv4 alone where the kernel
-/// has no IPv6. SO_REUSEPORT, so that each worker has a listener of its own.
-Result<UniqueFd> listenTcp(int netns, uint16_t port, const TcpOptions& options);
+/// has no IPv6. `shared` sets SO_REUSEPORT, so that each worker has a listener of its own; then
+/// other processes of the same user may join in too.
+Result<UniqueFd> listenTcp(int netns, uint16_t port, const TcpOptions& options, bool shared);
 
 /// The next connection, or a descriptor below zero: -EAGAIN when there is none, else -errno.
 int acceptTcp(int listener, Endpoint& peer);

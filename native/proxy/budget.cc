@@ -13,15 +13,15 @@ bool SharedSum::tryAdd(uint64_t n) {
   return true;
 }
 
-uint32_t PodBudget::take(uint32_t bytes) {
+bool PodBudget::take(uint32_t bytes) {
   if (!bytes_.tryAdd(bytes)) {
-    return 0;
+    return false;
   }
   if (!nodeBytes_->tryAdd(bytes)) {
     bytes_.subtract(bytes);
-    return 0;
+    return false;
   }
-  return bytes;
+  return true;
 }
 
 void PodBudget::give(uint32_t bytes) {

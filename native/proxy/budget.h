@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 
+#include "http/h2.h"
 #include "proxy/settings.h"
 
 namespace weft::proxy {
@@ -28,7 +29,7 @@ class SharedSum {
 
 /// What one pod holds in all workers, and through it the node. Shared by the pod's parts in the
 /// workers; nothing in it is ever waited for. Any thread.
-class PodBudget {
+class PodBudget final : public http::WindowBudget {
  public:
   /// `nodeBytes` counts what all pods hold.
   PodBudget(const Limits& limits, std::shared_ptr<SharedSum> nodeBytes)
@@ -38,10 +39,9 @@ class PodBudget {
 
   SharedSum& connections() { return connections_; }
 
-  /// Takes `bytes` of memory that is promised to a peer: all of them or, when that would be over
-  /// the pod's or the node's limit, none. What was taken is given back by give().
-  uint32_t take(uint32_t bytes);
-  void give(uint32_t bytes);
+  /// Memory that is promised to a peer: false when it would be over the pod's or the node's limit.
+  bool take(uint32_t bytes) override;
+  void give(uint32_t bytes) override;
   /// Counts bytes that are buffered already, instead of `before` that were counted earlier.
   void account(uint64_t before, uint64_t now);
   /// True when nothing should be buffered that need not be.

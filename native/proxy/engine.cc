@@ -118,18 +118,21 @@ void Engine::setDenyList(const std::vector<std::string>& identities,
 }
 
 void Engine::addPod(PodSpec spec, const UniqueFd& netns, Done done) {
-  if (Status status = io::checkNetns(netns.get()); !status.ok()) {
+  Status status = io::checkNetns(netns.get());
+  if (draining_) {
+    status = {Code::kUnavailable, "the proxy is draining"};
+  }
+  if (!status.ok()) {
     done(status);
     return;
   }
   const std::string uid = spec.uid;
-  auto settle = [this, uid, done = std::move(done)](const Status& status) {
-    if (!status.ok()) {
-      for (auto& worker : workers_) {
-        worker->removePod(uid, [] {});  // never half open
-      }
+  auto settle = [this, uid, done = std::move(done)](const Status& opened) {
+    if (opened.ok()) {
+      done(opened);
+    } else {  // never half open
+      removePod(uid, [done, opened](const Status&) { done(opened); });
     }
-    done(status);
   };
   auto gathering = std::make_shared<Gathering>(workers_.size(), std::move(settle));
   const auto budget = std::make_shared<PodBudget>(settings_.limits, nodeBytes_);
@@ -140,7 +143,7 @@ void Engine::addPod(PodSpec spec, const UniqueFd& netns, Done done) {
       continue;
     }
     worker->addPod(spec, std::move(copy), budget,
-                   [gathering](const Status& status) { gathering->arrive(status); });
+                   [gathering](const Status& opened) { gathering->arrive(opened); });
   }
 }
 
@@ -152,6 +155,7 @@ void Engine::removePod(const std::string& uid, Done done) {
 }
 
 void Engine::drain(uint64_t deadlineMs, Done done) {
+  draining_ = true;
   auto gathering = std::make_shared<Gathering>(workers_.size(), std::move(done));
   for (auto& worker : workers_) {
     worker->drain(deadlineMs, [gathering] { gathering->arrive({}); });

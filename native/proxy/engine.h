@@ -58,8 +58,8 @@ class Engine {
   /// Ends the pod's listeners and connections. An unknown uid is no error.
   void removePod(const std::string& uid, Done done);
 
-  /// Stops listening, tells peers, and calls `done` when all connections have ended, at the latest
-  /// after `deadlineMs`, when the rest is cut.
+  /// Stops listening, takes no more pods, tells peers, and calls `done` when all connections have
+  /// ended, at the latest after `deadlineMs`, when the rest is cut.
   void drain(uint64_t deadlineMs, Done done);
 
   /// What is open now. `done` comes once, with an encoded weft.events.EngineSnapshot.
@@ -76,6 +76,7 @@ class Engine {
   EventQueue events_;
   std::shared_ptr<CounterTable> counters_;
   std::shared_ptr<SharedSum> nodeBytes_;
+  bool draining_ = false;
   std::shared_ptr<const Tables> tables_ = Tables::empty();
   std::vector<std::unique_ptr<EngineWorker>> workers_;
 };

@@ -84,7 +84,6 @@ void Outbound::hold(Pipe& pipe, const Route& route) {
 }
 
 void Outbound::onIdentity() {
-  pool_.retireAll();
   for (auto& held : std::exchange(held_, {})) {
     for (Pipe* pipe : std::exchange(held->pipes, {})) {
       pipe->leaveList();

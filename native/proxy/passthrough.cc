@@ -60,6 +60,31 @@ void Passthrough::connectDone() {
   lease_.succeeded();
   pod_.worker().counters.add(Counter::kPassthroughOpened);
   pod_.report(EventKind::kOpened, info_, {});
+  activeMs_ = pod_.worker().loop.nowMs();
+  watchIdle();
+}
+
+/// How long no byte may move in the state that the connection is in; 0 for ever.
+uint64_t Passthrough::idleLimitMs() const {
+  const Settings& settings = pod_.worker().settings;
+  if (client_.ended && server_.ended) {
+    return settings.finWaitMs;
+  }
+  return client_.ended || server_.ended ? settings.halfClosedIdleMs : settings.streamIdleMs;
+}
+
+void Passthrough::watchIdle() {
+  const uint64_t limitMs = released() ? 0 : idleLimitMs();
+  if (limitMs == 0) {
+    return;
+  }
+  io::Loop& loop = pod_.worker().loop;
+  const uint64_t idleMs = loop.nowMs() - activeMs_;
+  if (idleMs >= limitMs) {
+    abort({Reason::kLimit, "no byte moved for " + std::to_string(idleMs) + " ms", ""});
+    return;
+  }
+  timer_.start(loop, limitMs - idleMs, [this] { watchIdle(); });
 }
 
 void Passthrough::onSide(Side& side, uint32_t events) {
@@ -108,7 +133,7 @@ bool Passthrough::move(Side& from, Side& to, uint64_t& count) {
       break;
     }
     const size_t most =
-        pod_.budget().bytesUsedUp() ? kPassthroughBytesMin : pod_.limits().passthroughBytes;
+        pod_.budget()->bytesUsedUp() ? kPassthroughBytesMin : pod_.limits().passthroughBytes;
     const ssize_t n = io::receiveSome(from.fd.get(), to.pending.room(most).first(most));
     if (n == -EAGAIN) {
       from.readable = false;
@@ -118,7 +143,10 @@ bool Passthrough::move(Side& from, Side& to, uint64_t& count) {
       abort({Reason::kReset, std::string("receive: ") + std::strerror(static_cast<int>(-n)), ""});
       return false;
     }
-    from.ended = n == 0;
+    if (n == 0) {
+      from.ended = true;
+      watchIdle();
+    }
     to.pending.commit(static_cast<size_t>(n));
     budget -= std::min(budget, static_cast<size_t>(n));
   }
@@ -135,7 +163,7 @@ bool Passthrough::move(Side& from, Side& to, uint64_t& count) {
 
 void Passthrough::account(Side& side, size_t bytes) {
   if (side.counted != bytes) {
-    pod_.budget().account(std::exchange(side.counted, bytes), bytes);
+    pod_.budget()->account(std::exchange(side.counted, bytes), bytes);
   }
 }
 
@@ -150,6 +178,7 @@ bool Passthrough::writeTo(Side& to, uint64_t& count) {
   }
   to.pending.consume(static_cast<size_t>(n));
   count += static_cast<uint64_t>(n);
+  activeMs_ = pod_.worker().loop.nowMs();
   return true;
 }
 

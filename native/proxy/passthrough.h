@@ -53,6 +53,8 @@ class Passthrough final : public Connection {
   bool writeTo(Side& to, uint64_t& count);
   void account(Side& side, size_t bytes);
   void connectDone();
+  uint64_t idleLimitMs() const;
+  void watchIdle();
   void finish(EventKind kind, const Outcome& outcome);
 
   Side client_;
@@ -60,7 +62,8 @@ class Passthrough final : public Connection {
   std::unique_ptr<ServerEvents> serverEvents_;
   ConnectionInfo info_;
   bool connected_ = false;
-  io::Timer timer_;
+  uint64_t activeMs_ = 0;  // a byte moved last
+  io::Timer timer_;        // connect, then idle
 };
 
 }  // namespace weft::proxy

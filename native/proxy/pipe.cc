@@ -39,6 +39,40 @@ void Pipe::opened() {
   lease_.succeeded();
   pod_.worker().counters.add(Counter::kStreamsOpened);
   pod_.report(EventKind::kOpened, info_, {});
+  activeMs_ = pod_.worker().loop.nowMs();
+  watchIdle();
+}
+
+/// How long no byte may move in the state that the connection is in; 0 for ever.
+uint64_t Pipe::idleLimitMs() const {
+  const Settings& settings = pod_.worker().settings;
+  if (appEnded_ && peerEnded_) {
+    return settings.finWaitMs;
+  }
+  return appEnded_ || peerEnded_ ? settings.halfClosedIdleMs : settings.streamIdleMs;
+}
+
+void Pipe::watchIdle() {
+  const uint64_t limitMs = released() || !opened_ ? 0 : idleLimitMs();
+  if (limitMs == 0) {
+    return;
+  }
+  io::Loop& loop = pod_.worker().loop;
+  const uint64_t idleMs = loop.nowMs() - activeMs_;
+  if (idleMs >= limitMs) {
+    abort({Reason::kLimit, "no byte moved for " + std::to_string(idleMs) + " ms", ""});
+    return;
+  }
+  timer_.start(loop, limitMs - idleMs, [this] { watchIdle(); });
+}
+
+/// What is left for the application of a stream that HTTP/2 has forgotten is in nobody's window.
+void Pipe::account() {
+  const bool ours = !released() && (streamGone_ || (appEnded_ && peerEnded_));
+  const size_t bytes = ours ? pending_.size() : 0;
+  if (bytes != counted_) {
+    pod_.budget()->account(std::exchange(counted_, bytes), bytes);
+  }
 }
 
 void Pipe::waitIn(std::vector<Pipe*>& list) {
@@ -182,6 +216,7 @@ bool Pipe::readOnce(size_t& budget) {
   tunnel_->h2().commit(id_, count);
   tunnel_->markDirty();
   sentByApp() += count;
+  activeMs_ = pod_.worker().loop.nowMs();
   pod_.worker().counters.add(Counter::kBytesFromApps, count);
   budget -= std::min(budget, count);
   if (count < asked && !hangup_) {
@@ -195,6 +230,8 @@ void Pipe::onAppEnd() {
   tunnel_->h2().end(id_);
   tunnel_->markDirty();
   finishIfDone();
+  account();
+  watchIdle();
 }
 
 void Pipe::deliver(std::span<uint8_t> data) {
@@ -248,6 +285,7 @@ void Pipe::writePending() {
   }
   pending_.consume(static_cast<size_t>(n));
   took(static_cast<size_t>(n));
+  account();
   if (pending_.empty()) {
     pending_.shrink();
     if (peerEnded_) {
@@ -261,6 +299,7 @@ void Pipe::took(size_t n) {
     return;
   }
   sentToApp() += n;
+  activeMs_ = pod_.worker().loop.nowMs();
   pod_.worker().counters.add(Counter::kBytesToApps, n);
   if (!peerEnded_) {
     tunnel_->h2().consumed(id_, n);
@@ -276,6 +315,8 @@ void Pipe::onPeerEnd() {
   if (connected_ && pieces_.empty() && pending_.empty()) {
     endToApp();
   }
+  account();
+  watchIdle();
 }
 
 void Pipe::endToApp() {
@@ -298,6 +339,7 @@ void Pipe::onPeerReset(H2Error code) {
   }
   streamGone_ = true;
   if (appEnded_ && peerEnded_ && code == H2Error::kNoError) {
+    account();
     return;  // both ends were said; what is pending still goes out
   }
   abort({Reason::kReset,
@@ -308,6 +350,7 @@ void Pipe::onTunnelGone(const Outcome& outcome) {
   tunnel_ = nullptr;
   streamGone_ = true;
   if (appEnded_ && peerEnded_ && !released()) {
+    account();
     return;  // both ends were said and nothing is lost: what is pending still goes out
   }
   abort(outcome);
@@ -369,6 +412,7 @@ void Pipe::finish(EventKind kind, const Outcome& outcome) {
   }
   Tunnel* tunnel = std::exchange(tunnel_, nullptr);
   release();
+  account();
   if (tunnel != nullptr) {
     tunnel->detach(id_, this);
   }

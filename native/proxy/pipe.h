@@ -59,6 +59,9 @@ class Pipe final : public Connection {
   void took(size_t n);
   void endToApp();
   void finishIfDone();
+  uint64_t idleLimitMs() const;
+  void watchIdle();
+  void account();
   void finish(EventKind kind, const Outcome& outcome);
   void opened();
   uint64_t& sentByApp();
@@ -81,7 +84,9 @@ class Pipe final : public Connection {
   bool streamGone_ = false;    // HTTP/2 forgot the stream; the tunnel still knows this pipe by id_
   std::vector<iovec> pieces_;  // into the tunnel's receive scratch; emptied by flushToApp()
   Buffer pending_;             // what the application did not take; bounded by the stream's window
-  io::Timer timer_;            // connect
+  size_t counted_ = 0;         // of pending_, in the pod's budget
+  uint64_t activeMs_ = 0;      // a byte moved last
+  io::Timer timer_;            // connect, then idle
 };
 
 }  // namespace weft::proxy

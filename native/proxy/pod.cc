@@ -45,7 +45,9 @@ Status Pod::listen() {
   };
   const Settings& settings = worker_.settings;
   const io::TcpOptions towardsApp{settings.mark, settings.appCongestion, false};
-  const io::TcpOptions towardsPeer{settings.mark, {}, true};
+  const io::TcpOptions towardsPeer{settings.mark, {}, true, settings.h2.deadAfterMs};
+  // Alone, nobody else can take a share of a pod's connections, not even root in the pod.
+  const bool shared = settings.workers > 1;
   Entry entries[] = {
       {kOutboundPort, towardsApp,
        [this](UniqueFd fd, const Endpoint& peer) { outbound_->onAccept(std::move(fd), peer); }},
@@ -57,7 +59,7 @@ Status Pod::listen() {
        [this](UniqueFd fd, const Endpoint& peer) { inbound_->onAccept(std::move(fd), peer); }},
   };
   for (Entry& entry : entries) {
-    Result<UniqueFd> fd = io::listenTcp(netns_.get(), entry.port, entry.options);
+    Result<UniqueFd> fd = io::listenTcp(netns_.get(), entry.port, entry.options, shared);
     if (!fd.ok()) {
       return fd.status();
     }
@@ -69,6 +71,19 @@ Status Pod::listen() {
   return {};
 }
 
+template <typename Visit>
+void Pod::forEachConnection(Visit visit) {
+  std::vector<Connection*> all;
+  all.reserve(live_.size());
+  for (const auto& [raw, owned] : live_) {
+    all.push_back(raw);
+  }
+  // A visit may end others; those stay valid until the turn ends, and do nothing.
+  for (Connection* connection : all) {
+    visit(*connection);
+  }
+}
+
 std::shared_ptr<const Workload> Pod::workload() const {
   return worker_.tables->workloadByUid(spec_.workloadUid);
 }
@@ -76,6 +91,7 @@ std::shared_ptr<const Workload> Pod::workload() const {
 void Pod::setIdentity(std::shared_ptr<const tls::Identity> identity) {
   identity_ = std::move(identity);
   if (identity_ != nullptr) {
+    forEachConnection([](Connection& connection) { connection.onIdentity(); });
     outbound_->onIdentity();
     inbound_->onIdentity();
   }
@@ -97,19 +113,6 @@ void Pod::release(Connection* connection) {
   }
   worker_.loop.bury(std::move(found->second));
   live_.erase(found);
-}
-
-template <typename Visit>
-void Pod::forEachConnection(Visit visit) {
-  std::vector<Connection*> all;
-  all.reserve(live_.size());
-  for (const auto& [raw, owned] : live_) {
-    all.push_back(raw);
-  }
-  // A visit may end others; those stay valid until the turn ends, and do nothing.
-  for (Connection* connection : all) {
-    visit(*connection);
-  }
 }
 
 Verdict Pod::authorize(const ConnectionInfo& info) const {

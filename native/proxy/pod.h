@@ -73,6 +73,8 @@ class Connection : public io::Pollable {
   virtual void reauthorize() {}
   /// The deny list changed: ends itself when its peer is on it.
   virtual void recheckPeer() {}
+  /// The pod has another certificate now.
+  virtual void onIdentity() {}
   /// Adds what it is to the snapshot.
   virtual void describe(Snapshot&) const {}
   /// The engine is going down: ends itself as soon as that harms nobody.
@@ -121,7 +123,7 @@ class Pod final : public io::Object {
 
   /// True, and counted, when the pod may hold no further connection. To be asked before adopt().
   bool full();
-  PodBudget& budget() { return *budget_; }
+  const std::shared_ptr<PodBudget>& budget() { return budget_; }
   const Limits& limits() const { return worker_.settings.limits; }
   /// Takes ownership, and counts it among the pod's connections.
   template <typename T>

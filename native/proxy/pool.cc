@@ -19,51 +19,73 @@ void Pool::submit(Pipe& pipe, const Endpoint& to, const std::vector<tls::SpiffeI
   for (const std::string& name : names) {
     key.expected += name + "\n";
   }
-  Group& group = groups_[key];
-  group.expected = expected;
-  submit(pipe, key, group);
-  if (group.tunnels.empty()) {
-    groups_.erase(key);  // no connect could even be started
+  const auto at = groups_.try_emplace(std::move(key)).first;
+  at->second.expected = expected;
+  submit(pipe, at);
+  if (at->second.tunnels.empty()) {
+    groups_.erase(at);  // no connect could even be started
   }
 }
 
-void Pool::submit(Pipe& pipe, const Key& key, Group& group) {
-  // The tunnel that is up first, so that nothing waits while one has room.
-  Tunnel* waitingRoom = nullptr;
+/// The tunnel with the fewest streams that takes another one; those that are up come first, so that
+/// nothing waits while one has room.
+Tunnel* Pool::leastLoaded(const Group& group) {
+  Tunnel* best = nullptr;
   for (Tunnel* tunnel : group.tunnels) {
     if (!tunnel->hasRoom()) {
       continue;
     }
-    if (tunnel->up() && openStream(*tunnel, pipe)) {
+    if (best == nullptr ||
+        std::pair(!tunnel->up(), tunnel->cost()) < std::pair(!best->up(), best->cost())) {
+      best = tunnel;
+    }
+  }
+  return best;
+}
+
+void Pool::submit(Pipe& pipe, Groups::iterator at) {
+  Group& group = at->second;
+  Outcome outcome;
+  Tunnel* tunnel = leastLoaded(group);
+  if (tunnel != nullptr && tunnel->up()) {
+    if (tunnel->congested() && group.tunnels.size() < pod_.limits().busyTunnelsPerPeer) {
+      open(at, outcome);  // this stream does not wait for it; the next ones find it
+    }
+    const Status opened = openStream(*tunnel, pipe);
+    if (opened.ok()) {
       return;
     }
-    if (!tunnel->up() && waitingRoom == nullptr) {
-      waitingRoom = tunnel;
+    if (opened.code() == Code::kLimit) {
+      pod_.worker().counters.add(Counter::kLimitReached);
+      pipe.abort({Reason::kLimit, opened.message(), ""});
+      return;
     }
+    tunnel = nullptr;
   }
-  Outcome outcome;
-  if (waitingRoom == nullptr) {
-    waitingRoom = open(key, group, outcome);
+  if (tunnel == nullptr) {
+    tunnel = open(at, outcome);
   }
-  if (waitingRoom == nullptr) {
+  if (tunnel == nullptr) {
     pipe.abort(outcome);
     return;
   }
-  pipe.waitIn(waitingRoom->waiting());
+  pipe.waitIn(tunnel->waiting());
 }
 
-bool Pool::openStream(Tunnel& tunnel, Pipe& pipe) {
+Status Pool::openStream(Tunnel& tunnel, Pipe& pipe) {
   const Result<http::StreamId> id =
       tunnel.h2().request(connectRequestFor(pipe.info(), pod_.worker().random));
   if (!id.ok()) {
-    return false;
+    return id.status();
   }
   pipe.attach(tunnel, id.value());
   tunnel.markDirty();
-  return true;
+  return {};
 }
 
-Tunnel* Pool::open(const Key& key, Group& group, Outcome& outcome) {
+Tunnel* Pool::open(Groups::iterator at, Outcome& outcome) {
+  const Key& key = at->first;
+  Group& group = at->second;
   WorkerState& worker = pod_.worker();
   if (group.tunnels.size() >= pod_.limits().tunnelsPerPeer) {
     worker.counters.add(Counter::kLimitReached);
@@ -75,7 +97,8 @@ Tunnel* Pool::open(const Key& key, Group& group, Outcome& outcome) {
     return nullptr;
   }
   Result<UniqueFd> fd =
-      io::connectTcp(pod_.netns(), key.to, std::nullopt, {worker.settings.mark, {}, true});
+      io::connectTcp(pod_.netns(), key.to, std::nullopt,
+                     {worker.settings.mark, {}, true, worker.settings.h2.deadAfterMs});
   if (!fd.ok()) {
     worker.counters.add(Counter::kTunnelsFailedConnect);
     outcome = {Reason::kConnect, fd.status().message(), ""};
@@ -86,20 +109,15 @@ Tunnel* Pool::open(const Key& key, Group& group, Outcome& outcome) {
       pod_.adopt(std::make_unique<Tunnel>(pod_, *this, std::move(fd).value(), std::move(session),
                                           tls::Role::kClient, key.to, Endpoint{}));
   group.tunnels.push_back(tunnel);
+  groupOf_.emplace(tunnel, at);
   return tunnel;
 }
 
 void Pool::onTunnelUp(Tunnel& tunnel) {
-  for (auto& [key, group] : groups_) {
-    if (std::find(group.tunnels.begin(), group.tunnels.end(), &tunnel) == group.tunnels.end()) {
-      continue;
-    }
-    for (Pipe* pipe : std::exchange(tunnel.waiting(), {})) {
-      if (!openStream(tunnel, *pipe)) {
-        submit(*pipe, key, group);  // the peer takes fewer streams than we queued
-      }
-    }
-    return;
+  const auto at = groupOf_.at(&tunnel);
+  for (Pipe* pipe : std::exchange(tunnel.waiting(), {})) {
+    pipe->leaveList();
+    submit(*pipe, at);  // the peer may take fewer streams than we queued
   }
 }
 
@@ -109,23 +127,13 @@ void Pool::onTunnelRequest(Tunnel& tunnel, http::StreamId id, std::string_view,
 }
 
 void Pool::onTunnelGone(Tunnel& tunnel, const Outcome&) {
-  for (auto group = groups_.begin(); group != groups_.end(); ++group) {
-    if (std::erase(group->second.tunnels, &tunnel) > 0) {
-      if (group->second.tunnels.empty()) {
-        groups_.erase(group);
-      }
-      return;
-    }
+  const auto known = groupOf_.find(&tunnel);
+  Group& group = known->second->second;
+  std::erase(group.tunnels, &tunnel);
+  if (group.tunnels.empty()) {
+    groups_.erase(known->second);
   }
-}
-
-void Pool::retireAll() {
-  // Retiring takes effect by a timer, so the groups do not change under this loop.
-  for (auto& [key, group] : groups_) {
-    for (Tunnel* tunnel : group.tunnels) {
-      tunnel->retire();
-    }
-  }
+  groupOf_.erase(known);
 }
 
 }  // namespace weft::proxy

@@ -3,6 +3,7 @@
 
 #include <map>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "proxy/pod.h"
@@ -20,8 +21,6 @@ class Pool final : public TunnelUser {
 
   /// Finds or opens a tunnel for `pipe` and opens its stream there. The pod has an identity.
   void submit(Pipe& pipe, const Endpoint& to, const std::vector<tls::SpiffeId>& expected);
-  /// The pod's identity was renewed: existing tunnels take no new streams.
-  void retireAll();
 
   void onTunnelUp(Tunnel& tunnel) override;
   void onTunnelRequest(Tunnel& tunnel, http::StreamId id, std::string_view method,
@@ -39,12 +38,16 @@ class Pool final : public TunnelUser {
     std::vector<Tunnel*> tunnels;
   };
 
-  void submit(Pipe& pipe, const Key& key, Group& group);
-  Tunnel* open(const Key& key, Group& group, Outcome& outcome);
-  bool openStream(Tunnel& tunnel, Pipe& pipe);
+  using Groups = std::map<Key, Group>;
+
+  void submit(Pipe& pipe, Groups::iterator at);
+  static Tunnel* leastLoaded(const Group& group);
+  Tunnel* open(Groups::iterator at, Outcome& outcome);
+  Status openStream(Tunnel& tunnel, Pipe& pipe);
 
   Pod& pod_;
-  std::map<Key, Group> groups_;
+  Groups groups_;
+  std::unordered_map<Tunnel*, Groups::iterator> groupOf_;
 };
 
 }  // namespace weft::proxy

@@ -30,6 +30,8 @@ struct Limits {
   size_t tunnelsPerSource = 512;
   /// Outbound tunnels of one pod to one peer, in one worker.
   size_t tunnelsPerPeer = 64;
+  /// To so many of them one pod may spread when those that it has are congested.
+  size_t busyTunnelsPerPeer = 4;
   /// Streams that we open in one tunnel. The peer may allow less.
   size_t streamsPerTunnel = 100;
   /// Receive windows that are promised to peers, and bytes that are buffered, in all workers
@@ -55,11 +57,18 @@ struct Settings {
   /// quarter of the throughput there.
   std::string appCongestion = "cubic";
   uint64_t connectTimeoutMs = 10000;
-  uint64_t handshakeTimeoutMs = 10000;  ///< TLS; a peer that then says nothing is idle.
+  uint64_t handshakeTimeoutMs = 10000;  ///< TLS, and then again the peer's HTTP/2 SETTINGS.
   uint64_t identityTimeoutMs = 5000;    ///< How long a captured connection waits for a certificate.
   /// Unused tunnels close after this. With 0 one that falls idle takes no further stream.
   uint64_t tunnelIdleMs = 300000;
   bool registryOnly = false;  ///< Outbound connections to what is not in the mesh are refused.
+  /// A connection of an application that is open both ways and moves no byte for so long is reset.
+  /// 0: never.
+  uint64_t streamIdleMs = 0;
+  /// The same for one that is half closed. 0: never.
+  uint64_t halfClosedIdleMs = 0;
+  /// The same when both sides have ended and an application takes none of what is left for it.
+  uint64_t finWaitMs = 60000;
   http::H2Limits h2;
   Reports reports = Reports::kEach;
   std::string logName = "weft";  ///< The process's name in its access log.
@@ -80,6 +89,8 @@ inline constexpr size_t kTunnelFlushBytes = 64 << 10;    ///< Sent in mid-turn b
 inline constexpr size_t kPassthroughBytesMin = 4 << 10;  ///< When the pod's bytes are used up.
 inline constexpr size_t kAcceptsPerTurn = 16;            ///< From one listener.
 inline constexpr size_t kLingerBytesMax = 64 << 10;      ///< Discarded behind a fatal alert.
+inline constexpr uint64_t kServerIdleMsMin = 10000;  ///< An unused inbound tunnel stays so long.
+inline constexpr uint64_t kDrainGraceMs = 200;  ///< For requests that crossed our first GOAWAY.
 inline constexpr uint64_t kLingerMs = 1000;
 inline constexpr int kCloseTriesMax = 30;  ///< Each kLingerMs, for a peer to take our last frames.
 inline constexpr size_t kGatherPieces = 64;  ///< In one sendmsg to an application.

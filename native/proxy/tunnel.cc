@@ -39,6 +39,7 @@ Tunnel::Tunnel(Pod& pod, TunnelUser& user, UniqueFd fd, std::unique_ptr<tls::Ses
       user_(user),
       fd_(std::move(fd)),
       session_(std::move(session)),
+      budget_(pod.budget()),
       role_(role),
       peer_(peer),
       local_(local),
@@ -164,9 +165,10 @@ Status Tunnel::onHandshakeDone() {
   }
   WorkerState& worker = pod_.worker();
   state_ = State::kUp;
+  upMicros_ = monotonicMicros();
   timer_.cancel();
   const auto make = role_ == tls::Role::kServer ? http::newH2Server : http::newH2Client;
-  h2_ = make(http::H2Row::kOwn, worker.settings.h2, {*this, *this, windows_});
+  h2_ = make(http::H2Row::kOwn, worker.settings.h2, {*this, *this, *budget_});
   tick_.start(worker.loop, kTickMs, [this] { tick(); });
   watchExpiry();
   user_.onTunnelUp(*this);
@@ -185,7 +187,14 @@ void Tunnel::watchExpiry() {
 }
 
 void Tunnel::tick() {
-  if (const Status status = h2_->tick(monotonicMicros()); !status.ok()) {
+  const uint64_t now = monotonicMicros();
+  if (!h2_->greeted() && now - upMicros_ > pod_.worker().settings.handshakeTimeoutMs * 1000) {
+    pod_.worker().counters.add(Counter::kTunnelsTimedOut);
+    fail({Reason::kH2, "the peer sent no SETTINGS", ""});
+    return;
+  }
+  if (const Status status = h2_->tick(now); !status.ok()) {
+    pod_.worker().counters.add(Counter::kTunnelsTimedOut);
     http2Failed_ = true;
     failBy(status);
     return;
@@ -267,13 +276,13 @@ bool Tunnel::hasRoom() const {
 bool Tunnel::congested() const {
   const size_t unsent = session_->unsent();
   return unsent >= kTunnelUnsentHigh ||
-         (unsent > 0 && writeBlocked_ && pod_.budget().bytesUsedUp());
+         (unsent > 0 && writeBlocked_ && pod_.budget()->bytesUsedUp());
 }
 
 /// Counts `bytes` as what this tunnel buffers.
 void Tunnel::account(size_t bytes) {
   if (counted_ != bytes) {
-    pod_.budget().account(std::exchange(counted_, bytes), bytes);
+    pod_.budget()->account(std::exchange(counted_, bytes), bytes);
   }
 }
 
@@ -485,13 +494,21 @@ void Tunnel::retire() {
 
 void Tunnel::drain() {
   if (state_ == State::kUp && role_ == tls::Role::kServer) {
-    h2_->goaway(http::H2Error::kNoError);
+    draining_ = true;
+    h2_->drain();
     markDirty();
   }
   retire();
 }
 
-/// An unused tunnel closes: at once when it is retiring, else after the idle time.
+/// The certificate that was proved here is superseded: new streams go to new tunnels.
+void Tunnel::onIdentity() {
+  if (own_ != pod_.identity()) {
+    drain();
+  }
+}
+
+/// An unused tunnel closes: soon when it is retiring, else after the idle time.
 void Tunnel::closeIfIdle() {
   if (released() || gone_ || state_ != State::kUp) {
     return;
@@ -502,8 +519,12 @@ void Tunnel::closeIfIdle() {
     return;
   }
   WorkerState& worker = pod_.worker();
-  retiring_ = retiring_ || worker.settings.tunnelIdleMs == 0;
-  const uint64_t delayMs = retiring_ ? 0 : worker.settings.tunnelIdleMs;
+  const uint64_t idleMs = worker.settings.tunnelIdleMs;
+  const bool client = role_ == tls::Role::kClient;
+  retiring_ = retiring_ || (client && idleMs == 0);
+  // A client closes what it does not use; a server only when the client should have.
+  const uint64_t keepMs = client ? idleMs : std::max(2 * idleMs, kServerIdleMsMin);
+  const uint64_t delayMs = draining_ ? kDrainGraceMs : retiring_ ? 0 : keepMs;
   timer_.start(worker.loop, delayMs, [this] { closeGracefully(); });
 }
 

@@ -45,6 +45,7 @@ class Tunnel final : public Connection,
   void onTurnEnd() override;
   void abort(const Outcome& outcome) override;
   void recheckPeer() override;
+  void onIdentity() override;
   void describe(Snapshot& snapshot) const override;
   void drain() override;
 
@@ -56,6 +57,9 @@ class Tunnel final : public Connection,
   /// True while another stream may be opened now.
   bool hasRoom() const;
   size_t load() const { return pipes_.size() + waiting_.size(); }
+  /// What a further stream would meet: streams, and the bytes that wait to be sent as if they were
+  /// streams of one read each.
+  size_t cost() const { return load() + session_->unsent() / kReadBytesMax; }
 
   /// Pipes that wait until the tunnel is up.
   std::vector<Pipe*>& waiting() { return waiting_; }
@@ -120,7 +124,7 @@ class Tunnel final : public Connection,
   TunnelUser& user_;
   UniqueFd fd_;
   std::unique_ptr<tls::Session> session_;
-  http::UnboundedWindows windows_;
+  std::shared_ptr<PodBudget> budget_;  // the windows of h2_ are given back to it
   std::unique_ptr<http::H2> h2_;
   tls::Role role_;
   State state_ = State::kConnecting;
@@ -129,6 +133,7 @@ class Tunnel final : public Connection,
   bool hangup_ = false;
   bool writeBlocked_ = false;
   bool retiring_ = false;
+  bool draining_ = false;
   bool gone_ = false;
   bool http2Failed_ = false;
   size_t lingered_ = 0;
@@ -144,6 +149,7 @@ class Tunnel final : public Connection,
   io::Timer tick_;
   std::shared_ptr<const tls::Identity> own_;
   uint64_t startedMicros_;
+  uint64_t upMicros_ = 0;
   io::Timer expiry_;  // of the certificate that ends first
 };
 

@@ -39,7 +39,7 @@ bool wait(int fd, short events) {
 /// Both ends of a connection over loopback, made with the functions under test.
 struct Connection {
   explicit Connection(const char* ip = "127.0.0.1", const TcpOptions& options = {}) {
-    auto made = listenTcp(-1, 0, options);
+    auto made = listenTcp(-1, 0, options, false);
     REQUIRE(made.ok());
     listener = std::move(made).value();
     to = {*Ip::parse(ip), localEndpoint(listener.get())->port};
@@ -72,27 +72,36 @@ TEST_CASE("one listener serves IPv4 and IPv6, and tells addresses apart") {
 }
 
 TEST_CASE("a listener with nobody waiting answers at once") {
-  const auto listener = listenTcp(-1, 0, {});
+  const auto listener = listenTcp(-1, 0, {}, false);
   REQUIRE(listener.ok());
   Endpoint peer;
   CHECK(acceptTcp(listener.value().get(), peer) == -EAGAIN);
 }
 
 TEST_CASE("workers share a port, and nobody else gets it") {
-  const auto first = listenTcp(-1, 0, {});
+  const auto first = listenTcp(-1, 0, {}, true);
   REQUIRE(first.ok());
   const uint16_t port = localEndpoint(first.value().get())->port;
-  CHECK(listenTcp(-1, port, {}).ok());
+  CHECK(listenTcp(-1, port, {}, true).ok());
   const UniqueFd other(::socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0));
   const sockaddr_in6 at = Endpoint{Ip(), port}.toSockaddr();
   CHECK(::bind(other.get(), reinterpret_cast<const sockaddr*>(&at), sizeof at) == -1);
 }
 
+TEST_CASE("a port that is not shared takes no second listener, not even our own") {
+  const auto first = listenTcp(-1, 0, {}, false);
+  REQUIRE(first.ok());
+  const uint16_t port = localEndpoint(first.value().get())->port;
+  CHECK_FALSE(listenTcp(-1, port, {}, true).ok());
+  CHECK_FALSE(listenTcp(-1, port, {}, false).ok());
+}
+
 TEST_CASE("an accepted socket has its listener's options") {
-  const Connection c("127.0.0.1", {0, "reno", true});
+  const Connection c("127.0.0.1", {0, "reno", true, 20000});
   CHECK(intOption(c.server.get(), IPPROTO_TCP, TCP_NODELAY) == 1);
   CHECK(intOption(c.server.get(), SOL_SOCKET, SO_KEEPALIVE) == 1);
   CHECK(intOption(c.server.get(), IPPROTO_TCP, TCP_KEEPIDLE) == 180);
+  CHECK(intOption(c.server.get(), IPPROTO_TCP, TCP_USER_TIMEOUT) == 20000);
   char name[16] = {};
   socklen_t length = sizeof name;
   REQUIRE(::getsockopt(c.server.get(), IPPROTO_TCP, TCP_CONGESTION, name, &length) == 0);
@@ -101,7 +110,7 @@ TEST_CASE("an accepted socket has its listener's options") {
 }
 
 TEST_CASE("a mark is set, or the socket is not made") {
-  const auto listener = listenTcp(-1, 0, {0x539, {}, false});
+  const auto listener = listenTcp(-1, 0, {0x539, {}, false}, false);
   if (::geteuid() != 0) {
     MESSAGE("a mark needs CAP_NET_ADMIN: seen refused");
     CHECK_FALSE(listener.ok());
@@ -112,13 +121,13 @@ TEST_CASE("a mark is set, or the socket is not made") {
 }
 
 TEST_CASE("a congestion control that the kernel does not know is passed over") {
-  CHECK(listenTcp(-1, 0, {0, "nonesuch", false}).ok());
+  CHECK(listenTcp(-1, 0, {0, "nonesuch", false}, false).ok());
 }
 
 TEST_CASE("a connect that is refused says so once it is known") {
   uint16_t port = 0;
   {
-    const auto listener = listenTcp(-1, 0, {});
+    const auto listener = listenTcp(-1, 0, {}, false);
     port = localEndpoint(listener.value().get())->port;
   }
   const auto made = connectTcp(-1, {*Ip::parse("127.0.0.1"), port}, std::nullopt, {});

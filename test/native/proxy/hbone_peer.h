@@ -13,6 +13,7 @@
 #include <sys/time.h>
 
 #include <cerrno>
+#include <fstream>
 #include <functional>
 #include <map>
 #include <memory>
@@ -55,6 +56,17 @@ class NetworkNamespace {
   }
 
   const UniqueFd& fd() const { return fd_; }
+
+  /// Sockets made in it from now on hold not much more than that in each direction.
+  void limitBuffers(size_t bytes) const {
+    std::thread([&] {
+      need(::setns(fd_.get(), CLONE_NEWNET) == 0);
+      for (const char* which : {"rmem", "wmem"}) {
+        std::ofstream(std::string("/proc/sys/net/ipv4/tcp_") + which)
+            << "4096 " << bytes << " " << bytes;
+      }
+    }).join();
+  }
 
   /// A blocking socket in it that gives up after kWaitSeconds.
   UniqueFd socket() const {
@@ -206,6 +218,9 @@ class HbonePeer final : private tls::PlainSink, private http::H2Events, private 
   }
   /// Opens a stream and returns the answer's status, 0 when there is none.
   int ask(const std::string& authority, http::StreamId* id = nullptr) {
+    if (!h2_->takesStreams()) {
+      return 0;
+    }
     const http::StreamId opened = open(authority);
     until([&] { return streams_[opened].status != 0 || streams_[opened].reset.has_value(); });
     if (id != nullptr) {
@@ -278,6 +293,8 @@ class HbonePeer final : private tls::PlainSink, private http::H2Events, private 
     line_.reset();
     alive_ = false;
   }
+  /// Says nothing in HTTP/2.
+  void beMute() { mute_ = true; }
   /// The application behind this peer does not read: windows are not given back.
   void stopTaking() { takes_ = false; }
 
@@ -318,8 +335,15 @@ class HbonePeer final : private tls::PlainSink, private http::H2Events, private 
   void onReset(http::StreamId id, http::H2Error code) override { streams_[id].reset = code; }
   void onSendable(http::StreamId) override {}
   void onGoaway(http::StreamId, http::H2Error) override { goaway_ = true; }
-  std::span<uint8_t> reserve(size_t min) override { return session_->reserve(min); }
-  void commit(size_t n) override { session_->commit(n); }
+  std::span<uint8_t> reserve(size_t min) override {
+    unsaid_.resize(mute_ ? min : 0);
+    return mute_ ? std::span<uint8_t>(unsaid_) : session_->reserve(min);
+  }
+  void commit(size_t n) override {
+    if (!mute_) {
+      session_->commit(n);
+    }
+  }
 
   Line line_;
   http::UnboundedWindows windows_;
@@ -332,6 +356,8 @@ class HbonePeer final : private tls::PlainSink, private http::H2Events, private 
   bool closed_ = false;
   bool goaway_ = false;
   bool takes_ = true;
+  bool mute_ = false;
+  Bytes unsaid_;
 };
 
 }  // namespace weft::test
