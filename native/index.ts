@@ -27,7 +27,10 @@ export { PolicyAction, PolicyScope, Protocol, TablesDeltaSchema } from './gen/ta
  * notices. "In one worker" holds for each worker apart.
  */
 export interface EngineLimits {
-  /** Connections and tunnels of one pod, in all workers. Default 20,000. */
+  /**
+   * Connections and tunnels of one pod, in all workers. Default 20,000. Peers at one address may
+   * have half of them, in one worker.
+   */
   readonly connectionsPerPod?: number;
   /** Connections that wait for the pod's certificate, each direction, in one worker. 1,024. */
   readonly heldPerPod?: number;
@@ -43,9 +46,9 @@ export interface EngineLimits {
   readonly busyTunnelsPerPeer?: number;
   /** Streams opened in one outbound tunnel. 100; 1 gives every connection a tunnel of its own. */
   readonly streamsPerTunnel?: number;
-  /** Receive windows promised and bytes buffered, of one pod. 512 MiB. */
+  /** Receive windows promised and bytes buffered, of one pod. 1 GiB; half for one address. */
   readonly bytesPerPod?: number;
-  /** The same of all pods. 2 GiB. */
+  /** The same of all pods. 4 GiB. */
   readonly bytesPerNode?: number;
   /** Buffered in one plaintext connection, each direction. 64 KiB; at least 4 KiB. */
   readonly passthroughBytes?: number;

@@ -35,4 +35,17 @@ void PodBudget::account(uint64_t before, uint64_t now) {
   nodeBytes_->add(now - before);
 }
 
+bool SourceBudget::take(uint32_t bytes) {
+  if (bytes > bytesMax_ - taken_ || !pod_->take(bytes)) {
+    return false;
+  }
+  taken_ += bytes;
+  return true;
+}
+
+void SourceBudget::give(uint32_t bytes) {
+  taken_ -= bytes;
+  pod_->give(bytes);
+}
+
 }  // namespace weft::proxy

@@ -54,4 +54,20 @@ class PodBudget final : public http::WindowBudget {
   std::shared_ptr<SharedSum> nodeBytes_;
 };
 
+/// The share of a pod's bytes that peers at one address are promised by one worker, on whose thread
+/// it lives.
+class SourceBudget final : public http::WindowBudget {
+ public:
+  SourceBudget(std::shared_ptr<PodBudget> pod, uint64_t bytesMax)
+      : pod_(std::move(pod)), bytesMax_(bytesMax) {}
+
+  bool take(uint32_t bytes) override;
+  void give(uint32_t bytes) override;
+
+ private:
+  std::shared_ptr<PodBudget> pod_;
+  const uint64_t bytesMax_;
+  uint64_t taken_ = 0;
+};
+
 }  // namespace weft::proxy

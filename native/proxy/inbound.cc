@@ -65,12 +65,15 @@ void Inbound::serve(UniqueFd fd, const Endpoint& peer) {
     return;
   }
   Source& source = sources_[peer.ip];
-  source.tunnels++;
+  if (source.windows == nullptr) {
+    source.windows = std::make_shared<SourceBudget>(pod_.budget(), pod_.limits().bytesPerPod / 2);
+  }
   source.handshakes++;
   handshakes_++;
-  auto session = tls::newServerSession(pod_.identity(), pod_.worker().tls);
-  pod_.adopt(std::make_unique<Tunnel>(pod_, *this, std::move(fd), std::move(session),
-                                      tls::Role::kServer, peer, *local));
+  Tunnel::Parts parts{std::move(fd), tls::newServerSession(pod_.identity(), pod_.worker().leaves),
+                      source.windows, peer, *local};
+  source.tunnels.push_back(
+      pod_.adopt(std::make_unique<Tunnel>(pod_, *this, tls::Role::kServer, std::move(parts))));
 }
 
 /// Names what another connection of `source` would break; null when it may come in.
@@ -85,13 +88,30 @@ const char* Inbound::limitReachedBy(const Ip& source) const {
     reached = "the pod has too many unfinished handshakes";
   } else if (known != sources_.end() && known->second.handshakes >= limits.handshakesPerSource) {
     reached = "the source has too many unfinished handshakes";
-  } else if (known != sources_.end() && known->second.tunnels >= limits.tunnelsPerSource) {
+  } else if (known != sources_.end() && known->second.tunnels.size() >= limits.tunnelsPerSource) {
     reached = "the source has too many tunnels";
   }
   if (reached != nullptr) {
     pod_.worker().counters.add(Counter::kLimitReached);
   }
   return reached;
+}
+
+/// Half of what the pod may hold is kept from any one address.
+bool Inbound::hasTooManyStreams(const Ip& source) const {
+  const size_t share = pod_.limits().connectionsPerPod / 2;
+  if (pod_.budget()->connections().value() < share) {
+    return false;  // not even all of them together
+  }
+  size_t streams = 0;
+  for (const Tunnel* tunnel : sources_.at(source).tunnels) {
+    streams += tunnel->load();
+  }
+  if (streams < share) {
+    return false;
+  }
+  pod_.worker().counters.add(Counter::kLimitReached);
+  return true;
 }
 
 void Inbound::onTunnelUp(Tunnel& tunnel) {
@@ -145,7 +165,7 @@ void Inbound::onTunnelRequest(Tunnel& tunnel, http::StreamId id, std::string_vie
     refuse(tunnel, id, kUnauthorized, info, {Reason::kDenied, verdict.reason, verdict.policy});
     return;
   }
-  if (pod_.full()) {
+  if (pod_.full() || hasTooManyStreams(info.source.ip)) {
     refuse(tunnel, id, kUnavailable, info, {Reason::kLimit, "too many connections", ""});
     return;
   }
@@ -223,7 +243,8 @@ void Inbound::onTunnelGone(Tunnel& tunnel, const Outcome& outcome) {
     source->second.handshakes--;
     handshakes_--;
   }
-  if (--source->second.tunnels == 0) {
+  std::erase(source->second.tunnels, &tunnel);
+  if (source->second.tunnels.empty()) {
     sources_.erase(source);
   }
   if (!tunnel.up()) {  // the streams of one that was up are reported one by one

@@ -37,12 +37,14 @@ class Inbound final : public TunnelUser {
 
   /// What one address has open here.
   struct Source {
-    size_t tunnels = 0;
+    std::vector<Tunnel*> tunnels;
     size_t handshakes = 0;  // of the tunnels, those that are not up yet
+    std::shared_ptr<SourceBudget> windows;
   };
 
   void serve(UniqueFd fd, const Endpoint& peer);
   const char* limitReachedBy(const Ip& source) const;
+  bool hasTooManyStreams(const Ip& source) const;
   void refuseTunnel(const Endpoint& peer, const Endpoint& local, const Outcome& outcome);
   void refuse(Tunnel& tunnel, http::StreamId id, int status, const ConnectionInfo& info,
               const Outcome& outcome);

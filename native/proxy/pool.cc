@@ -105,9 +105,9 @@ Tunnel* Pool::open(Groups::iterator at, Outcome& outcome) {
     return nullptr;
   }
   auto session = tls::newClientSession(pod_.identity(), group.expected, worker.tls);
+  Tunnel::Parts parts{std::move(fd).value(), std::move(session), pod_.budget(), key.to, {}};
   Tunnel* tunnel =
-      pod_.adopt(std::make_unique<Tunnel>(pod_, *this, std::move(fd).value(), std::move(session),
-                                          tls::Role::kClient, key.to, Endpoint{}));
+      pod_.adopt(std::make_unique<Tunnel>(pod_, *this, tls::Role::kClient, std::move(parts)));
   group.tunnels.push_back(tunnel);
   groupOf_.emplace(tunnel, at);
   return tunnel;

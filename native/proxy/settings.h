@@ -18,7 +18,7 @@ inline constexpr uint16_t kHbonePort = 15008;
 /// is over a limit is refused and counted; nobody else notices.
 struct Limits {
   /// Of one pod, tunnels included, in all workers together. Workers that accept at the same instant
-  /// may go over it by one each.
+  /// may go over it by one each. Peers at one address may have half of it, in one worker.
   size_t connectionsPerPod = 20000;
   /// Waiting for the pod's certificate, in one pod, direction and worker.
   size_t heldPerPod = 1024;
@@ -35,9 +35,10 @@ struct Limits {
   /// Streams that we open in one tunnel. The peer may allow less.
   size_t streamsPerTunnel = 100;
   /// Receive windows that are promised to peers, and bytes that are buffered, in all workers
-  /// together: of one pod, and of all pods.
-  uint64_t bytesPerPod = 512ULL << 20;
-  uint64_t bytesPerNode = 2048ULL << 20;
+  /// together: of one pod, and of all pods. Peers at one address are promised half of a pod's, in
+  /// one worker.
+  uint64_t bytesPerPod = 1ULL << 30;
+  uint64_t bytesPerNode = 4ULL << 30;
   /// Of one plaintext connection, each direction.
   size_t passthroughBytes = 64 << 10;
   /// Encoded events that wait for their reader.

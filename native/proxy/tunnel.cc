@@ -33,16 +33,15 @@ Counter counterOf(Reason reason) {
 
 }  // namespace
 
-Tunnel::Tunnel(Pod& pod, TunnelUser& user, UniqueFd fd, std::unique_ptr<tls::Session> session,
-               tls::Role role, const Endpoint& peer, const Endpoint& local)
+Tunnel::Tunnel(Pod& pod, TunnelUser& user, tls::Role role, Parts parts)
     : Connection(pod),
       user_(user),
-      fd_(std::move(fd)),
-      session_(std::move(session)),
-      budget_(pod.budget()),
+      fd_(std::move(parts.fd)),
+      session_(std::move(parts.session)),
+      windows_(std::move(parts.windows)),
       role_(role),
-      peer_(peer),
-      local_(local),
+      peer_(parts.peer),
+      local_(parts.local),
       own_(pod.identity()),
       startedMicros_(monotonicMicros()) {
   WorkerState& worker = pod_.worker();
@@ -168,7 +167,7 @@ Status Tunnel::onHandshakeDone() {
   upMicros_ = monotonicMicros();
   timer_.cancel();
   const auto make = role_ == tls::Role::kServer ? http::newH2Server : http::newH2Client;
-  h2_ = make(http::H2Row::kOwn, worker.settings.h2, {*this, *this, *budget_});
+  h2_ = make(http::H2Row::kOwn, worker.settings.h2, {*this, *this, *windows_});
   tick_.start(worker.loop, kTickMs, [this] { tick(); });
   watchExpiry();
   user_.onTunnelUp(*this);

@@ -36,9 +36,15 @@ class Tunnel final : public Connection,
                      private http::H2Events,
                      private http::ByteWriter {
  public:
-  /// `connecting` sockets are waited for before TLS starts.
-  Tunnel(Pod& pod, TunnelUser& user, UniqueFd fd, std::unique_ptr<tls::Session> session,
-         tls::Role role, const Endpoint& peer, const Endpoint& local);
+  /// What it is made of. `windows` says how much the peer may be promised.
+  struct Parts {
+    UniqueFd fd;  ///< Client role: connecting.
+    std::unique_ptr<tls::Session> session;
+    std::shared_ptr<http::WindowBudget> windows;
+    Endpoint peer;
+    Endpoint local;  ///< Server role only.
+  };
+  Tunnel(Pod& pod, TunnelUser& user, tls::Role role, Parts parts);
 
   void onReady(uint32_t events) override;
   void onAgain() override;
@@ -124,7 +130,7 @@ class Tunnel final : public Connection,
   TunnelUser& user_;
   UniqueFd fd_;
   std::unique_ptr<tls::Session> session_;
-  std::shared_ptr<PodBudget> budget_;  // the windows of h2_ are given back to it
+  std::shared_ptr<http::WindowBudget> windows_;  // those of h2_ are given back to it
   std::unique_ptr<http::H2> h2_;
   tls::Role role_;
   State state_ = State::kConnecting;

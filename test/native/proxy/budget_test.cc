@@ -85,6 +85,21 @@ TEST_CASE("buffered bytes replace what was counted before") {
   CHECK(node->value() == 0);
 }
 
+TEST_CASE("one source is promised its share, and another one the rest") {
+  auto node = std::make_shared<SharedSum>(1000);
+  auto pod = std::make_shared<PodBudget>(limitsOf(100), node);
+  weft::proxy::SourceBudget one(pod, 50);
+  weft::proxy::SourceBudget two(pod, 60);
+  CHECK(one.take(50));
+  CHECK_FALSE(one.take(1));
+  CHECK_FALSE(two.take(51));
+  CHECK(two.take(50));
+  one.give(50);
+  CHECK(two.take(10));
+  CHECK_FALSE(two.take(1));
+  CHECK(pod->bytes() == 60);
+}
+
 TEST_CASE("threads that take at once never go over the maximum") {
   auto node = std::make_shared<SharedSum>(1000);
   PodBudget pod(limitsOf(1000), node);

@@ -54,7 +54,7 @@ std::unique_ptr<TwoPods> twoPods(const std::function<void(weft::proxy::Limits&)>
 }  // namespace
 
 TEST_CASE("a pod has as many connections as its limit says, and the next is refused") {
-  auto pods = twoPods([](auto& limits) { limits.connectionsPerPod = 3; });
+  auto pods = twoPods([](auto& limits) { limits.connectionsPerPod = 6; });
   if (!pods) {
     return;
   }
@@ -62,8 +62,12 @@ TEST_CASE("a pod has as many connections as its limit says, and the next is refu
   StreamId id = 0;
   CHECK(peer.ask(pods->app.authority()) == 200);
   CHECK(peer.ask(pods->app.authority(), &id) == 200);
+  const weft::test::Line one = dial(pods->firstNs, "127.0.0.1", 15008);
+  const weft::test::Line two = dial(pods->firstNs, "127.0.0.1", 15008);
+  HbonePeer last = pods->mesh.peer();
+  CHECK(last.ready());
   CHECK(pods->mesh.count(Counter::kLimitReached) == 0);
-  CHECK(peer.ask(pods->app.authority()) == 503);
+  CHECK(last.ask(pods->app.authority()) == 503);
   auto refused = pods->refusal();
   REQUIRE(refused.has_value());
   CHECK(refused->is(Reason::kLimit));
@@ -75,7 +79,22 @@ TEST_CASE("a pod has as many connections as its limit says, and the next is refu
   weft::test::Line second = pods->app.accept();
   second.reset();
   CHECK(peer.untilOver(id));
-  CHECK(peer.ask(pods->app.authority()) == 200);  // what ended makes room
+  CHECK(last.ask(pods->app.authority()) == 200);  // what ended makes room
+}
+
+TEST_CASE("peers at one address have half of a pod's connections") {
+  auto pods = twoPods([](auto& limits) { limits.connectionsPerPod = 6; });
+  if (!pods) {
+    return;
+  }
+  HbonePeer peer = pods->mesh.peer();
+  for (size_t i = 0; i < 3; i++) {
+    CHECK(peer.ask(pods->app.authority()) == 200);
+  }
+  CHECK(pods->mesh.count(Counter::kLimitReached) == 0);
+  CHECK(peer.ask(pods->app.authority()) == 503);
+  CHECK(pods->mesh.count(Counter::kLimitReached) == 1);
+  CHECK(pods->secondServes());
 }
 
 TEST_CASE("one address may have so many unfinished handshakes, and the pod so many in all") {
