@@ -70,7 +70,7 @@ void Inbound::serve(UniqueFd fd, const Endpoint& peer) {
   }
   source.handshakes++;
   handshakes_++;
-  Tunnel::Parts parts{std::move(fd), tls::newServerSession(pod_.identity(), pod_.worker().leaves),
+  Tunnel::Parts parts{std::move(fd), tls::newServerSession(pod_.identity(), pod_.worker().tls),
                       source.windows, peer, *local};
   source.tunnels.push_back(
       pod_.adopt(std::make_unique<Tunnel>(pod_, *this, tls::Role::kServer, std::move(parts))));
