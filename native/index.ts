@@ -86,6 +86,10 @@ export interface EngineOptions {
   readonly streamIdleMs?: number;
   /** The same for one that is half closed. Default 0: never. */
   readonly halfClosedIdleMs?: number;
+  /** How TLS records are driven: in place (the default), or by the TLS library. */
+  readonly tlsRow?: 'record' | 'library';
+  /** Whose HTTP/2 framing: our own (the default), or nghttp2's. */
+  readonly h2Row?: 'own' | 'nghttp2';
   readonly limits?: EngineLimits;
   /**
    * Makes the engine sum up: batches hold totals and the lines of the access log instead of each

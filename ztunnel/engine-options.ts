@@ -38,6 +38,8 @@ const settings: Record<Exclude<keyof EngineSettings, 'limits'>, z.ZodType> = {
   identityTimeoutMs: whole,
   tunnelIdleMs: whole,
   outboundPolicy: z.enum(['allowAny', 'registryOnly']).optional(),
+  tlsRow: z.enum(['record', 'library']).optional(),
+  h2Row: z.enum(['own', 'nghttp2']).optional(),
   pingAfterMs: whole,
   deadAfterMs: whole,
   streamIdleMs: whole,

@@ -39,6 +39,21 @@ Status readNumber(const Napi::Object& from, const char* name, double max, T& int
   return {};
 }
 
+/// `second` says which of two names was given; absent means the first one.
+Status readChoice(const Napi::Object& from, const char* name, const char* firstName,
+                  const char* secondName, bool& second) {
+  const Napi::Value value = from.Get(name);
+  if (value.IsUndefined()) {
+    return {};
+  }
+  const std::string text = value.IsString() ? value.As<Napi::String>().Utf8Value() : "";
+  if (text != firstName && text != secondName) {
+    return wrong(std::string(name) + " must be " + firstName + " or " + secondName);
+  }
+  second = text == secondName;
+  return {};
+}
+
 /// Absent limits stay as they are. A limit of nothing refuses everything.
 Status readLimits(const Napi::Value& value, proxy::Limits& into) {
   if (value.IsUndefined()) {
@@ -166,16 +181,20 @@ Result<proxy::Settings> settingsOf(const Napi::Value& value) {
   if (out.workers == 0) {
     return wrong("workers must be at least 1");
   }
-  if (const Napi::Value policy = from.Get("outboundPolicy"); !policy.IsUndefined()) {
-    std::string name;
-    if (Status s = readString(from, "outboundPolicy", name); !s.ok()) {
-      return s;
+  bool nghttp2 = false;
+  bool library = false;
+  const Status chosen[] = {
+      readChoice(from, "outboundPolicy", "allowAny", "registryOnly", out.registryOnly),
+      readChoice(from, "h2Row", "own", "nghttp2", nghttp2),
+      readChoice(from, "tlsRow", "record", "library", library),
+  };
+  for (const Status& status : chosen) {
+    if (!status.ok()) {
+      return status;
     }
-    if (name != "allowAny" && name != "registryOnly") {
-      return wrong("outboundPolicy must be allowAny or registryOnly");
-    }
-    out.registryOnly = name == "registryOnly";
   }
+  out.h2Row = nghttp2 ? http::H2Row::kNgHttp2 : http::H2Row::kOwn;
+  out.tlsRow = library ? tls::SessionRow::kLibrary : tls::SessionRow::kRecord;
   if (out.h2.deadAfterMs <= out.h2.pingAfterMs) {
     return wrong("deadAfterMs must be more than pingAfterMs");
   }

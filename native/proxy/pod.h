@@ -44,6 +44,7 @@ struct WorkerState {
         balancer(seed),
         cipher(kTunnelReadBytes),
         plain(kTunnelReadBytes + tls::kRecordBytesMax) {
+    tls.row = settings.tlsRow;
     tls.leaves = tls::VerifiedLeaves(settings.limits.verifiedLeaves);
   }
 

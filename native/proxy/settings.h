@@ -6,6 +6,7 @@
 #include <string>
 
 #include "http/h2.h"
+#include "tls/session.h"
 
 namespace weft::proxy {
 
@@ -70,6 +71,8 @@ struct Settings {
   uint64_t halfClosedIdleMs = 0;
   /// The same when both sides have ended and an application takes none of what is left for it.
   uint64_t finWaitMs = 60000;
+  tls::SessionRow tlsRow = tls::SessionRow::kRecord;
+  http::H2Row h2Row = http::H2Row::kOwn;
   http::H2Limits h2;
   Reports reports = Reports::kEach;
   std::string logName = "weft";  ///< The process's name in its access log.

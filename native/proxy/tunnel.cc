@@ -167,7 +167,7 @@ Status Tunnel::onHandshakeDone() {
   upMicros_ = monotonicMicros();
   timer_.cancel();
   const auto make = role_ == tls::Role::kServer ? http::newH2Server : http::newH2Client;
-  h2_ = make(http::H2Row::kOwn, worker.settings.h2, {*this, *this, *windows_});
+  h2_ = make(worker.settings.h2Row, worker.settings.h2, {*this, *this, *windows_});
   tick_.start(worker.loop, kTickMs, [this] { tick(); });
   watchExpiry();
   user_.onTunnelUp(*this);

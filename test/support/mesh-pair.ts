@@ -104,6 +104,10 @@ export class BarePod {
   }
 }
 
+/** The same tests run over the rows that libraries do. */
+const rows: EngineOptions =
+  process.env['WEFT_TEST_ROWS'] === 'library' ? { tlsRow: 'library', h2Row: 'nghttp2' } : {};
+
 /** A pod of the mesh: its TCP is captured, by an engine of its own. */
 export class MeshPod extends BarePod {
   readonly engine: Engine;
@@ -113,7 +117,7 @@ export class MeshPod extends BarePod {
   constructor(name: PodName, netnsPath: string, options: EngineOptions) {
     super(name, netnsPath);
     this.spiffeId = spiffeId(name);
-    this.engine = new Engine({ workers: 1, ...options }, this.events.add);
+    this.engine = new Engine({ workers: 1, ...rows, ...options }, this.events.add);
   }
 
   /** Captures the pod and opens its listeners. The identity may come before or after. */

@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+// The tests of the tunnel once more, with TLS records and HTTP/2 framing done by the libraries.
+// Needs root.
+import { join } from 'node:path';
+import t from 'tap';
+
+const files = [
+  'hbone/peer-client.ts',
+  'hbone/peer-server.ts',
+  'hbone/refusals.ts',
+  'hbone/deaf-peer.ts',
+  'back-pressure.ts',
+  'drain.ts',
+  'limits.ts',
+  'open-connections.ts',
+];
+t.setTimeout(300_000);
+
+for (const file of files) {
+  const path = join(import.meta.dirname, file);
+  t.spawn(process.execPath, [path], { env: { ...process.env, WEFT_TEST_ROWS: 'library' } }, file);
+}
