@@ -225,6 +225,7 @@ interface Addon {
   ): NativeSeqpacket;
   openPath(path: string): number;
   closeFd(fd: number): void;
+  peerUser(fd: number): number;
 }
 
 // Node-API 10 crashes an older Node at load instead of raising an error.
@@ -408,6 +409,14 @@ export function listenPackets(
 /** Opens a file read-only and close-on-exec and returns its descriptor (for namespace files). */
 export function openPath(path: string): number {
   return call(() => addon.openPath(path));
+}
+
+/**
+ * The user who connected the UNIX socket `fd` (SO_PEERCRED). Throws MeshError when it is no such
+ * socket.
+ */
+export function peerUser(fd: number): number {
+  return call(() => addon.peerUser(fd));
 }
 
 export function closeFd(fd: number): void {

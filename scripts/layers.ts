@@ -15,7 +15,7 @@ const wire = ['@bufbuild/protobuf', '@grpc/grpc-js'];
 
 /** The TypeScript folders, bottom to top. */
 export const layers: Readonly<Record<string, Layer>> = {
-  'src/lib': { uses: [], packages: ['node:', 'pino', '@bufbuild/protobuf'] },
+  'src/lib': { uses: ['package.json'], packages: ['node:', 'pino', '@bufbuild/protobuf'] },
   // Without I/O of any kind: hashing is the one built-in they need.
   'src/mesh': { uses: ['src/lib/'], packages: ['node:crypto'] },
   'src/spiffe': { uses: ['src/lib/'], packages: ['node:crypto'] },

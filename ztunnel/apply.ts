@@ -51,7 +51,7 @@ export class Applier {
   readonly #workloads = new Map<string, TableWorkload>();
   readonly #local = new Map<string, TableWorkload>();
   readonly #services = new Map<string, TableService>();
-  readonly #policies = new Set<string>();
+  readonly #policies = new Map<string, TablePolicy>();
   readonly #listeners = new Set<() => void>();
 
   /** @param node the name of this node, by which local workloads are known. */
@@ -88,6 +88,19 @@ export class Applier {
   /** The service of this key ("namespace/hostname"), as it is in force. */
   service(key: string): TableService | undefined {
     return this.#services.get(key);
+  }
+
+  /** Everything in force, for those who show it. */
+  workloads(): Iterable<TableWorkload> {
+    return this.#workloads.values();
+  }
+
+  services(): Iterable<TableService> {
+    return this.#services.values();
+  }
+
+  policies(): Iterable<TablePolicy> {
+    return this.#policies.values();
   }
 
   /** The SPIFFE IDs of the enrolled workloads that the control plane places on this node. */
@@ -270,11 +283,11 @@ export class Applier {
     }
   }
 
-  #rememberPolicy({ kind, name }: Step): void {
-    if (kind === 'policy') {
-      this.#policies.add(name);
+  #rememberPolicy(step: Step): void {
+    if (step.kind === 'policy') {
+      this.#policies.set(step.name, step.policy);
     } else {
-      this.#policies.delete(name);
+      this.#policies.delete(step.name);
     }
   }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The node proxy's settings, from its flags.
 import { cpus } from 'node:os';
+import { join } from 'node:path';
 import { Command, CommanderError } from 'commander';
 import { z } from 'zod';
 import { MeshError, type Result } from '../src/lib/error.ts';
@@ -25,6 +26,10 @@ export interface Config {
   readonly zdsPath: string;
   readonly metrics: ListenAddress;
   readonly readiness: ListenAddress;
+  /** The socket of the admin interface. */
+  readonly adminSocket: string;
+  /** Where the admin interface is served over TCP too, to look but not to touch. */
+  readonly admin: ListenAddress | undefined;
   readonly workers: number;
   /** What else is set of the engine. */
   readonly engine: EngineSettings;
@@ -62,6 +67,10 @@ const listenAddress = z
   })
   .refine(({ port }) => port <= 65535, 'port is over 65535');
 
+// The kernel keeps it with its end in 108 bytes.
+const socketPathMax = 107;
+const socketPath = z.string().min(1).max(socketPathMax, 'is too long for a socket path');
+
 const unitsMs: ReadonlyMap<string, number> = new Map([
   ['s', 1_000],
   ['m', 60_000],
@@ -81,9 +90,11 @@ const schema = z.object({
   state: z.string().min(1),
   keys: z.string().min(1),
   stateMaxAge: duration,
-  zds: z.string().min(1).max(107, 'is too long for a socket path'),
+  zds: socketPath,
   metrics: listenAddress,
   readiness: listenAddress,
+  adminSocket: socketPath.optional(),
+  admin: listenAddress.optional(),
   clusterDomain: nodeName,
   resolvConf: z.string().min(1),
   workers: z.coerce.number().int().min(1).max(workersMax),
@@ -107,6 +118,8 @@ export function ztunnelCommand(): Command {
     .requiredOption('--zds <path>', "the CNI agent's socket")
     .option('--metrics <addr:port>', 'where metrics are served', `[::]:${ports.metrics}`)
     .option('--readiness <addr:port>', 'where readiness is served', `[::]:${ports.readiness}`)
+    .option('--admin-socket <path>', 'the admin socket (admin.sock in the state folder)')
+    .option('--admin <addr:port>', 'serve admin over TCP too, on this machine, read-only')
     .option('--workers <n>', 'worker threads', String(workers))
     .option('--engine <name=value>', 'a setting of the engine; may be repeated', collect, [])
     .option('--cluster-domain <domain>', 'the last labels of service names', 'cluster.local')
@@ -131,15 +144,20 @@ export function parseConfig(argv: readonly string[]): Result<Config> {
       keys,
       stateMaxAge,
       zds,
+      adminSocket = join(state, 'admin.sock'),
+      admin,
       engine: texts,
       ...rest
     } = schema.parse(command.opts());
+    if (adminSocket.length > socketPathMax) {
+      throw new MeshError('invalid', '--admin-socket is needed: that of --state is too long');
+    }
     const engine = parseEngineSettings(texts);
     if (!engine.ok) {
       return engine;
     }
     const folders = { stateDir: state, keysDir: keys, stateMaxAgeMs: stateMaxAge };
-    const names = { joinTokenFile: joinToken, zdsPath: zds, ...folders };
+    const names = { joinTokenFile: joinToken, zdsPath: zds, adminSocket, admin, ...folders };
     return { ok: true, value: { ...rest, ...names, engine: engine.value } };
   } catch (error) {
     return { ok: false, error: new MeshError('invalid', sentenceOf(error), { cause: error }) };

@@ -63,7 +63,9 @@ export async function main(argv: readonly string[]): Promise<number> {
       new native.Engine(options, onEvents);
     const dns = (): DnsProxy => dnsOf(config.value, native, log);
     const lines = (bytes: Uint8Array): void => sink.write(bytes);
-    proxy = new NodeProxy(config.value, { engine, transport, dns }, log, lines);
+    const quit = (): void => stop.abort();
+    const parts = { engine, transport, peerUser: native.peerUser, dns };
+    proxy = new NodeProxy(config.value, parts, log, { lines, quit });
     await proxy.start(stop.signal);
     await stopped;
     log.info('draining');

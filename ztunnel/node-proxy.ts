@@ -1,22 +1,34 @@
 // SPDX-License-Identifier: Apache-2.0
 // The node proxy put together: what is built from what, and in which order it starts and ends.
 import type { Engine, EventBatch } from '../native/index.ts';
-import type { Logger } from '../src/lib/log.ts';
+import type { Logger, LogLevel } from '../src/lib/log.ts';
+import { ensurePrivateFolder } from '../src/lib/private-files.ts';
+import { version } from '../src/lib/version.ts';
 import { parseSpiffeId } from '../src/spiffe/id.ts';
 import { type Update, XdsClient } from '../src/xds/client.ts';
 import { typeOrder, typeUrls } from '../src/xds/wire.ts';
+import {
+  type AdminView,
+  type PeerUser,
+  serveAdminSocket,
+  serveAdminTcp,
+  socketRoutes,
+  viewRoutes,
+} from './admin.ts';
 import { Applier } from './apply.ts';
+import { CertificateBook } from './certificate-book.ts';
 import { Certificates } from './certs.ts';
 import type { Config } from './config.ts';
 import { nameChanges } from './dns/changes.ts';
 import type { DnsProxy } from './dns/proxy.ts';
+import { explain } from './explain.ts';
 import { KeyFolder } from './key-folder.ts';
 import { Metrics } from './metrics.ts';
 import { NodeCredential } from './node-credential.ts';
 import { Observer } from './observe.ts';
 import { type PodEngine, Pods } from './pods.ts';
 import { StateCache } from './state-cache.ts';
-import { type StatusServer, serveMetrics, serveReadiness } from './status-server.ts';
+import { serveMetrics, serveReadiness } from './status-server.ts';
 import { Trust } from './trust.ts';
 import { ZdsClient, type ZdsTransport } from './zds.ts';
 
@@ -27,6 +39,8 @@ export type ProxyEngine = Pick<
   | 'setIdentity'
   | 'removeIdentity'
   | 'setDenyList'
+  | 'snapshot'
+  | 'explain'
   | 'addPod'
   | 'removePod'
   | 'counters'
@@ -41,7 +55,16 @@ export type ProxyDns = Pick<DnsProxy, 'update' | 'addPod' | 'removePod' | 'count
 export interface NativeParts {
   engine(onEvents: (batch: EventBatch) => void): ProxyEngine;
   readonly transport: ZdsTransport;
+  readonly peerUser: PeerUser;
   dns(): ProxyDns;
+}
+
+/** What the process does for the proxy. */
+export interface ProxyHooks {
+  /** Takes the access log, in whole lines. */
+  lines(bytes: Uint8Array): void;
+  /** Begins the end of the process, when the admin socket is told so. */
+  quit(): void;
 }
 
 /** How long streams may go on after a stop was asked for, in milliseconds. */
@@ -65,7 +88,10 @@ export class NodeProxy {
   readonly #observer: Observer;
   readonly #transport: ZdsTransport;
   readonly #dns: ProxyDns;
-  readonly #servers: StatusServer[] = [];
+  readonly #peerUser: PeerUser;
+  readonly #book: CertificateBook;
+  readonly #quit: () => void;
+  readonly #servers: { close(): Promise<void> }[] = [];
   #credential: NodeCredential | undefined;
   #certificates: Certificates | undefined;
   #pods: Pods | undefined;
@@ -79,25 +105,22 @@ export class NodeProxy {
   #stopped: Promise<void> | undefined;
   #wasReady = false;
 
-  /** @param lines takes the access log, in whole lines. */
-  constructor(
-    config: Config,
-    native: NativeParts,
-    log: Logger,
-    lines: (bytes: Uint8Array) => void,
-  ) {
+  constructor(config: Config, native: NativeParts, log: Logger, hooks: ProxyHooks) {
+    this.#quit = hooks.quit;
     this.#config = config;
     this.#log = log;
     this.#transport = native.transport;
     this.#dns = native.dns();
+    this.#peerUser = native.peerUser;
     this.#engine = native.engine((batch) => this.#observer.onEvents(batch));
+    this.#book = new CertificateBook(this.#engine);
     this.#applier = new Applier(this.#engine, config.node);
     this.#metrics = new Metrics(() => ({
       ...this.#engine.counters(),
       access_events_dropped: this.#observer.dropped,
       pods: this.#pods?.count ?? 0,
     }));
-    this.#observer = new Observer(this.#applier, lines, log, this.#metrics);
+    this.#observer = new Observer(this.#applier, hooks.lines, log, this.#metrics);
   }
 
   /**
@@ -112,12 +135,13 @@ export class NodeProxy {
     this.#servers.push(metrics);
     const readiness = await serveReadiness(this.#config.readiness, () => this.pending());
     this.#servers.push(readiness);
+    await this.#serveAdmin();
     log.info({ metrics: metrics.port, readiness: readiness.port }, 'listening');
     const keys = new KeyFolder(keysDir, log);
     const options = { node, control, stateDir, joinTokenFile, log };
     const credential = await NodeCredential.open(options, signal);
     this.#credential = credential;
-    const certificates = new Certificates({ issuer: credential, sink: this.#engine, keys, log });
+    const certificates = new Certificates({ issuer: credential, sink: this.#book, keys, log });
     this.#certificates = certificates;
     this.#trust = new Trust(
       trustDomainOf(credential.spiffeId),
@@ -139,6 +163,43 @@ export class NodeProxy {
     credential.onRenewed(() => this.#xds?.reconnect());
     this.#restore(this.#xds);
     this.#xds.start();
+  }
+
+  async #serveAdmin(): Promise<void> {
+    const { adminSocket, admin, stateDir } = this.#config;
+    const log = this.#log;
+    await ensurePrivateFolder(stateDir);
+    const view = this.#view();
+    const actions = {
+      quit: this.#quit,
+      setLogLevel: (level: LogLevel): void => {
+        log.level = level;
+        this.#observer.setLogLevel(level);
+      },
+    };
+    const routes = socketRoutes(view, actions, log);
+    this.#servers.push(await serveAdminSocket(adminSocket, routes, this.#peerUser, log));
+    if (admin !== undefined) {
+      const server = await serveAdminTcp(admin, viewRoutes(view, log));
+      this.#servers.push(server);
+      log.info({ port: server.port }, 'admin is served over TCP, to look but not to touch');
+    }
+  }
+
+  #view(): AdminView {
+    const { node } = this.#config;
+    return {
+      node,
+      version,
+      settings: { ...this.#config },
+      known: this.#applier,
+      pending: () => this.pending(),
+      synced: () => this.#xds?.synced ?? false,
+      pods: () => this.#pods?.list() ?? [],
+      certificates: () => this.#book.show(Date.now()),
+      snapshot: () => this.#engine.snapshot(),
+      explain: (query) => explain(this.#engine, this.#applier, node, query),
+    };
   }
 
   // What the control plane said before is in force at once; what it says now replaces it.

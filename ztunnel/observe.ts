@@ -2,7 +2,7 @@
 // From the engine's events to the access log and the metrics. Nothing here feeds back into intent.
 import { Direction, Reason } from '../native/gen/events_pb.js';
 import type { ConnectionTotals, EventBatch } from '../native/index.ts';
-import type { Logger } from '../src/lib/log.ts';
+import type { Logger, LogLevel } from '../src/lib/log.ts';
 import type { ConnectionLabels, ConnectionMetric, Metrics } from './metrics.ts';
 import type { TableService, TableWorkload } from './translate.ts';
 
@@ -39,6 +39,7 @@ export class Observer {
   readonly #log: Logger;
   readonly #metrics: Metrics;
   #dropped = 0n;
+  #shown = true;
 
   /** @param lines takes whole lines of the access log, as the engine made them. */
   constructor(
@@ -53,6 +54,12 @@ export class Observer {
     this.#metrics = metrics;
   }
 
+  /** Sets what is logged from now on: no access log above `info`. */
+  setLogLevel(level: LogLevel): void {
+    this.#log.level = level;
+    this.#shown = this.#log.isLevelEnabled('info');
+  }
+
   /** Events that the engine had to drop, its queue being full. */
   get dropped(): bigint {
     return this.#dropped;
@@ -61,7 +68,9 @@ export class Observer {
   /** Takes one batch of the engine's events. */
   onEvents(batch: EventBatch): void {
     this.#dropped += batch.dropped;
-    batch.lines.forEach(this.#lines);
+    if (this.#shown) {
+      batch.lines.forEach(this.#lines);
+    }
     for (const { reason, lines } of batch.leftOut) {
       const left = { reason: flags[reason] ?? 'UNKNOWN', left_out: lines };
       this.#log.warn(left, 'connections failed, lines left out');

@@ -15,6 +15,15 @@ export interface CarriedPod extends PodSpec {
   readonly nameservers: readonly string[];
 }
 
+/** A pod, for those who show it. */
+export interface PodEntry {
+  readonly uid: string;
+  readonly claim: PodClaim;
+  /** Empty while it does not run. */
+  readonly spiffeId: string;
+  readonly running: boolean;
+}
+
 /** What carries the traffic: the engine and the DNS proxy. */
 export interface PodEngine {
   addPod(pod: CarriedPod): Promise<void>;
@@ -108,6 +117,17 @@ export class Pods implements ZdsHandler {
   /** How many pods are carried. */
   get count(): number {
     return this.#running.size;
+  }
+
+  /** Every pod of this node that was handed over, and whether it runs. */
+  list(): PodEntry[] {
+    const running = [...this.#running].map(([uid, { claim, spiffeId }]) => {
+      return { uid, claim, spiffeId, running: true };
+    });
+    const pending = [...this.#pending.values()].map(({ uid, claim }) => {
+      return { uid, claim, spiffeId: '', running: false };
+    });
+    return [...running, ...pending];
   }
 
   onConnect(): void {

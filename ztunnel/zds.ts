@@ -11,9 +11,9 @@ import {
   WorkloadResponseSchema,
   ZdsHelloSchema,
 } from '../src/lib/gen/zds_pb.js';
+import { formatIp } from '../src/lib/ip.ts';
 import type { Logger } from '../src/lib/log.ts';
 import type { PodClaim } from './apply.ts';
-import { ipText } from './dns/changes.ts';
 import { usableNameservers } from './dns/resolv-conf.ts';
 import { check, checkAddress, checkName } from './field-checks.ts';
 
@@ -79,7 +79,7 @@ export function parseZdsRequest(packet: Uint8Array): Result<ZdsRequest> {
     checkName(namespace, 'workload namespace');
     const claim = { name, namespace, serviceAccount: serviceAccount || 'default' };
     addresses.forEach(checkAddress);
-    const nameservers = usableNameservers(addresses.map(ipText));
+    const nameservers = usableNameservers(addresses.map(formatIp));
     return { ok: true, value: { kind: 'add', uid, claim, nameservers } };
   } catch (error) {
     return { ok: false, error: new MeshError('invalid', MeshError.from(error).message) };

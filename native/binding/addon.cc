@@ -5,6 +5,7 @@
 #include <nghttp2/nghttp2.h>
 #include <openssl/crypto.h>
 #include <openssl/ssl.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -65,6 +66,16 @@ void closeFd(const Napi::CallbackInfo& info) {
   }
 }
 
+Napi::Value peerUser(const Napi::CallbackInfo& info) {
+  ucred peer{};
+  socklen_t length = sizeof peer;
+  if (::getsockopt(info[0].ToNumber().Int32Value(), SOL_SOCKET, SO_PEERCRED, &peer, &length) != 0) {
+    throwStatus(info.Env(), Status::fromErrno("SO_PEERCRED", errno));
+    return info.Env().Undefined();
+  }
+  return Napi::Number::New(info.Env(), peer.uid);
+}
+
 Napi::Object init(Napi::Env env, Napi::Object exports) {
   if (const Status own = checkVendored(); !own.ok()) {
     throwStatus(env, own);
@@ -74,6 +85,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("counterNames", Napi::Function::New(env, counterNames));
   exports.Set("openPath", Napi::Function::New(env, openPath));
   exports.Set("closeFd", Napi::Function::New(env, closeFd));
+  exports.Set("peerUser", Napi::Function::New(env, peerUser));
   exports.Set("Engine", JsEngine::define(env));
   definePodSocket(env, exports);
   defineSeqpacket(env, exports);

@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The agent's HTTP face for container runtimes, on a UNIX socket that only root can open.
-import { chmodSync, mkdirSync, statSync, unlinkSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import { connect } from 'node:net';
-import { dirname } from 'node:path';
 import { z } from 'zod';
 import { MeshError, type MeshErrorCode } from '../lib/error.ts';
 import type { Logger } from '../lib/log.ts';
+import { listenPrivate } from '../lib/unix-socket.ts';
 import { nameserversMax, type PodEnrolment } from './agent.ts';
 
 /** Largest request body, in bytes. */
@@ -119,31 +117,6 @@ function send(response: ServerResponse, status: number, body: unknown): void {
   response.end(`${JSON.stringify(body)}\n`);
 }
 
-/** Makes the folder of a socket (0700); one that others can enter is refused. */
-export function prepareSocketFolder(path: string): void {
-  const folder = dirname(path);
-  mkdirSync(folder, { recursive: true, mode: 0o700 });
-  if ((statSync(folder).mode & 0o077) !== 0) {
-    throw new MeshError('denied', `${folder} is open to others than its owner (want mode 0700)`);
-  }
-}
-
-// Only a socket nobody listens on is removed: a live agent keeps its own.
-function removeStale(path: string): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const probe = connect(path, () => {
-      probe.destroy();
-      reject(new MeshError('conflict', `another agent listens on ${path}`));
-    });
-    probe.on('error', (error) => {
-      if ('code' in error && error.code === 'ECONNREFUSED') {
-        unlinkSync(path);
-      }
-      resolve();
-    });
-  });
-}
-
 /**
  * Serves the API at `path` (0600, in a 0700 folder): `PUT /pods/<uid>`, `DELETE /pods/<uid>`,
  * `GET /pods`, `GET /ready`. Errors are `{error}` with the status of their code. Rejects with
@@ -155,8 +128,6 @@ export async function serveApi(
   ready: () => boolean,
   log: Logger,
 ): Promise<Server> {
-  prepareSocketFolder(path);
-  await removeStale(path);
   const server = createServer({ requestTimeout: 30_000 }, (request, response) => {
     answer(request, agent, ready())
       .then((body) => send(response, 200, body))
@@ -168,10 +139,6 @@ export async function serveApi(
       });
   });
   server.maxConnections = connectionsMax;
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', (error) => reject(MeshError.from(error)));
-    server.listen(path, resolve);
-  });
-  chmodSync(path, 0o600);
+  await listenPrivate(server, path);
   return server;
 }

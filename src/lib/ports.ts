@@ -6,6 +6,7 @@ export const ports = {
   inboundPlaintext: 15006,
   hbone: 15008,
   control: 15012,
+  admin: 15000,
   metrics: 15020,
   readiness: 15021,
   dns: 15053,

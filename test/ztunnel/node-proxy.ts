@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import * as native from '../../native/index.ts';
+import type { ProxyStatus } from '../../src/lib/admin-api.ts';
 import { createLog } from '../../src/lib/log.ts';
 import { TunnelProtocol, typeOrder, typeUrls } from '../../src/xds/wire.ts';
 import { NodeProxy } from '../../ztunnel/node-proxy.ts';
@@ -14,6 +15,7 @@ import { FakeAgent } from '../support/fake-agent.ts';
 import { startFakeControl } from '../support/fake-control.ts';
 import { FakeDns } from '../support/fake-dns.ts';
 import { makeNetNamespace } from '../support/net-namespace.ts';
+import { askUnix } from '../support/unix-http.ts';
 
 const local = { host: '127.0.0.1', port: 0 };
 const client = addressResource('Kubernetes//Pod/demo/client', '1', {
@@ -70,6 +72,8 @@ async function setUp(t: Test) {
     metrics: local,
     readiness: local,
     workers: 1,
+    adminSocket: join(dir, 'state/admin.sock'),
+    admin: local,
     clusterDomain: 'cluster.local',
     resolvConf: '/dev/null',
     logLevel: 'debug' as const,
@@ -77,15 +81,17 @@ async function setUp(t: Test) {
   };
   const dns = new FakeDns();
   const accessLog = { process: 'ztunnel', opened: false };
+  const quits: string[] = [];
   const proxy = new NodeProxy(
     config,
     {
       engine: (onEvents) => new native.Engine({ workers: 1, accessLog }, onEvents),
       transport: { connect: native.connectPackets, closeFd: native.closeFd },
+      peerUser: native.peerUser,
       dns: () => dns,
     },
     log,
-    () => undefined,
+    { lines: () => undefined, quit: () => quits.push('quit') },
   );
   const agent = new FakeAgent(config.zdsPath);
   t.teardown(async () => {
@@ -94,7 +100,7 @@ async function setUp(t: Test) {
     control.close();
     rmSync(dir, { recursive: true });
   });
-  return { control, agent, proxy, logged, dns };
+  return { control, agent, proxy, logged, dns, quits, config };
 }
 
 async function get(port: unknown, path: string): Promise<{ status: number; text: string }> {
@@ -177,4 +183,45 @@ t.test('a stop closes everything, also before the node has joined', async (t) =>
   await proxy.stop();
   t.equal(proxy.pending()[0], 'draining');
   await t.rejects(get(readiness, '/healthz/ready'));
+});
+
+t.test('the admin socket shows and does; TCP shows only', async (t) => {
+  const { control, agent, proxy, logged, quits, config } = await setUp(t);
+  const namespace = await makeNetNamespace();
+  t.teardown(() => namespace.close());
+  await proxy.start(new AbortController().signal);
+  const greeting = agent.greeting();
+  await control.delta.serve([client], []);
+  await greeting;
+  const fd = native.openPath(namespace.path);
+  t.teardown(() => native.closeFd(fd));
+  const add = { case: 'add' as const, value: { uid: 'u1', workloadInfo: info } };
+  await agent.ask(add, fd);
+  await agent.ask({ case: 'snapshotSent', value: {} });
+  await logged('certificate issued');
+  const ask = (method: string, path: string) => askUnix(config.adminSocket, method, path);
+  const status = JSON.parse((await ask('GET', '/status')).text) as ProxyStatus;
+  t.match(status, { node: 'a', ready: true, synced: true, workloads: 1, certificates: 1 });
+  const identity = 'spiffe://cluster.local/ns/demo/sa/client';
+  t.match(status.pods, [{ uid: 'u1', name: 'client', identity, carried: true }]);
+  const dump = (await ask('GET', '/config_dump')).text;
+  t.match(JSON.parse(dump), {
+    workloads: [{ uid: 'Kubernetes//Pod/demo/client', protocol: 'HBONE' }],
+    certificates: [{ identity, state: 'Available' }],
+    workloadState: { u1: { state: 'Up' } },
+  });
+  t.notMatch(dump, /PRIVATE/);
+  t.same(JSON.parse((await ask('GET', '/connections')).text).connections, []);
+  t.equal((await ask('POST', '/logging?level=warn')).text, 'warn\n');
+  t.equal((await ask('POST', '/logging?level=loud')).status, 400);
+  const { port } = await logged('admin is served over TCP, to look but not to touch');
+  t.equal((await get(port, '/logging')).text, 'warn\n');
+  t.equal((await get(port, '/status')).status, 200);
+  for (const path of ['/logging?level=info', '/quitquitquit']) {
+    const answer = await fetch(`http://127.0.0.1:${port}${path}`, { method: 'POST' });
+    t.ok([404, 405].includes(answer.status), path);
+  }
+  t.same(quits, []);
+  t.equal((await ask('POST', '/quitquitquit')).status, 200);
+  t.same(quits, ['quit']);
 });

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // From the control plane's resources to changes of the name table.
+import { formatIp } from '../../src/lib/ip.ts';
 import type { Update } from '../../src/xds/client.ts';
 import {
   type Address,
@@ -12,17 +13,6 @@ import {
 } from '../../src/xds/wire.ts';
 import type { NameChange } from './names.ts';
 
-/** An address as text; 4 or 16 bytes, which is not checked here. */
-export function ipText(bytes: Uint8Array): string {
-  if (bytes.length === 4) {
-    return bytes.join('.');
-  }
-  const groups = Array.from({ length: 8 }, (_, index) =>
-    (((bytes[2 * index] ?? 0) << 8) | (bytes[2 * index + 1] ?? 0)).toString(16),
-  );
-  return groups.join(':');
-}
-
 function serviceChange(key: string, wire: Service): NameChange {
   // A block of addresses is no address to give out.
   const single = wire.addresses.filter(
@@ -34,7 +24,7 @@ function serviceChange(key: string, wire: Service): NameChange {
     key,
     hostname: wire.hostname.toLowerCase(),
     namespace: wire.namespace,
-    addresses: single.map(({ address }) => ipText(address)),
+    addresses: single.map(({ address }) => formatIp(address)),
     isPrivate: wire.visibility === Visibility.NAMESPACE,
     canonical: wire.canonical,
     allEndpoints: wire.loadBalancing?.healthPolicy === HealthPolicy.ALLOW_ALL,
@@ -46,7 +36,7 @@ function workloadChange(key: string, wire: Workload): NameChange {
     kind: 'workload',
     key,
     hostname: wire.hostname.toLowerCase(),
-    addresses: wire.addresses.map(ipText),
+    addresses: wire.addresses.map(formatIp),
     services: Object.keys(wire.services),
     healthy: wire.status === WorkloadStatus.HEALTHY,
   };
