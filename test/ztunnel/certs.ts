@@ -6,7 +6,12 @@ import type { IdentityMaterial } from '../../native/index.ts';
 import type { CertificateOrder, IssuedCertificate } from '../../src/ca/client.ts';
 import { MeshError } from '../../src/lib/error.ts';
 import { createLog } from '../../src/lib/log.ts';
-import { Certificates, issueConcurrencyMax, validitySeconds } from '../../ztunnel/certs.ts';
+import {
+  Certificates,
+  issueConcurrencyMax,
+  retiredRenewalMs,
+  validitySeconds,
+} from '../../ztunnel/certs.ts';
 import type { KeyStore } from '../../ztunnel/key-folder.ts';
 
 const log = createLog('test', 'silent');
@@ -31,11 +36,11 @@ function settle(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
 }
 
-function setUp(t: Test) {
+function setUp(t: Test, keys: KeyStore = noKeys) {
   mock.timers.enable({ apis: ['setTimeout', 'Date'] });
   mock.method(Math, 'random', () => 0.5);
   const asks: Ask[] = [];
-  const set: { spiffeId: string; key: number[] }[] = [];
+  const set: { spiffeId: string; key: number[]; roots: number }[] = [];
   const removed: string[] = [];
   const issue = (order: CertificateOrder): Promise<IssuedCertificate> =>
     new Promise((resolve, reject) => {
@@ -56,10 +61,11 @@ function setUp(t: Test) {
       });
     });
   const sink = {
-    setIdentity: ({ spiffeId, key }: IdentityMaterial) => set.push({ spiffeId, key: [...key] }),
+    setIdentity: ({ spiffeId, key, roots }: IdentityMaterial) =>
+      set.push({ spiffeId, key: [...key], roots: roots.length }),
     removeIdentity: (spiffeId: string) => removed.push(spiffeId),
   };
-  const certificates = new Certificates({ issuer: { issue }, sink, keys: noKeys, log });
+  const certificates = new Certificates({ issuer: { issue }, sink, keys, log });
   t.teardown(() => {
     certificates.close();
     mock.timers.reset();
@@ -81,7 +87,7 @@ t.test('an added pod has a certificate asked for and set; its key is wiped with 
   t.match(asks, [{ order: { spiffeId: client, validitySeconds, impersonate: true } }]);
   t.equal(certificates.has(client), false);
   const key = await ask(0).answer();
-  t.same(set, [{ spiffeId: client, key: [1, 2, 3] }]);
+  t.same(set, [{ spiffeId: client, key: [1, 2, 3], roots: 0 }]);
   t.equal(certificates.has(client), true);
   certificates.release(client, 'pod-1');
   t.same([...key], [0, 0, 0], 'wiped with the last pod');
@@ -195,4 +201,154 @@ t.test('nothing is asked after close()', async (t) => {
   mock.timers.tick(24 * hourMs);
   t.equal(asks.length, 1);
   t.throws(() => certificates.hold(server, 'pod-2'), { code: 'limit' });
+});
+
+/** Keys in memory, for a process that comes after. */
+function memoryKeys() {
+  const held = new Map<string, IssuedCertificate>();
+  const keys: KeyStore = {
+    load: (spiffeId) => held.get(spiffeId),
+    save: (credential) => void held.set(credential.spiffeId, credential),
+    remove: (spiffeId) => void held.delete(spiffeId),
+    keepOnly: (spiffeIds) => {
+      for (const spiffeId of [...held.keys()].filter((each) => !spiffeIds.has(each))) {
+        held.delete(spiffeId);
+      }
+    },
+  };
+  return { held, keys };
+}
+
+function savedOf(spiffeId: string, ageMs: number): IssuedCertificate {
+  const key = new Uint8Array([9]);
+  const notBefore = new Date(Date.now() - ageMs);
+  const notAfter = new Date(notBefore.getTime() + 24 * hourMs);
+  return { spiffeId, chain: [], roots: [], key, notBefore, notAfter };
+}
+
+t.test('pods that wait come before renewals, and those before what is only expected', async (t) => {
+  const { certificates, asks, ask } = setUp(t);
+  certificates.hold(client, 'pod-1');
+  await ask(0).answer();
+  const names = Array.from({ length: issueConcurrencyMax }, (_, index) => `${server}${index}`);
+  certificates.expect(new Set([client, ...names, `${server}-next`]));
+  t.equal(asks.length, 1 + issueConcurrencyMax, 'no more at one time');
+  mock.timers.tick(12 * hourMs);
+  certificates.hold(server, 'pod-2');
+  t.equal(asks.length, 1 + issueConcurrencyMax);
+  for (let i = 1; i <= 3; i += 1) {
+    await ask(i).answer();
+  }
+  const order = asks.slice(1 + issueConcurrencyMax).map((each) => each.order.spiffeId);
+  t.same(order, [server, client, `${server}-next`]);
+});
+
+t.test('a saved certificate is used at once, and renewed when it is due', async (t) => {
+  const { held, keys } = memoryKeys();
+  const { certificates, asks, ask, set } = setUp(t, keys);
+  held.set(client, savedOf(client, hourMs));
+  certificates.hold(client, 'pod-1');
+  t.match(set, [{ spiffeId: client, key: [9] }]);
+  t.equal(asks.length, 0);
+  t.equal(certificates.has(client), true);
+  mock.timers.tick(11 * hourMs);
+  await ask(0).answer();
+  t.same([...(held.get(client)?.key ?? [])], [1, 2, 3], 'the new one is saved');
+  certificates.release(client, 'pod-1');
+  t.equal(held.size, 0, 'and wiped with the last pod');
+});
+
+t.test('a saved certificate that the engine refuses is wiped, and another asked for', async (t) => {
+  const { held, keys } = memoryKeys();
+  const { certificates, ask, asks } = setUp(t, keys);
+  held.set(client, savedOf(client, hourMs));
+  const broken = new Certificates({
+    issuer: { issue: (order) => new Promise(() => asks.push({ order } as Ask)) },
+    sink: {
+      setIdentity: () => {
+        throw new MeshError('invalid', 'no');
+      },
+      removeIdentity: () => undefined,
+    },
+    keys,
+    log,
+  });
+  t.teardown(() => broken.close());
+  broken.hold(client, 'pod-1');
+  t.match(ask(0).order, { spiffeId: client });
+  t.equal(held.size, 0);
+  certificates.close();
+});
+
+t.test('keys of identities that nobody here has any more are wiped', async (t) => {
+  const { held, keys } = memoryKeys();
+  const { certificates } = setUp(t, keys);
+  held.set(client, savedOf(client, hourMs));
+  held.set(server, savedOf(server, hourMs));
+  certificates.hold(client, 'pod-1');
+  certificates.forgetOthers();
+  t.same([...held.keys()], [client]);
+});
+
+t.test('new roots are told to the engine with the key it has, and kept for renewals', async (t) => {
+  const { certificates, asks, ask, set } = setUp(t);
+  certificates.hold(client, 'pod-1');
+  await ask(0).answer();
+  const roots = [new Uint8Array(1), new Uint8Array(1)];
+  certificates.setTrust({ roots, retires: () => false });
+  t.same(set.at(-1), { spiffeId: client, key: [1, 2, 3], roots: 2 });
+  t.equal(asks.length, 1, 'what no retired root signed is not renewed');
+  mock.timers.tick(12 * hourMs);
+  await ask(1).answer();
+  t.equal(set.at(-1)?.roots, 2);
+});
+
+t.test('what a retired root signed is renewed soon, and once', async (t) => {
+  const { certificates, asks, ask } = setUp(t);
+  certificates.hold(client, 'pod-1');
+  await ask(0).answer();
+  let retired = true;
+  certificates.setTrust({ roots: [], retires: () => retired });
+  mock.timers.tick(retiredRenewalMs);
+  t.equal(asks.length, 2);
+  retired = false;
+  await ask(1).answer();
+  mock.timers.tick(11 * hourMs);
+  t.equal(asks.length, 2);
+});
+
+t.test(
+  'roots that the engine does not take for one identity are taken for the others',
+  async (t) => {
+    const { certificates, ask, set } = setUp(t);
+    certificates.hold(client, 'pod-1');
+    certificates.hold(server, 'pod-2');
+    await ask(0).answer();
+    await ask(1).answer();
+    const push = set.push.bind(set);
+    set.push = (entry) => {
+      if (entry.spiffeId === client) {
+        throw new MeshError('invalid', 'no');
+      }
+      return push(entry);
+    };
+    certificates.setTrust({ roots: [new Uint8Array(1)], retires: () => false });
+    t.match(set.at(-1), { spiffeId: server, roots: 1 });
+  },
+);
+
+t.test('a certificate of a CA whose clock is ahead is used, and renewed in time', async (t) => {
+  const { certificates, asks } = setUp(t);
+  const ahead = new Certificates({
+    issuer: { issue: async (order) => savedOf(order.spiffeId, -90_000) },
+    sink: { setIdentity: () => undefined, removeIdentity: () => undefined },
+    keys: noKeys,
+    log,
+  });
+  t.teardown(() => ahead.close());
+  ahead.hold(client, 'pod-1');
+  await settle();
+  t.equal(ahead.has(client), true);
+  t.equal(asks.length, 0);
+  certificates.close();
 });

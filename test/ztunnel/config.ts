@@ -21,6 +21,8 @@ t.test('the flags that have to be there are enough', async (t) => {
       control: 'control.mesh:15012',
       joinTokenFile: undefined,
       stateDir: '/run/weft',
+      keysDir: '/run/weft/ztunnel',
+      stateMaxAgeMs: 86_400_000,
       zdsPath: '/run/zds.sock',
       metrics: { host: '::', port: 15_020 },
       readiness: { host: '::', port: 15_021 },
@@ -52,6 +54,24 @@ t.test('all others can be set', async (t) => {
       logLevel: 'debug',
     },
   });
+});
+
+t.test('an age is a number with its unit', async (t) => {
+  for (const [text, ms] of [
+    ['90s', 90_000],
+    ['5m', 300_000],
+    ['2h', 7_200_000],
+    ['7d', 604_800_000],
+  ] as const) {
+    const parsed = parseConfig(argv({ '--state-max-age': text, '--keys': '/dev/shm/k' }));
+    t.match(parsed, { ok: true, value: { stateMaxAgeMs: ms, keysDir: '/dev/shm/k' } });
+  }
+  for (const text of ['', '5', '0s', '-1h', '1.5h', '1w', '1000000s', ' 5m']) {
+    t.match(parseConfig(argv({ '--state-max-age': text })), {
+      ok: false,
+      error: { message: /--state-max-age/ },
+    });
+  }
 });
 
 t.test('settings of the engine are given by name', async (t) => {

@@ -2,6 +2,7 @@
 // The control plane is a plain grpc-js certificate service with a test authority.
 import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { mock } from 'node:test';
 import { status } from '@grpc/grpc-js';
 import t, { type Test } from 'tap';
 import { createLog } from '../../src/lib/log.ts';
@@ -109,3 +110,44 @@ t.test('a control plane that is away is waited for, until we are stopped', async
   stop.abort();
   await t.rejects(waiting, { name: 'AbortError' });
 });
+
+t.test('new roots are saved, and trusted from the next connection on', async (t) => {
+  const { ca, options, open } = await setUp(t);
+  const credential = await open();
+  const other = await IssuingCa.create();
+  const roots = [ca, other].map(({ root }) => new Uint8Array(root.rawData));
+  credential.setTrust({ roots, retires: () => false });
+  t.same(loadCredential(options.stateDir)?.roots, roots);
+  const order = { spiffeId: 'spiffe://cluster.local/ns/a/sa/b', validitySeconds: 60 };
+  await credential.issue({ ...order, impersonate: true });
+  credential.setTrust({ roots: roots.slice(1), retires: () => false });
+  await t.rejects(credential.issue({ ...order, impersonate: true }), { code: 'unavailable' });
+});
+
+t.test('a certificate under a retired root is renewed soon', async (t) => {
+  const { ca, service, options, open } = await setUp(t);
+  const credential = await open();
+  const before = loadCredential(options.stateDir);
+  mock.method(Math, 'random', () => 0);
+  t.teardown(() => mock.restoreAll());
+  const renewed = new Promise<void>((resolve) => credential.onRenewed(resolve));
+  const roots = [new Uint8Array(ca.root.rawData)];
+  const answers = [true];
+  credential.setTrust({ roots, retires: () => answers.pop() ?? false });
+  await renewed;
+  t.equal(service.asks.length, 2);
+  t.notSame(loadCredential(options.stateDir)?.key, before?.key);
+});
+
+t.test(
+  'without the control plane it starts with what it has, and asks again and again',
+  async (t) => {
+    const { service, open } = await setUp(t);
+    (await open()).close();
+    service.close();
+    const credential = await open();
+    t.equal(credential.spiffeId, 'spiffe://cluster.local/node/a');
+    const order = { spiffeId: 'spiffe://cluster.local/ns/a/sa/b', validitySeconds: 60 };
+    await t.rejects(credential.issue({ ...order, impersonate: true }), { code: 'unavailable' });
+  },
+);

@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 // The server is a plain grpc-js one.
 import { EventEmitter, once } from 'node:events';
+import { create } from '@bufbuild/protobuf';
 import { ChannelCredentials } from '@grpc/grpc-js';
 import t, { type Test } from 'tap';
 import { createLog } from '../../../src/lib/log.ts';
 import {
   errorDetailCharactersMax,
+  type Taken,
   type Update,
   type UpdateHandler,
   XdsClient,
 } from '../../../src/xds/client.ts';
-import { requiredTypes, type TypeUrl, typeUrls } from '../../../src/xds/wire.ts';
+import { ResourceSchema, requiredTypes, type TypeUrl, typeUrls } from '../../../src/xds/wire.ts';
 import {
   addressResource,
   DeltaServer,
@@ -190,4 +192,59 @@ t.test('a type that only some servers have is delivered, and not waited for', as
   t.match(await server.next(), { typeUrl: typeUrls.trustBundle });
   const [bundle] = updates.at(-1)?.changed.values() ?? [];
   t.match(bundle, { epoch: 7n });
+});
+
+t.test('what an earlier process had is an update, and named to the server', async (t) => {
+  const server = await DeltaServer.start();
+  const updates: Update[] = [];
+  const taken: Taken[] = [];
+  const client = new XdsClient({
+    address: server.address,
+    nodeId: 'ztunnel~test',
+    nodeMetadata: {},
+    types: requiredTypes,
+    channel: () => ({ credentials: ChannelCredentials.createInsecure(), options: {} }),
+    onUpdate: (update) => {
+      updates.push(update);
+      return new Map(update.changed.has('bad') ? [['bad', 'no']] : []);
+    },
+    onTaken: (each) => taken.push(each),
+    onSynced: () => undefined,
+    log,
+  });
+  t.teardown(() => {
+    client.close();
+    server.close();
+  });
+  const type = typeUrls.address;
+  const resources = ['good', 'bad'].map((name) => {
+    const { body, version } = workload(name, 'v7');
+    return create(ResourceSchema, { name, version, resource: { typeUrl: type, value: body } });
+  });
+  client.restore(
+    new Map([
+      [type, resources],
+      [typeUrls.authorization, []],
+    ]),
+  );
+  t.same(
+    updates.map((update) => [update.type, [...update.changed.keys()]]),
+    [
+      [typeUrls.authorization, []],
+      [type, ['good', 'bad']],
+    ],
+    'policies first, also when there is none',
+  );
+  t.same(taken.at(-1)?.resources, resources.slice(0, 1), 'what is refused is not in force');
+  t.equal(client.synced, false);
+  t.equal(client.live, false);
+  client.start();
+  await server.next();
+  t.same((await server.next()).initialResourceVersions, { good: 'v7' });
+  server.send(type, [], ['good']);
+  await server.next();
+  t.match(taken.at(-1), { type, resources: [], removed: ['good'] });
+  t.equal(client.live, true);
+  client.close();
+  t.equal(client.live, false);
 });
