@@ -4,6 +4,7 @@ import { MeshError } from '../lib/error.ts';
 import { bulkRow, claimRow, identityRow, lateRow } from './demo-control.ts';
 import { nameRows } from './demo-names.ts';
 import { cutRow, lockedRow, policyRow, strictRow } from './demo-policy.ts';
+import { outageRow, rotationRow } from './demo-survival.ts';
 import { captureOffRow, reachRows, recordUplink, wireRow } from './demo-traffic.ts';
 import type { Lab } from './lab.ts';
 import type { Row } from './report.ts';
@@ -35,6 +36,8 @@ export async function runDemo(lab: Lab, onRow: (row: Row) => void): Promise<Row[
     ['a new namespace with a DENY and a pod in one change', () => lockedRow(lab)],
     ['STRICT and PERMISSIVE', () => strictRow(lab)],
     ['a pod comes and goes', () => lateRow(lab)],
+    ['the control plane is killed', () => outageRow(lab)],
+    ['the root is rotated under load', () => rotationRow(lab)],
     ['bulk each way is intact', () => bulkRow(lab)],
     ['with capture off the detector finds it all', () => captureOffRow(lab)],
   ];

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A running lab: namespaces, the mesh's processes and the pods' own, and how all of it ends.
-import { cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { MeshError } from '../lib/error.ts';
@@ -49,6 +49,8 @@ export const stopTimeoutMs = 8_000;
 
 const labFolder: string = import.meta.dirname;
 const pollMs = 50;
+/** A proxy writes its state at most this long after it changed. */
+const savedMs = 1_000;
 
 /** One lab. Its methods are for one caller at a time. */
 export class Lab {
@@ -148,6 +150,23 @@ export class Lab {
   /** Where a node's proxy keeps its key. */
   proxyState(node: string): string {
     return join(this.#folderOf(node), 'state');
+  }
+
+  /** The control plane's state folder. */
+  get controlState(): string {
+    return this.#folderOf('control/state');
+  }
+
+  /**
+   * Resolves when a node's proxy has on disk what it knows now: it writes a moment after each change.
+   */
+  async stateSaved(node: string): Promise<void> {
+    const file = join(this.proxyState(node), 'state.bin');
+    const started = Date.now();
+    await this.#waitFor(`the saved state of ${node}`, [], async () => {
+      const { mtimeMs } = statSync(file);
+      return Date.now() - Math.max(mtimeMs, started) >= savedMs;
+    });
   }
 
   /** Where files of the demo go. */
@@ -320,8 +339,7 @@ export class Lab {
 
   async #startControl(): Promise<void> {
     const { control } = this.plan;
-    const state = this.#folderOf('control/state');
-    const args = ['--config', this.meshFolder, '--state', state];
+    const args = ['--config', this.meshFolder, '--state', this.controlState];
     const sans = ['--san', control.ipv4, '--san', control.ipv6];
     const started = await this.#spawnWeft('control', control.netns, ['control', ...args, ...sans]);
     const ready = (): boolean => {
@@ -332,8 +350,7 @@ export class Lab {
   }
 
   async #mintToken(node: NodePlan): Promise<string> {
-    const state = this.#folderOf('control/state');
-    const args = ['create', '--node', node.name, '--state', state];
+    const args = ['create', '--node', node.name, '--state', this.controlState];
     const [program = '', ...words] = commandOf('token', args);
     const token = await mustRun(program, words);
     const file = join(this.#folderOf(node.name), 'join-token');

@@ -157,6 +157,7 @@ const tools: Readonly<Record<string, string>> = {
   nginx: 'nginx-light',
   tcpdump: 'tcpdump',
   dnsmasq: 'dnsmasq-base',
+  faketime: 'faketime',
 };
 
 function isProgram(name: string): boolean {

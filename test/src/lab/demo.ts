@@ -10,7 +10,7 @@ const skip = process.getuid?.() === 0 ? false : 'needs root';
 const launcher = new URL('../../../src/cli/main.ts', import.meta.url).pathname;
 const mesh = new URL('../../../src/lab/mesh', import.meta.url).pathname;
 const name = `d${process.pid}`.slice(0, 10);
-const timeoutMs = 120_000;
+const timeoutMs = 240_000;
 
 t.setTimeout(4 * timeoutMs);
 t.teardown(() => lab('down', '--name', name));
@@ -30,6 +30,8 @@ const rows = {
   cut: 'an open connection',
   locked: 'a new namespace',
   strict: 'STRICT',
+  outage: 'the control plane is killed',
+  rotation: 'the root is rotated',
   late: 'a pod added|a pod comes',
   bulk: 'bulk each way',
   detector: 'with capture off',
@@ -69,13 +71,13 @@ const breaks: readonly Break[] = [
       ['server.yaml', '10.77.2.10', '10.77.1.20'],
       ['server.yaml', 'fd77:0:0:2::10', 'fd77:0:0:1::20'],
     ],
-    fail: ['wire', 'identity', 'claim', 'cut', 'detector'],
+    fail: ['wire', 'identity', 'claim', 'cut', 'outage', 'detector'],
     hold: ['reach', 'names', 'late', 'bulk'],
   },
   {
     title: 'a policy that admits only the intruder',
     edits: [['intruder.yaml', '', onlyIntruder]],
-    fail: ['reach', 'wire', 'identity', 'policy', 'bulk'],
+    fail: ['reach', 'wire', 'identity', 'policy', 'outage', 'rotation', 'bulk'],
     hold: ['claim', 'locked', 'late'],
   },
   {
@@ -85,7 +87,7 @@ const breaks: readonly Break[] = [
       ['server.yaml', /command: .*bulk.*/, `command: [$(NODE), -e, "${tooEarly}"]`],
     ],
     fail: ['identity', 'policy', 'cut', 'locked', 'late', 'bulk'],
-    hold: ['reach', 'wire', 'claim', 'detector'],
+    hold: ['reach', 'wire', 'claim', 'outage', 'rotation', 'detector'],
   },
 ];
 
