@@ -66,6 +66,8 @@ export interface EngineOptions {
   readonly mark?: number;
   /** Congestion control for sockets towards applications; empty leaves the system's default. */
   readonly appCongestion?: string;
+  /** The same for tunnels. Both are "cubic" by default. */
+  readonly tunnelCongestion?: string;
   readonly connectTimeoutMs?: number;
   /** For TLS, and then again for the peer's HTTP/2 SETTINGS. Default 10,000 each. */
   readonly handshakeTimeoutMs?: number;

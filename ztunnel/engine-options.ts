@@ -33,6 +33,7 @@ const limits: Record<keyof EngineLimits, typeof whole> = {
 const settings: Record<Exclude<keyof EngineSettings, 'limits'>, z.ZodType> = {
   mark: whole,
   appCongestion: z.string().optional(),
+  tunnelCongestion: z.string().optional(),
   connectTimeoutMs: whole,
   handshakeTimeoutMs: whole,
   identityTimeoutMs: whole,

@@ -198,8 +198,12 @@ Result<proxy::Settings> settingsOf(const Napi::Value& value) {
   if (out.h2.deadAfterMs <= out.h2.pingAfterMs) {
     return wrong("deadAfterMs must be more than pingAfterMs");
   }
-  if (!from.Get("appCongestion").IsUndefined()) {
-    if (Status s = readString(from, "appCongestion", out.appCongestion); !s.ok()) {
+  for (const auto& [name, into] : {std::pair{"appCongestion", &out.appCongestion},
+                                   std::pair{"tunnelCongestion", &out.tunnelCongestion}}) {
+    if (from.Get(name).IsUndefined()) {
+      continue;
+    }
+    if (Status s = readString(from, name, *into); !s.ok()) {
       return s;
     }
   }

@@ -45,7 +45,8 @@ Status Pod::listen() {
   };
   const Settings& settings = worker_.settings;
   const io::TcpOptions towardsApp{settings.mark, settings.appCongestion, false};
-  const io::TcpOptions towardsPeer{settings.mark, {}, true, settings.h2.deadAfterMs};
+  const io::TcpOptions towardsPeer{settings.mark, settings.tunnelCongestion, true,
+                                   settings.h2.deadAfterMs};
   // Alone, nobody else can take a share of a pod's connections, not even root in the pod.
   const bool shared = settings.workers > 1;
   Entry entries[] = {

@@ -96,9 +96,9 @@ Tunnel* Pool::open(Groups::iterator at, Outcome& outcome) {
     outcome = {Reason::kLimit, "the pod has too many connections", ""};
     return nullptr;
   }
-  Result<UniqueFd> fd =
-      io::connectTcp(pod_.netns(), key.to, std::nullopt,
-                     {worker.settings.mark, {}, true, worker.settings.h2.deadAfterMs});
+  Result<UniqueFd> fd = io::connectTcp(pod_.netns(), key.to, std::nullopt,
+                                       {worker.settings.mark, worker.settings.tunnelCongestion,
+                                        true, worker.settings.h2.deadAfterMs});
   if (!fd.ok()) {
     worker.counters.add(Counter::kTunnelsFailedConnect);
     outcome = {Reason::kConnect, fd.status().message(), ""};

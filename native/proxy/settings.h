@@ -58,6 +58,9 @@ struct Settings {
   /// For sockets towards applications. BBR paces with timers even on loopback, which costs a
   /// quarter of the throughput there.
   std::string appCongestion = "cubic";
+  /// For tunnels. BBR's timers cost them a quarter of the CPU for each byte on a fast link; empty
+  /// leaves the system's default, which may be better between distant nodes.
+  std::string tunnelCongestion = "cubic";
   uint64_t connectTimeoutMs = 10000;
   uint64_t handshakeTimeoutMs = 10000;  ///< TLS, and then again the peer's HTTP/2 SETTINGS.
   uint64_t identityTimeoutMs = 5000;    ///< How long a captured connection waits for a certificate.

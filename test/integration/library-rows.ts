@@ -9,6 +9,8 @@ const files = [
   'hbone/peer-server.ts',
   'hbone/refusals.ts',
   'hbone/deaf-peer.ts',
+  'peers/envoy-client.ts',
+  'peers/envoy-server.ts',
   'back-pressure.ts',
   'drain.ts',
   'limits.ts',
