@@ -79,7 +79,7 @@ struct Settings {
   http::H2Limits h2;
   Reports reports = Reports::kEach;
   std::string logName = "weft";  ///< The process's name in its access log.
-  bool logOpened = false;         ///< A line for each connection that opens, too.
+  bool logOpened = false;        ///< A line for each connection that opens, too.
   Limits limits;
 };
 
