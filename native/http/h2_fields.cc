@@ -84,6 +84,16 @@ Inflater newInflater() {
   return Inflater(inflater);
 }
 
+Inflater newTablelessInflater() {
+  Inflater inflater = newInflater();
+  nghttp2_hd_inflate_change_table_size(inflater.get(), 0);
+  // The decoder now waits to hear that the table is gone, which the peer says once in a connection.
+  nghttp2_nv none;
+  int flags = 0;
+  CHECK(nghttp2_hd_inflate_hd3(inflater.get(), &none, &flags, &kTableSizeZero, 1, 0) == 1);
+  return inflater;
+}
+
 FieldBlock::Outcome FieldBlock::decode(nghttp2_hd_inflater* inflater,
                                        std::span<const uint8_t> piece, bool last) {
   while (true) {

@@ -18,9 +18,12 @@ namespace weft::http {
 struct InflaterDeleter {
   void operator()(nghttp2_hd_inflater* inflater) const { nghttp2_hd_inflate_del(inflater); }
 };
-/// The HPACK decoder of one connection: nghttp2's.
+/// An HPACK decoder: nghttp2's.
 using Inflater = std::unique_ptr<nghttp2_hd_inflater, InflaterDeleter>;
+/// For all blocks of a peer that may still use the table of 4096 bytes it begins with.
 Inflater newInflater();
+/// For one block of a peer that has acknowledged SETTINGS_HEADER_TABLE_SIZE 0.
+Inflater newTablelessInflater();
 
 /// One header block under way: decoded as its pieces arrive, checked by RFC 9113 sections 8.2, 8.3
 /// and 8.5. Nothing of it is kept beyond the limit. Untrusted input.

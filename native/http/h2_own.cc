@@ -202,7 +202,7 @@ void OwnH2::decodeBlock(std::span<const uint8_t> piece) {
     return;  // startBlock() failed
   }
   if (inflater_ == nullptr) {
-    inflater_ = newInflater();
+    inflater_ = settingsUnacked_ == 0 ? newTablelessInflater() : newInflater();
   }
   const bool last = frame_.has(kFlagEndHeaders);
   switch (held_->block.decode(inflater_.get(), piece, last)) {

@@ -13,6 +13,7 @@ using weft::http::FieldBlock;
 using weft::http::Inflater;
 using weft::http::listBytesOf;
 using weft::http::newInflater;
+using weft::http::newTablelessInflater;
 
 namespace {
 
@@ -91,6 +92,18 @@ TEST_CASE("the first block gives the dynamic table up, and no block needs one") 
     CHECK(block.decode(raw, encodeRequest({"a:1", {}}, first), true) == Outcome::kOk);
     CHECK(nghttp2_hd_inflate_get_dynamic_table_size(raw) == 0);
   }
+}
+
+TEST_CASE("without a table, a block may say that it is gone, and may not use one") {
+  const auto decoded = [](const Bytes& bytes) {
+    FieldBlock block(Use::kRequest, 1000);
+    return block.decode(newTablelessInflater().get(), bytes, true);
+  };
+  CHECK(decoded(encodeRequest({"a:1", {}}, false)) == Outcome::kOk);
+  CHECK(decoded(encodeRequest({"a:1", {}}, true)) == Outcome::kOk);
+  CHECK(decoded({0x20, 0x20, 0x88}) == Outcome::kOk);
+  CHECK(decoded({0x21, 0x88}) == Outcome::kUndecodable);
+  CHECK(decoded({0x40, 1, 'x', 1, 'y', 0xbe}) == Outcome::kUndecodable);
 }
 
 TEST_CASE("a request is as long as RFC 9113 counts it") {
