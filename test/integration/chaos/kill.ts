@@ -11,6 +11,7 @@ import { Lab } from '../../../src/lab/lab.ts';
 import { endOfLog, waitForRecord } from '../../../src/lab/log-watch.ts';
 import { labNames } from '../../../src/lab/topology.ts';
 import { cgroup2RootOf } from '../../../src/lib/machine.ts';
+import { randomOf } from '../../support/random.ts';
 
 const skip = process.getuid?.() === 0 ? false : 'needs root';
 const seed = Number(process.env['WEFT_CHAOS_SEED'] ?? 20261120);
@@ -20,17 +21,6 @@ const pointMsMax = 150;
 const bulkBytes = 64 << 20;
 
 t.setTimeout(300_000);
-
-// Mulberry32: small, and the same everywhere.
-function randomOf(start: number): () => number {
-  let state = start;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let value = Math.imul(state ^ (state >>> 15), 1 | state);
-    value = (value + Math.imul(value ^ (value >>> 7), 61 | value)) ^ value;
-    return ((value ^ (value >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
 
 async function whole(lab: Lab, name: string, from: number): Promise<void> {
   const [node = '', kind = ''] = name.split('/');
