@@ -53,6 +53,8 @@ export const layers: Readonly<Record<string, Layer>> = {
         'src/control/main.ts',
         'src/control/token.ts',
         'src/control/ca.ts',
+        'src/registry/file-registry.ts',
+        'src/registry/problem.ts',
       ],
       ...['src/cni/main.ts', 'src/lab/main.ts', 'src/bench/main.ts', 'ztunnel/main.ts'],
     ],

@@ -6,15 +6,16 @@ import { isIP } from 'node:net';
 import type { EngineSnapshot } from '../native/index.ts';
 import { Direction, Kind } from '../native/index.ts';
 import {
+  type CertificatesAnswer,
   type ConnectionsAnswer,
   type ExplainAnswer,
   type ProxyStatus,
+  type ShownIdentity,
   uncarried,
 } from '../src/lib/admin-api.ts';
 import { MeshError } from '../src/lib/error.ts';
 import { type Logger, type LogLevel, logLevels } from '../src/lib/log.ts';
 import { listenPrivate } from '../src/lib/unix-socket.ts';
-import type { ShownIdentity } from './certificate-book.ts';
 import { dumpPods, dumpPolicy, dumpService, dumpWorkload, endpointsOf } from './config-dump.ts';
 import type { ExplainText, Known } from './explain.ts';
 import {
@@ -140,7 +141,11 @@ export function viewRoutes(view: AdminView, log: Logger): Routes {
     '/status': { GET: () => jsonAnswer(statusOf(view, log)) },
     '/config_dump': { GET: async () => jsonAnswer(await dump(view)) },
     '/certificates': {
-      GET: () => jsonAnswer({ node: view.node, certificates: view.certificates() }),
+      GET: () => {
+        const { node } = view;
+        const answer: CertificatesAnswer = { node, certificates: view.certificates() };
+        return jsonAnswer(answer);
+      },
     },
     '/connections': {
       GET: async () => jsonAnswer(connectionsOf(view.node, await view.snapshot())),

@@ -2,24 +2,8 @@
 // Which certificates the engine was given, for those who show them. Keys pass through unseen.
 import { X509Certificate } from 'node:crypto';
 import type { IdentityMaterial } from '../native/index.ts';
+import type { ShownCertificate, ShownIdentity } from '../src/lib/admin-api.ts';
 import type { IdentitySink } from './certs.ts';
-
-/** One certificate, as ztunnel's configuration dump shows it. */
-export interface ShownCertificate {
-  readonly pem: string;
-  /** Decimal. */
-  readonly serialNumber: string;
-  readonly validFrom: string;
-  readonly expirationTime: string;
-}
-
-/** The certificates of one identity, as ztunnel's configuration dump shows them. */
-export interface ShownIdentity {
-  readonly identity: string;
-  readonly state: 'Available' | 'Expired';
-  readonly certChain: readonly ShownCertificate[];
-  readonly rootCerts: readonly ShownCertificate[];
-}
 
 type Chain = Pick<IdentityMaterial, 'chain' | 'roots'>;
 

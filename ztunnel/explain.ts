@@ -9,6 +9,7 @@ import type { TableService, TableWorkload } from './translate.ts';
 
 /** What is known, to find things by name. */
 export interface Known {
+  workload(uid: string): TableWorkload | undefined;
   workloads(): Iterable<TableWorkload>;
   services(): Iterable<TableService>;
 }
@@ -83,6 +84,16 @@ function namesOfService({ name, namespace, hostname, key }: TableService): strin
   return [key, hostname ?? '', `${name}.${namespace}`, `${name}.${namespace}.svc`, name ?? ''];
 }
 
+function findDestination(known: Known, text: string): TableWorkload {
+  try {
+    return findWorkload(known, text);
+  } catch (error) {
+    const { message } = MeshError.from(error);
+    const how = 'what is not of the mesh is named by its address';
+    throw new MeshError('invalid', message.includes('NAMESPACE') ? message : `${message}; ${how}`);
+  }
+}
+
 /**
  * The address that `text` stands for: itself, a service by hostname, NAME.NAMESPACE or NAME in the
  * source's namespace, or a workload. Throws MeshError `invalid` when it is none of them.
@@ -100,7 +111,7 @@ export function findAddress(known: Known, text: string, namespace: string): stri
       one(found, 'service', text, ({ key }) => key),
     );
   }
-  const workload = findWorkload(known, text);
+  const workload = findDestination(known, text);
   const address = firstAddress(workload);
   if (address === undefined) {
     throw new MeshError('invalid', `${nameOf(workload)} has no address`);
@@ -131,7 +142,11 @@ export function explain(
   const source = findWorkload(known, from);
   const address = findAddress(known, to, source.namespace);
   const said = explainer.explain({ source: source.uid, destination: address, port });
-  const { path, why, captured, sourceIdentity, service = '', endpoints, endpointsTotal } = said;
+  const { path, why, captured, sourceIdentity, service = '', endpointsTotal } = said;
+  const endpoints = said.endpoints.map((endpoint) => {
+    const at = endpoint.workload === undefined ? undefined : known.workload(endpoint.workload);
+    return at === undefined ? endpoint : { ...endpoint, node: at.node };
+  });
   return {
     ...{ node, path, why, captured, sourceIdentity, service, endpoints, endpointsTotal },
     source: { workload: nameOf(source), node: source.node },

@@ -44,6 +44,31 @@ const verbs: readonly Verb[] = [
     load: () => import('../bench/main.ts'),
   },
   {
+    name: 'status',
+    summary: 'show whether the node proxies of this machine are ready, and what they carry',
+    load: () => import('./status.ts'),
+  },
+  {
+    name: 'explain',
+    summary: 'say what becomes of a connection, and why',
+    load: () => import('./explain.ts'),
+  },
+  {
+    name: 'connections',
+    summary: 'show the connections that are open',
+    load: () => import('./connections.ts'),
+  },
+  {
+    name: 'certs',
+    summary: 'show the certificates that the node proxies hold',
+    load: () => import('./certs.ts'),
+  },
+  {
+    name: 'config',
+    summary: 'show what a proxy was told, or check a folder of manifests',
+    load: () => import('./config.ts'),
+  },
+  {
     name: 'token',
     summary: 'create a join token for a node',
     load: () => import('../control/token.ts'),

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { Command } from 'commander';
+import { version } from '../lib/version.ts';
+import { type OutputForm, type Print, runCommand, toStdout, withOutputFlag } from './output.ts';
 
-const packageFile = new URL('../../package.json', import.meta.url);
 const addonFile = new URL('../../build/Release/weft.node', import.meta.url);
 
 /** Names and versions, in the order they are printed. Loads the native engine when it is built. */
 export async function versions(): Promise<Record<string, string>> {
-  const { version } = JSON.parse(readFileSync(packageFile, 'utf8')) as { version: string };
   const own = { weft: version, node: process.versions.node };
   if (!existsSync(addonFile)) {
     return { ...own, engine: 'not built; run ./weft setup' };
@@ -17,13 +17,14 @@ export async function versions(): Promise<Record<string, string>> {
 }
 
 /** `weft version`. */
-export async function main(argv: readonly string[]): Promise<number> {
-  new Command('weft version')
-    .description('Print the versions of Weft and of what is linked into it.')
-    .exitOverride()
-    .parse([...argv], { from: 'user' });
-  for (const [name, version] of Object.entries(await versions())) {
-    process.stdout.write(`${name.padEnd(10)} ${version}\n`);
-  }
-  return 0;
+export async function main(argv: readonly string[], print: Print = toStdout): Promise<number> {
+  const command = new Command('weft version').description(
+    'Print the versions of Weft and of what is linked into it.',
+  );
+  withOutputFlag(command).action(async ({ output }: { output: OutputForm }) => {
+    const all = await versions();
+    const lines = Object.entries(all).map(([name, text]) => `${name.padEnd(10)} ${text}\n`);
+    print(output === 'json' ? `${JSON.stringify(all)}\n` : lines.join(''));
+  });
+  return await runCommand(command, argv, () => 0);
 }

@@ -2,7 +2,7 @@
 // `weft token create`: makes a join token from the state folder, with or without a running
 // control plane.
 import { createHash } from 'node:crypto';
-import { Command, InvalidArgumentError } from 'commander';
+import { Command, InvalidArgumentError, Option } from 'commander';
 import { readRoots } from '../ca/authority.ts';
 import { mintJoinToken } from '../ca/join-tokens.ts';
 
@@ -31,14 +31,19 @@ interface TokenOptions {
   readonly node: string;
   readonly state: string;
   readonly ttl: number;
+  readonly output: 'text' | 'json';
 }
 
-async function create({ node, state, ttl }: TokenOptions): Promise<void> {
+async function create({ node, state, ttl, output }: TokenOptions): Promise<void> {
   const { roots, trustDomain } = await readRoots(state);
   // While a root is rotated the token is good with either, so that it outlives the change.
   const rootSha256 = roots.map((der) => createHash('sha256').update(der).digest('hex'));
   const order = { node, trustDomain, rootSha256, ttlSeconds: ttl };
-  process.stdout.write(`${await mintJoinToken(state, order, new Date())}\n`);
+  const now = new Date();
+  const token = await mintJoinToken(state, order, now);
+  const expires = new Date(now.getTime() + 1000 * ttl).toISOString();
+  const json = (): string => JSON.stringify({ token, node, expires });
+  process.stdout.write(`${output === 'json' ? json() : token}\n`);
 }
 
 /** Runs `weft token`. Prints the token and returns 0; throws as commander does, or MeshError. */
@@ -50,6 +55,9 @@ export async function main(argv: readonly string[]): Promise<number> {
     .requiredOption('--node <name>', 'the name of the node', parseNode)
     .requiredOption('--state <folder>', "the control plane's state folder")
     .option('--ttl <seconds>', 'how long the token can be used', parseTtl, ttlSecondsDefault)
+    .addOption(
+      new Option('-o, --output <form>', 'how to print').choices(['text', 'json']).default('text'),
+    )
     .exitOverride()
     .action(create);
   await command.parseAsync(argv.length === 0 ? ['--help'] : [...argv], { from: 'user' });

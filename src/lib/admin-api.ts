@@ -96,10 +96,36 @@ export interface EndpointAnswer {
   readonly path: 'tunnel' | 'passthrough' | 'refused';
   readonly why: string;
   readonly target?: string;
+  /** Uid; absent when the destination is not in the mesh. */
   readonly workload?: string;
+  /** Where that workload runs. */
+  readonly node?: string;
   readonly tunnel?: string;
   readonly expectedIdentities: readonly string[];
   readonly verdict?: VerdictAnswer;
+}
+
+/** One certificate, as ztunnel's configuration dump shows it. */
+export interface ShownCertificate {
+  readonly pem: string;
+  /** Decimal. */
+  readonly serialNumber: string;
+  readonly validFrom: string;
+  readonly expirationTime: string;
+}
+
+/** The certificates of one identity, as ztunnel's configuration dump shows them. */
+export interface ShownIdentity {
+  readonly identity: string;
+  readonly state: 'Available' | 'Expired';
+  readonly certChain: readonly ShownCertificate[];
+  readonly rootCerts: readonly ShownCertificate[];
+}
+
+/** The answer of GET /certificates. */
+export interface CertificatesAnswer {
+  readonly node: string;
+  readonly certificates: readonly ShownIdentity[];
 }
 
 /** The answer of GET /explain. */

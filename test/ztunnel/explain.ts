@@ -35,7 +35,11 @@ const services = [
   service('demo', 'db'),
   service('demo', 'empty'),
 ];
-const known = { workloads: () => workloads, services: () => services };
+const known = {
+  workload: (uid: string) => workloads.find((each) => each.uid === uid),
+  workloads: () => workloads,
+  services: () => services,
+};
 
 t.test('a workload is found by uid, name or address, and only if there is one', (t) => {
   for (const text of ['c//Pod/demo/client', 'demo/client', '10.0.0.1']) {

@@ -28,7 +28,10 @@ function weft(args: readonly string[]): Promise<Ended> {
 t.test('help names every verb, and no arguments mean help', async (t) => {
   const [help, none, verb] = await Promise.all([weft(['--help']), weft([]), weft(['help'])]);
   t.equal(help.code, 0);
-  for (const name of ['lab', 'control', 'ztunnel', 'cni', 'token', 'check', 'version', 'setup']) {
+  for (const name of [
+    ...['lab', 'control', 'ztunnel', 'cni', 'token', 'check', 'version', 'setup'],
+    ...['status', 'explain', 'connections', 'certs', 'config'],
+  ]) {
     t.match(help.stdout, new RegExp(`^  ${name} `, 'm'));
   }
   t.equal(none.stdout, help.stdout);

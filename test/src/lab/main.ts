@@ -23,6 +23,10 @@ function lab(...args: string[]): Promise<ProgramResult> {
   return runProgram(process.execPath, [launcher, 'lab', ...args], { timeoutMs });
 }
 
+function weft(...args: string[]): Promise<ProgramResult> {
+  return runProgram(process.execPath, [launcher, ...args], { timeoutMs });
+}
+
 /** Everything on this machine that carries the lab's name. */
 function traces(): string[] {
   const root = cgroup2RootOf(readFileSync('/proc/self/mounts', 'utf8')) ?? '';
@@ -63,7 +67,7 @@ t.test('a kept lab holds every row, runs commands, and goes when told', { skip }
     t.ok(row.ok, `${row.name}: ${row.seen}`);
   }
   t.equal(report.ok, true);
-  t.equal(report.rows.length, 17);
+  t.equal(report.rows.length, 18);
   t.equal(result.code, 0);
   const asked = await lab(
     'exec',
@@ -77,6 +81,10 @@ t.test('a kept lab holds every row, runs commands, and goes when told', { skip }
   );
   t.match(asked, { code: 0, stdout: /^weft lab\npath \/x\n/ });
   t.match(await lab('exec', '--name', name, 'client', '--', 'sh', '-c', 'exit 7'), { code: 7 });
+  t.match(await weft('status', '--lab', name, '-o', 'json'), { code: 0, stdout: /"ok":true/ });
+  const explained = await weft('explain', 'client', 'web:80', '--lab', name);
+  t.match(explained, { code: 0, stdout: /^path +tunnel: [\s\S]*^there +node-b says the same$/m });
+  t.match(await weft('certs', '--lab', name), { code: 0, stdout: /sa\/server +Available/ });
   t.not(traces().length, 0);
   t.match(await lab('down', '--name', name), { code: 0 });
   t.same(traces(), []);

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+import { Command } from 'commander';
+import type { ProxyStatus } from '../lib/admin-api.ts';
+import { type Asked, askAll, type ProxyFlags, withProxyFlags } from './admin-client.ts';
+import {
+  durationText,
+  type OutputForm,
+  type Print,
+  runCommand,
+  tableOf,
+  toStdout,
+  withOutputFlag,
+} from './output.ts';
+
+const head = ['NODE', 'READY', 'PODS', 'WORKLOADS', 'SERVICES', 'POLICIES', 'CERTS', 'UP', ''];
+
+function row(asked: Asked<ProxyStatus>): string[] {
+  if ('error' in asked) {
+    return ['?', 'no', '', '', '', '', '', '', asked.error];
+  }
+  const { node, ready, pods, workloads, services, policies } = asked.answer;
+  const { certificates, uptimeSeconds, pending, synced } = asked.answer;
+  const carried = pods.filter((pod) => pod.carried).length;
+  const stale = synced ? '' : 'serves from saved state: the control plane has not answered yet';
+  return [
+    ...[node, ready ? 'yes' : 'no', `${carried}/${pods.length}`],
+    ...[workloads, services, policies, certificates].map(String),
+    durationText(1000 * uptimeSeconds),
+    ready ? stale : `waits for: ${pending.join(', ')}`,
+  ];
+}
+
+function podRow(node: string, pod: ProxyStatus['pods'][number]): string[] {
+  const { namespace, name, identity, carried } = pod;
+  return [node, `${namespace}/${name}`, carried ? 'yes' : 'no', identity];
+}
+
+/** `weft status`. Exit code 1 when a proxy is not ready or does not answer. */
+export async function main(argv: readonly string[], print: Print = toStdout): Promise<number> {
+  let code = 0;
+  const command = new Command('weft status').description(
+    'Show whether the node proxies of this machine are ready, and what they carry.',
+  );
+  withOutputFlag(withProxyFlags(command)).action(
+    async (flags: ProxyFlags & { output: OutputForm }) => {
+      const asked = await askAll<ProxyStatus>(flags, '/status');
+      const ok = asked.every((each) => 'answer' in each && each.answer.ready);
+      code = ok ? 0 : 1;
+      if (flags.output === 'json') {
+        const proxies = asked.map((each) => {
+          return 'answer' in each ? { socket: each.socket, ...each.answer } : each;
+        });
+        print(`${JSON.stringify({ ok, proxies })}\n`);
+        return;
+      }
+      print(tableOf(head, asked.map(row)));
+      const answers = asked.flatMap((each) => ('answer' in each ? [each.answer] : []));
+      const pods = answers.flatMap(({ node, pods: own }) => own.map((pod) => podRow(node, pod)));
+      print(`\n${tableOf(['NODE', 'POD', 'CARRIED', 'IDENTITY'], pods)}`);
+      for (const note of new Set(answers.flatMap(({ notes }) => notes))) {
+        print(`\nnote: ${note}`);
+      }
+      print('\n');
+    },
+  );
+  return await runCommand(command, argv, () => code);
+}
