@@ -5,7 +5,6 @@ import { createHash } from 'node:crypto';
 import {
   closeSync,
   fstatSync,
-  ftruncateSync,
   openSync,
   readdirSync,
   statfsSync,
@@ -49,7 +48,6 @@ function wipe(path: string): void {
     const file = openSync(path, 'r+');
     try {
       writeSync(file, new Uint8Array(fstatSync(file).size), 0);
-      ftruncateSync(file, 0);
     } finally {
       closeSync(file);
     }

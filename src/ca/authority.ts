@@ -235,6 +235,18 @@ export class Authority {
     return new Date(pathEnd(this.#generations.active));
   }
 
+  /** Whether the root that signs is in the last fifth of its life, and should be replaced. */
+  isOld(now: Date): boolean {
+    const { validFromDate, validToDate } = this.#generations.active.root;
+    const life = validToDate.getTime() - validFromDate.getTime();
+    return validToDate.getTime() - now.getTime() < life / 5;
+  }
+
+  /** Whether the authority that signs is the user's, who alone can replace it. */
+  get isGiven(): boolean {
+    return this.#generations.active.kind === 'given';
+  }
+
   /** Everything that is believed; the root that signs comes first. */
   get roots(): readonly TrustRoot[] {
     const { active, next, retired } = this.#generations;

@@ -74,16 +74,37 @@ export class TrustKeeper {
     return this.#identities.has(spiffeId);
   }
 
-  /** Renews the intermediate when it is time. What fails is said, and tried again in an hour. */
+  /**
+   * Renews the intermediate when it is time, and begins to replace a root that is old. What fails
+   * is said, and tried again in an hour.
+   */
   async maintain(): Promise<void> {
     const { authority, log, now } = this.#parts;
     try {
       if (await authority.maintain(now())) {
         log.info({ notAfter: authority.notAfter }, 'intermediate certificate renewed');
       }
+      await this.#replaceOld();
     } catch (error) {
       const { message } = MeshError.from(error);
-      log.error({ reason: message, notAfter: authority.notAfter }, 'intermediate not renewed');
+      log.error(
+        { reason: message, notAfter: authority.notAfter },
+        'certificate authority not looked after',
+      );
+    }
+  }
+
+  async #replaceOld(): Promise<void> {
+    const { authority, log, now } = this.#parts;
+    if (!authority.isOld(now()) || authority.phase !== 'steady') {
+      return;
+    }
+    const { notAfter } = authority;
+    if (authority.isGiven) {
+      log.warn({ notAfter }, 'the given certificate authority ends soon: give another (--ca-cert)');
+    } else {
+      log.warn({ notAfter }, 'the root ends soon and is being replaced');
+      await this.rotation.command('rotate', false);
     }
   }
 

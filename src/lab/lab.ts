@@ -169,6 +169,11 @@ export class Lab {
     });
   }
 
+  /** Where a node's proxy keeps the keys of its workloads. */
+  proxyKeys(node: string): string {
+    return join(this.#options.names.keys, node);
+  }
+
   /** Where files of the demo go. */
   get scratch(): string {
     const folder = join(this.#options.names.folder, 'demo');
@@ -371,7 +376,7 @@ export class Lab {
     const token = await this.#mintToken(node);
     const control = `${this.plan.control.ipv4}:${ports.control}`;
     const join_ = ['--control', control, '--join-token', token];
-    const keys = ['--keys', join(this.#options.names.keys, node.name)];
+    const keys = ['--keys', this.proxyKeys(node.name)];
     const state = ['--state', this.proxyState(node.name), ...keys];
     const flags = this.#options.proxyFlags ?? [];
     const proxy = ['ztunnel', ...common, ...join_, ...state, ...flags];

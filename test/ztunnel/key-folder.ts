@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 import {
   chmodSync,
+  closeSync,
   mkdtempSync,
+  openSync,
   readdirSync,
   readFileSync,
   rmSync,
@@ -95,6 +97,18 @@ t.test('what others may read, or is torn, is wiped, not used', (t) => {
   t.equal(folder.load(web), undefined);
   t.match(reasons.at(-1), /not a credential/);
   t.same(files(), []);
+  t.end();
+});
+
+t.test('what is wiped is overwritten', (t) => {
+  const { files, folder } = setUp(t);
+  folder.save(credentialOf(web));
+  const file = openSync(files()[0] ?? '', 'r');
+  t.teardown(() => closeSync(file));
+  folder.remove(web);
+  const left = readFileSync(file);
+  t.ok(left.length > 0);
+  t.ok(left.every((byte) => byte === 0));
   t.end();
 });
 

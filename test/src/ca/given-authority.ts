@@ -114,7 +114,6 @@ t.test('a chain of several, with the root in the same file, is taken', async (t)
 
 t.test('what could not sign a good leaf is refused, with the reason', async (t) => {
   const folder = t.testdir();
-  const now = new Date();
   make(folder, 'root');
   make(folder, 'good', { by: 'root' });
   make(folder, 'tight', {
@@ -127,11 +126,13 @@ t.test('what could not sign a good leaf is refused, with the reason', async (t) 
     extensions: ['basicConstraints=CA:TRUE', 'keyUsage=cRLSign'],
   });
   make(folder, 'rsa1024', { key: ['rsa:1024'] });
+  make(folder, 'below-weak', { by: 'rsa1024' });
   make(folder, 'p224', { key: ['ec', '-pkeyopt', 'ec_paramgen_curve:P-224'] });
   make(folder, 'svid', {
     extensions: [...caExtensions, 'subjectAltName=URI:spiffe://td/ns/a/sa/b'],
   });
   writeFileSync(join(folder, 'empty.pem'), '');
+  const now = new Date();
   const cases: [ReturnType<typeof files>, RegExp][] = [
     [files(folder, 'good'), /the root of the chain is not in .* no --ca-root/],
     [files(folder, 'good', 'tight'), /the root of the chain is not in/],
@@ -139,6 +140,7 @@ t.test('what could not sign a good leaf is refused, with the reason', async (t) 
     [files(folder, 'leaf', 'root'), /may not sign others/],
     [files(folder, 'mute', 'root'), /may not sign others/],
     [files(folder, 'rsa1024'), /RSA of 2048 bits/],
+    [files(folder, 'below-weak', 'rsa1024'), /RSA of 2048 bits/],
     [files(folder, 'p224'), /P-256, P-384/],
     [files(folder, 'svid'), /SPIFFE ID with a path/],
     [{ ...files(folder, 'good', 'root'), key: join(folder, 'root.key') }, /does not belong/],
@@ -161,12 +163,12 @@ t.test(
   'another one given later is rotated to; the same root with another key is not',
   async (t) => {
     const folder = t.testdir();
-    const now = new Date();
     const state = join(folder, 'state');
     make(folder, 'root');
     make(folder, 'one', { by: 'root' });
     make(folder, 'two', { by: 'root' });
     make(folder, 'other');
+    const now = new Date();
     const open = async (name: string, root?: string): Promise<Authority> =>
       await Authority.open(
         state,

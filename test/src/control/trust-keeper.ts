@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { fromBinary } from '@bufbuild/protobuf';
 import t, { type Test } from 'tap';
 import { Authority } from '../../../src/ca/authority.ts';
-import { intermediateDays } from '../../../src/ca/generation.ts';
+import { intermediateDays, rootYears } from '../../../src/ca/generation.ts';
 import { LeafLedger } from '../../../src/ca/leaf-ledger.ts';
 import { TrustKeeper } from '../../../src/control/trust-keeper.ts';
 import { createLog } from '../../../src/lib/log.ts';
@@ -99,4 +99,19 @@ t.test('the intermediate is renewed in time; what fails is said', async (t) => {
   await keeper.maintain();
   t.ok(authority.notAfter > before);
   t.equal(messages.at(-1), 'intermediate certificate renewed');
+});
+
+t.test('a root in the last fifth of its life is replaced', async (t) => {
+  const { authority, keeper, time } = await setUp(t);
+  keeper.start();
+  const start = time.ms;
+  const years = rootYears * 365.25 * 86_400_000;
+  time.ms = start + 0.79 * years;
+  await keeper.maintain();
+  t.equal(authority.phase, 'steady');
+  time.ms = start + 0.81 * years;
+  await keeper.maintain();
+  t.match(authority, { phase: 'prepared', walks: true });
+  await keeper.maintain();
+  t.equal(authority.epoch, 2, 'once');
 });
