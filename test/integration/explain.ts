@@ -135,6 +135,13 @@ function expectedPass({ path, verdict, target }: ExplainedEndpoint): boolean {
   return path !== 'refused' && verdict?.allowed !== false && listening.includes(port);
 }
 
+function outcomeOf({ path, endpoints }: Explanation, { passed }: Seen) {
+  if (path === 'refused' || endpoints[0]?.verdict?.allowed === false) {
+    return path === 'refused' ? 'refused' : 'denied';
+  }
+  return passed ? 'passed' : 'other';
+}
+
 /** Whether all that was said of it is what was seen of it, at both ends. */
 async function isTrue(
   said: Explanation,
@@ -175,9 +182,7 @@ t.test('explain says what a connection does', async (t) => {
       const port = dice.pick([80, 81, 82, 8080, 8081, 9999]);
       const said = client.engine.explain({ source: 'client', destination: host, port });
       const seen = await tryOut(pair, host, port);
-      const denied = said.endpoints[0]?.verdict?.allowed === false;
-      const kind = denied ? 'denied' : seen.passed ? 'passed' : 'other';
-      tally[said.path === 'refused' ? 'refused' : kind] += 1;
+      tally[outcomeOf(said, seen)] += 1;
       if (!(await isTrue(said, seen, server))) {
         wrong.push({ round, host, port, said, seen, mesh });
       }
