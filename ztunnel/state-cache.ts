@@ -28,6 +28,8 @@ export interface StateCacheOptions {
   /** Whether the control plane answers now, so that what is held is what it says. */
   readonly live: () => boolean;
   readonly log: Logger;
+  /** Largest file, in bytes; `stateBytesMax` unless it is told. */
+  readonly bytesMax?: number;
 }
 
 /** State that was saved. */
@@ -37,7 +39,7 @@ export interface SavedState {
   readonly confirmed: Date;
 }
 
-/** Largest file that is written or read, in bytes. */
+/** Largest file that is written or read, in bytes: some 500,000 workloads. */
 export const stateBytesMax: number = 256 * 1024 * 1024;
 
 /** How long changes are gathered before they are saved. */
@@ -77,7 +79,7 @@ function refuse(reason: string): MeshError {
   return new MeshError('invalid', reason);
 }
 
-function readOwned(path: string): Buffer | undefined {
+function readOwned(path: string, bytesMax: number): Buffer | undefined {
   let file: number;
   try {
     file = openSync(path, 'r');
@@ -88,7 +90,7 @@ function readOwned(path: string): Buffer | undefined {
     throw MeshError.from(error);
   }
   try {
-    checkOwner(file, path, stateBytesMax);
+    checkOwner(file, path, bytesMax);
     return readFileSync(file);
   } finally {
     closeSync(file);
@@ -116,6 +118,7 @@ function split(text: Buffer): Parts {
 export class StateCache {
   readonly #options: StateCacheOptions;
   readonly #path: string;
+  readonly #bytesMax: number;
   readonly #held = new Map<TypeUrl, Map<string, Resource>>();
   readonly #refresh: NodeJS.Timeout;
   #timer: NodeJS.Timeout | undefined;
@@ -125,6 +128,7 @@ export class StateCache {
   constructor(options: StateCacheOptions) {
     this.#options = options;
     this.#path = join(options.stateDir, 'state.bin');
+    this.#bytesMax = options.bytesMax ?? stateBytesMax;
     const everyMs = options.maxAgeMs / confirmationsPerAge;
     this.#refresh = setInterval(() => this.#soon(), Math.min(everyMs, 2 ** 31 - 1));
   }
@@ -135,7 +139,7 @@ export class StateCache {
    */
   load(): SavedState | undefined {
     try {
-      const text = readOwned(this.#path);
+      const text = readOwned(this.#path, this.#bytesMax);
       return text === undefined ? undefined : this.#checked(text);
     } catch (error) {
       const { message } = MeshError.from(error);
@@ -220,9 +224,6 @@ export class StateCache {
     const resources = [...this.#held.values()].flatMap((held) => [...held.values()]);
     const message = create(DeltaDiscoveryResponseSchema, { resources });
     const body = toBinary(DeltaDiscoveryResponseSchema, message);
-    if (body.length > stateBytesMax / 2) {
-      throw new MeshError('limit', `the state is over ${stateBytesMax / 2} bytes`);
-    }
     const facts: Facts = {
       format: formatVersion,
       node: this.#options.node,
@@ -230,7 +231,11 @@ export class StateCache {
       types: [...this.#held.keys()],
     };
     const head = JSON.stringify({ ...facts, sha256: hashOf(facts, body) });
-    await writePrivateFile(this.#path, Buffer.concat([Buffer.from(`${head}\n`), body]));
+    const text = Buffer.concat([Buffer.from(`${head}\n`), body]);
+    if (text.length > this.#bytesMax) {
+      throw new MeshError('limit', `the state is over ${this.#bytesMax} bytes`);
+    }
+    await writePrivateFile(this.#path, text);
     this.#lastSaveMs = performance.now() - startMs;
   }
 }

@@ -17,7 +17,7 @@ export interface LedgerEntry {
   readonly notAfter: Date;
 }
 
-/** Most leaves that are kept track of. */
+/** Most leaves that are kept track of, unless it is told: 10,000 nodes with 20 identities each. */
 export const ledgerEntriesMax = 200_000;
 
 /** Lines beyond the living ones after which the journal is written anew. */
@@ -71,19 +71,25 @@ async function readJournal(path: string): Promise<string> {
 /** The ledger of one state folder. One process has it open at a time. */
 export class LeafLedger {
   readonly #path: string;
+  readonly #entriesMax: number;
   readonly #entries: Map<string, LedgerEntry> = new Map();
   #file: FileHandle | undefined;
   #lines = 0;
   #tail: Promise<void> = Promise.resolve();
 
-  private constructor(path: string) {
+  private constructor(path: string, entriesMax: number) {
     this.#path = path;
+    this.#entriesMax = entriesMax;
   }
 
   /** Opens the ledger of a state folder. Leaves that have expired are forgotten. */
-  static async open(folder: string, now: Date): Promise<LeafLedger> {
+  static async open(
+    folder: string,
+    now: Date,
+    entriesMax: number = ledgerEntriesMax,
+  ): Promise<LeafLedger> {
     await ensurePrivateFolder(folder);
-    const ledger = new LeafLedger(join(folder, fileName));
+    const ledger = new LeafLedger(join(folder, fileName), entriesMax);
     for (const entry of parse(await readJournal(ledger.#path))) {
       ledger.#entries.set(keyOf(entry), entry);
     }
@@ -116,11 +122,12 @@ export class LeafLedger {
   }
 
   async #append(entry: LedgerEntry, now: Date): Promise<void> {
-    if (this.#lines - this.#entries.size > staleLinesMax) {
+    const isFull = this.#entries.size >= this.#entriesMax;
+    if (isFull || this.#lines - this.#entries.size > staleLinesMax) {
       await this.#rewrite(now);
     }
-    if (this.#entries.size >= ledgerEntriesMax && !this.#entries.has(keyOf(entry))) {
-      throw new MeshError('limit', `over ${ledgerEntriesMax} certificates are in use`);
+    if (this.#entries.size >= this.#entriesMax && !this.#entries.has(keyOf(entry))) {
+      throw new MeshError('limit', `over ${this.#entriesMax} certificates are in use`);
     }
     await this.#file?.appendFile(textOf(entry));
     this.#lines += 1;

@@ -109,8 +109,9 @@ export class TrustKeeper {
   }
 
   async #changed(): Promise<void> {
-    this.#publish();
+    // The server first: it must not show a root that nodes have just been told to forget.
     await this.#parts.onRoots();
+    this.#publish();
   }
 
   #publish(): void {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import { chmodSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { chmodSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { mock } from 'node:test';
 import { create } from '@bufbuild/protobuf';
@@ -14,6 +14,7 @@ function resource(type: TypeUrl, name: string, version = '1'): Resource {
 }
 
 interface Change {
+  readonly bytesMax?: number;
   readonly node?: string;
   readonly maxAgeMs?: number;
 }
@@ -26,8 +27,9 @@ function setUp(t: Test) {
     write: (line) => void reasons.push(String(JSON.parse(line).reason)),
   });
   const server = { live: true };
-  const open = ({ node = 'a', maxAgeMs = 3_600_000 }: Change = {}) => {
-    const cache = new StateCache({ stateDir, node, maxAgeMs, live: () => server.live, log });
+  const open = ({ node = 'a', maxAgeMs = 3_600_000, bytesMax = 1_000_000 }: Change = {}) => {
+    const live = () => server.live;
+    const cache = new StateCache({ stateDir, node, maxAgeMs, live, log, bytesMax });
     t.teardown(() => cache.close());
     return cache;
   };
@@ -144,4 +146,25 @@ t.test('a folder that cannot be written to is said, and the process goes on', as
   cache.record({ type: typeUrls.address, resources: [], removed: [] });
   await cache.close();
   t.match(reasons.at(-1), /no such file/);
+});
+
+t.test('state at its largest is written and read, and one byte more is neither', async (t) => {
+  const { open, path, reasons, saved } = setUp(t);
+  const resources = await saved();
+  const { size } = statSync(path);
+  const write = async (bytesMax: number): Promise<void> => {
+    rmSync(path, { force: true });
+    const cache = open({ bytesMax });
+    cache.record({ type: typeUrls.authorization, resources: [], removed: [] });
+    cache.record({ type: typeUrls.address, resources, removed: [] });
+    await cache.close();
+  };
+  await write(size);
+  t.equal(statSync(path).size, size);
+  t.ok(open({ bytesMax: size }).load());
+  t.equal(open({ bytesMax: size - 1 }).load(), undefined);
+  t.match(reasons.at(-1), /is over/);
+  await write(size - 1);
+  t.throws(() => statSync(path), { code: 'ENOENT' });
+  t.match(reasons.at(-1), /the state is over/);
 });

@@ -70,3 +70,16 @@ t.test('the journal is written anew when most of it is stale', async (t) => {
   t.equal(lines(), 2);
   t.match((await opened(t, folder)).holders('11111111', now), [{ serial: 'last' }]);
 });
+
+t.test('there is room for so many, and for those that take the place of another', async (t) => {
+  const ledger = await LeafLedger.open(t.testdir(), now, 2);
+  t.teardown(() => ledger.close());
+  await ledger.record(entry(), now);
+  await ledger.record(entry({ node: 'b' }), now);
+  await t.rejects(ledger.record(entry({ node: 'c' }), now), { code: 'limit' });
+  await ledger.record(entry({ node: 'b', serial: 'cd' }), now);
+  const later = entry().notAfter;
+  const notAfter = new Date(later.getTime() + 60_000);
+  await ledger.record(entry({ node: 'c', notAfter }), later);
+  t.match(ledger.holders('11111111', later), [{ node: 'c' }], 'what has expired makes room');
+});
