@@ -19,6 +19,8 @@ export const variantNames: readonly string[] = [bare, ours, rival];
 
 /** What a lab is for. */
 export interface BenchLabOptions {
+  /** The lab's name: 1 to 10 small letters and digits. */
+  readonly name: string;
   readonly variants: readonly string[];
   /** Settings of the engine, as `weft ztunnel --engine` takes them. */
   readonly engine: readonly string[];
@@ -58,7 +60,7 @@ export async function withBenchLab<T>(
   if (cgroupRoot === undefined) {
     throw new MeshError('unsupported', 'cgroup v2 is not mounted; mount it or use its hybrid mode');
   }
-  const names = labNames('bench', cgroupRoot);
+  const names = labNames(options.name, cgroupRoot);
   const proxyFlags = engine.flatMap((setting) => ['--engine', setting]);
   const lab = await Lab.prepare({ names, config, progress, proxyFlags });
   const interrupted = (): void => {

@@ -17,6 +17,7 @@ const studies = ['syscalls', 'memory'];
 
 /** The flags. */
 interface BenchOptions {
+  readonly name: string;
   readonly rounds: number;
   readonly seconds: number;
   readonly only: readonly string[];
@@ -64,8 +65,7 @@ const withProxies = ({ proxies }: Variant): boolean => Object.keys(proxies).leng
 
 // On a lab of its own, since a heap does not shrink to what it was.
 async function measureMemory(options: BenchOptions, progress: Progress): Promise<MemoryReading[]> {
-  const { variants } = options;
-  return await withBenchLab({ variants, engine: options.engine, progress }, async (lab, all) => {
+  return await withBenchLab({ ...options, progress }, async (lab, all) => {
     const readings: MemoryReading[] = [];
     for (const variant of all.filter(withProxies)) {
       progress(`memory: ${variant.name}`);
@@ -88,14 +88,14 @@ async function measureMode(
   options: BenchOptions,
   progress: Progress,
 ): Promise<Measured> {
-  const { only, variants, seconds } = options;
+  const { only, seconds } = options;
   const chosen = workloads.filter((each) => each.mode === mode && only.includes(each.name));
   const counting = mode === 'warm' && only.includes('syscalls');
   if (chosen.length === 0 && !counting) {
     return { samples: [], syscalls: [] };
   }
   const engine = [...options.engine, ...modes[mode]];
-  return await withBenchLab({ variants, engine, progress }, async (lab, all) => {
+  return await withBenchLab({ ...options, engine, progress }, async (lab, all) => {
     const samples = await runRounds(lab, chosen, all, { ...options, progress });
     const syscalls: SyscallRow[] = [];
     for (const variant of counting ? all.filter(withProxies) : []) {
@@ -139,6 +139,7 @@ export async function main(argv: readonly string[]): Promise<number> {
   const names = [...workloads.map(({ name }) => name), ...studies];
   const program = new Command('weft bench')
     .description('measure the mesh against the bare link and Envoy, in turn, on a lab of its own')
+    .option('--name <name>', "the lab's name", 'bench')
     .option('--rounds <n>', 'rounds of every workload', positive, 5)
     .option('--seconds <n>', 'length of one measurement', positive, 3)
     .option('--only <names>', `which of ${names.join(', ')}`, listOf(names), names)
