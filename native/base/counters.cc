@@ -13,7 +13,7 @@ const std::array<const char*, kCounterCount> kCounterNames = {
     "streams_closed",         "streams_denied",       "streams_refused",
     "streams_reset",          "passthrough_opened",   "passthrough_closed",
     "bytes_from_apps",        "bytes_to_apps",        "limit_reached",
-    "events_dropped",
+    "connects_retried",       "events_dropped",
 };
 
 CounterTable::CounterTable(size_t rows)

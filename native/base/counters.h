@@ -33,6 +33,7 @@ enum class Counter : size_t {
   kBytesFromApps,
   kBytesToApps,
   kLimitReached,
+  kConnectsRetried,
   kEventsDropped,
   kCount,
 };

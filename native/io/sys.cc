@@ -4,6 +4,7 @@
 #include <linux/netfilter_ipv4.h>
 #include <linux/netfilter_ipv6/ip6_tables.h>
 #include <netinet/tcp.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 
 #include <cerrno>
@@ -161,7 +162,11 @@ Result<UniqueFd> connectTcp(int netns, const Endpoint& to, const std::optional<I
   return fd;
 }
 
-Status connectResult(int fd) {
+Status connectResult(int fd, uint32_t events) {
+  return (events & (EPOLLERR | EPOLLHUP)) == 0 ? Status{} : socketError(fd);
+}
+
+Status socketError(int fd) {
   int error = 0;
   socklen_t length = sizeof error;
   if (::getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length) != 0) {

@@ -38,8 +38,11 @@ int acceptTcp(int listener, Endpoint& peer);
 /// the destination sees that address. The result may still be connecting: see connectResult().
 Result<UniqueFd> connectTcp(int netns, const Endpoint& to, const std::optional<Ip>& source,
                             const TcpOptions& options);
-/// Once the socket is writable: ok, or why the connect failed.
-Status connectResult(int fd);
+/// Once epoll said `events` of the socket: ok, or why the connect failed. Asks the kernel only after
+/// an error.
+Status connectResult(int fd, uint32_t events);
+/// Why the connection broke.
+Status socketError(int fd);
 
 /// Where a redirected connection was going (SO_ORIGINAL_DST of netfilter). Nothing when the kernel
 /// does not know: the caller refuses, it never guesses.

@@ -174,8 +174,7 @@ void Inbound::onTunnelRequest(Tunnel& tunnel, http::StreamId id, std::string_vie
     refuse(tunnel, id, kUnavailable, info, {Reason::kConnect, app.status().message(), ""});
     return;
   }
-  Pipe* pipe =
-      pod_.adopt(std::make_unique<Pipe>(pod_, std::move(app).value(), false, std::move(info)));
+  Pipe* pipe = pod_.adopt(std::make_unique<Pipe>(pod_, std::move(app).value(), std::move(info)));
   pipe->serve(tunnel, id);
 }
 
@@ -226,8 +225,8 @@ void Inbound::onAcceptPlaintext(UniqueFd fd, const Endpoint& peer) {
   if (refusal.reason == Reason::kNone) {
     Result<UniqueFd> app = connectToApp(info);
     if (app.ok()) {
-      pod_.adopt(std::make_unique<Passthrough>(pod_, std::move(fd), std::move(app).value(),
-                                               std::move(info)));
+      pod_.adopt(std::make_unique<Passthrough>(
+          pod_, Attempt{std::move(fd), std::move(info), nullptr}, std::move(app).value()));
       return;
     }
     refusal = {Reason::kConnect, app.status().message(), ""};

@@ -8,6 +8,7 @@
 #include "proxy/pipe.h"
 
 namespace weft::proxy {
+
 void Outbound::onAccept(UniqueFd fd, const Endpoint& peer) {
   WorkerState& worker = pod_.worker();
   worker.counters.add(Counter::kOutboundAccepted);
@@ -30,31 +31,57 @@ void Outbound::onAccept(UniqueFd fd, const Endpoint& peer) {
     refuse(std::move(fd), info, {Reason::kNoRoute, "the source workload is unknown", ""});
     return;
   }
-  Route route = decideRoute(
-      {*worker.tables, *info.sourceWorkload, *destination, worker.settings.registryOnly, {}},
-      worker.balancer, monotonicMillis());
+  Attempt attempt{std::move(fd), std::move(info), std::make_unique<Retry>()};
+  attempt.retry->asked = *destination;
+  connect(std::move(attempt));
+}
+
+void Outbound::connect(Attempt attempt) {
+  WorkerState& worker = pod_.worker();
+  ConnectionInfo& info = attempt.info;
+  attempt.retry->attempts++;
+  Route route = decideRoute({*worker.tables, *info.sourceWorkload, attempt.retry->asked,
+                             worker.settings.registryOnly, attempt.retry->tried},
+                            worker.balancer, monotonicMillis());
   info.destinationWorkload = route.workload;
   info.destinationService = route.service;
   switch (route.kind) {
     case Route::Kind::kTunnel:
-      tunnel(std::move(fd), std::move(info), std::move(route));
+      tunnel(std::move(attempt), std::move(route));
       return;
     case Route::Kind::kPassthrough:
       info.destination = route.target;
-      passthrough(std::move(fd), std::move(info), std::move(route.lease));
+      passthrough(std::move(attempt), std::move(route.lease));
       return;
     case Route::Kind::kRefuse:
-      refuse(std::move(fd), info, {Reason::kNoRoute, route.detail, ""});
+      info.destination = attempt.retry->asked;
+      refuse(std::move(attempt.fd), info, {Reason::kNoRoute, route.detail, ""});
       return;
   }
 }
 
-void Outbound::tunnel(UniqueFd fd, ConnectionInfo info, Route route) {
+bool Outbound::retry(Attempt& attempt, bool elsewhere) {
+  if (attempt.retry == nullptr || !attempt.retry->possible()) {
+    return false;
+  }
+  if (elsewhere) {
+    if (attempt.info.destinationService.empty() || attempt.info.destinationWorkload == nullptr) {
+      return false;  // there is only this endpoint
+    }
+    attempt.retry->tried.push_back(attempt.info.destinationWorkload->uid);
+  }
+  pod_.worker().counters.add(Counter::kConnectsRetried);
+  connect(std::move(attempt));
+  return true;
+}
+
+void Outbound::tunnel(Attempt attempt, Route route) {
+  ConnectionInfo& info = attempt.info;
   info.destination = route.target;
   info.tunnel = route.tunnel;
   info.sourceIdentity = pod_.spec().spiffeId;
   info.destinationIdentity = route.expected.front().text;
-  Pipe* pipe = pod_.adopt(std::make_unique<Pipe>(pod_, std::move(fd), true, std::move(info)));
+  Pipe* pipe = pod_.adopt(std::make_unique<Pipe>(pod_, std::move(attempt)));
   pipe->hold(std::move(route.lease));
   if (pod_.identity() == nullptr) {
     hold(*pipe, route);
@@ -92,17 +119,18 @@ void Outbound::onIdentity() {
   }
 }
 
-void Outbound::passthrough(UniqueFd fd, ConnectionInfo info, Lease lease) {
+void Outbound::passthrough(Attempt attempt, Lease lease) {
   const Settings& settings = pod_.worker().settings;
-  Result<UniqueFd> out = io::connectTcp(pod_.netns(), info.destination, std::nullopt,
+  Result<UniqueFd> out = io::connectTcp(pod_.netns(), attempt.info.destination, std::nullopt,
                                         {settings.mark, settings.appCongestion, false});
   if (!out.ok()) {
     lease.failed(monotonicMillis());
-    refuse(std::move(fd), info, {Reason::kConnect, out.status().message(), ""});
+    if (!retry(attempt, true)) {
+      refuse(std::move(attempt.fd), attempt.info, {Reason::kConnect, out.status().message(), ""});
+    }
     return;
   }
-  pod_.adopt(std::make_unique<Passthrough>(pod_, std::move(fd), std::move(out).value(),
-                                           std::move(info)))
+  pod_.adopt(std::make_unique<Passthrough>(pod_, std::move(attempt), std::move(out).value()))
       ->hold(std::move(lease));
 }
 

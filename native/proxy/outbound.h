@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "base/unique_fd.h"
+#include "proxy/attempt.h"
 #include "proxy/pod.h"
 #include "proxy/pool.h"
 
@@ -17,6 +18,11 @@ class Outbound {
 
   /// An application's connection, captured at kOutboundPort.
   void onAccept(UniqueFd fd, const Endpoint& peer);
+  /// Tries a connection again whose other side could not be had, `elsewhere` at another endpoint of
+  /// its service. False when it may not be, and `attempt` is then untouched.
+  bool retry(Attempt& attempt, bool elsewhere);
+  /// Ends it by reset, counted and reported.
+  void refuse(UniqueFd fd, const ConnectionInfo& info, const Outcome& outcome);
   /// The pod got its first or a renewed identity.
   void onIdentity();
   Pool& pool() { return pool_; }
@@ -29,10 +35,10 @@ class Outbound {
     io::Timer timer;
   };
 
-  void tunnel(UniqueFd fd, ConnectionInfo info, Route route);
+  void connect(Attempt attempt);
+  void tunnel(Attempt attempt, Route route);
   void hold(Pipe& pipe, const Route& route);
-  void passthrough(UniqueFd fd, ConnectionInfo info, Lease lease);
-  void refuse(UniqueFd fd, const ConnectionInfo& info, const Outcome& outcome);
+  void passthrough(Attempt attempt, Lease lease);
 
   Pod& pod_;
   Pool pool_;

@@ -9,21 +9,26 @@
 #include <utility>
 
 #include "base/clock.h"
+#include "proxy/outbound.h"
 
 namespace weft::proxy {
 
-Passthrough::Passthrough(Pod& pod, UniqueFd client, UniqueFd server, ConnectionInfo info)
+Passthrough::Passthrough(Pod& pod, Attempt client, UniqueFd server)
     : Connection(pod),
       serverEvents_(std::make_unique<ServerEvents>(*this)),
-      info_(std::move(info)) {
-  client_.fd = std::move(client);
+      info_(std::move(client.info)),
+      retry_(std::move(client.retry)) {
+  if (retry_ != nullptr) {
+    info_.bytesSent = 0;  // counted when it is written
+  }
+  client_.fd = std::move(client.fd);
   server_.fd = std::move(server);
   info_.startedMicros = monotonicMicros();
   WorkerState& worker = pod_.worker();
   worker.loop.watch(client_.fd.get(), this);
   worker.loop.watch(server_.fd.get(), serverEvents_.get());
   timer_.start(worker.loop, worker.settings.connectTimeoutMs, [this] {
-    abort({Reason::kConnect, "the destination did not accept in time", ""});
+    connectFailed({Reason::kConnect, "the destination did not accept in time", ""});
   });
 }
 
@@ -36,7 +41,7 @@ void Passthrough::ServerEvents::onReady(uint32_t events) {
     if ((events & (EPOLLOUT | EPOLLERR | EPOLLHUP)) == 0) {
       return;
     }
-    owner.connectDone();
+    owner.connectDone(events);
     if (owner.released()) {
       return;
     }
@@ -50,13 +55,17 @@ void Passthrough::onReady(uint32_t events) {
   }
 }
 
-void Passthrough::connectDone() {
+void Passthrough::connectDone(uint32_t events) {
   timer_.cancel();
-  if (const Status status = io::connectResult(server_.fd.get()); !status.ok()) {
-    abort({Reason::kConnect, status.message(), ""});
+  if (const Status status = io::connectResult(server_.fd.get(), events); !status.ok()) {
+    connectFailed({Reason::kConnect, status.message(), ""});
     return;
   }
   connected_ = true;
+  if (retry_ != nullptr) {
+    server_.pending = std::move(retry_->said);
+    retry_.reset();
+  }
   lease_.succeeded();
   pod_.worker().counters.add(Counter::kPassthroughOpened);
   pod_.report(EventKind::kOpened, info_, {});
@@ -87,9 +96,23 @@ void Passthrough::watchIdle() {
   timer_.start(loop, limitMs - idleMs, [this] { watchIdle(); });
 }
 
+void Passthrough::connectFailed(const Outcome& outcome) {
+  if (retry_ == nullptr || !retry_->possible() || info_.destinationService.empty()) {
+    abort(outcome);
+    return;
+  }
+  lease_.failed(monotonicMillis());
+  pod_.worker().loop.unwatch(client_.fd.get());
+  Attempt attempt{std::move(client_.fd), info_, std::move(retry_)};
+  leave();
+  if (!pod_.outbound().retry(attempt, true)) {
+    pod_.outbound().refuse(std::move(attempt.fd), attempt.info, outcome);
+  }
+}
+
 void Passthrough::onSide(Side& side, uint32_t events) {
   if ((events & EPOLLERR) != 0) {
-    const Status status = io::connectResult(side.fd.get());
+    const Status status = io::socketError(side.fd.get());
     abort({Reason::kReset, "connection reset: " + status.message(), ""});
     return;
   }
@@ -214,6 +237,11 @@ void Passthrough::finish(EventKind kind, const Outcome& outcome) {
   counters.add(kind == EventKind::kRefused ? Counter::kStreamsRefused
                                            : Counter::kPassthroughClosed);
   pod_.report(kind, info_, outcome);
+  leave();
+}
+
+/// Takes it out of everything that knows it.
+void Passthrough::leave() {
   timer_.cancel();
   account(client_, 0);
   account(server_, 0);

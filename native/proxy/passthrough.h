@@ -7,6 +7,7 @@
 
 #include "base/buffer.h"
 #include "base/unique_fd.h"
+#include "proxy/attempt.h"
 #include "proxy/pod.h"
 
 namespace weft::proxy {
@@ -17,7 +18,7 @@ namespace weft::proxy {
 class Passthrough final : public Connection {
  public:
   /// `client` is accepted, `server` is connecting.
-  Passthrough(Pod& pod, UniqueFd client, UniqueFd server, ConnectionInfo info);
+  Passthrough(Pod& pod, Attempt client, UniqueFd server);
 
   void onReady(uint32_t events) override;
   void onAgain() override;
@@ -52,7 +53,9 @@ class Passthrough final : public Connection {
   bool move(Side& from, Side& to, uint64_t& count);
   bool writeTo(Side& to, uint64_t& count);
   void account(Side& side, size_t bytes);
-  void connectDone();
+  void connectDone(uint32_t events);
+  void connectFailed(const Outcome& outcome);
+  void leave();
   uint64_t idleLimitMs() const;
   void watchIdle();
   void finish(EventKind kind, const Outcome& outcome);
@@ -61,6 +64,7 @@ class Passthrough final : public Connection {
   Side server_;
   std::unique_ptr<ServerEvents> serverEvents_;
   ConnectionInfo info_;
+  std::unique_ptr<Retry> retry_;  // outbound, until the server took it
   bool connected_ = false;
   uint64_t activeMs_ = 0;  // a byte moved last
   io::Timer timer_;        // connect, then idle

@@ -8,22 +8,30 @@
 #include <cstring>
 
 #include "base/clock.h"
+#include "proxy/outbound.h"
 #include "proxy/tunnel.h"
 
 namespace weft::proxy {
 
 using http::H2Error;
 
-Pipe::Pipe(Pod& pod, UniqueFd fd, bool connected, ConnectionInfo info)
-    : Connection(pod), fd_(std::move(fd)), info_(std::move(info)), connected_(connected) {
+Pipe::Pipe(Pod& pod, Attempt attempt)
+    : Connection(pod),
+      fd_(std::move(attempt.fd)),
+      info_(std::move(attempt.info)),
+      retry_(std::move(attempt.retry)),
+      connected_(true) {
+  pod_.worker().loop.watch(fd_.get(), this);
+}
+
+Pipe::Pipe(Pod& pod, UniqueFd fd, ConnectionInfo info)
+    : Connection(pod), fd_(std::move(fd)), info_(std::move(info)), connected_(false) {
   info_.startedMicros = monotonicMicros();
   WorkerState& worker = pod_.worker();
   worker.loop.watch(fd_.get(), this);
-  if (!connected_) {
-    timer_.start(worker.loop, worker.settings.connectTimeoutMs, [this] {
-      abort({Reason::kConnect, "the application did not accept in time", ""});
-    });
-  }
+  timer_.start(worker.loop, worker.settings.connectTimeoutMs, [this] {
+    abort({Reason::kConnect, "the application did not accept in time", ""});
+  });
 }
 
 uint64_t& Pipe::sentByApp() {
@@ -37,6 +45,7 @@ uint64_t& Pipe::sentToApp() {
 void Pipe::opened() {
   opened_ = true;
   lease_.succeeded();
+  retry_.reset();
   pod_.worker().counters.add(Counter::kStreamsOpened);
   pod_.report(EventKind::kOpened, info_, {});
   activeMs_ = pod_.worker().loop.nowMs();
@@ -86,7 +95,7 @@ void Pipe::attach(Tunnel& tunnel, http::StreamId id) {
   id_ = id;
   maySend_ = true;
   tunnel.attach(id, this);
-  if (readable_) {
+  if (readable_ || hasToRepeat()) {
     pod_.worker().loop.again(this);
   }
 }
@@ -105,8 +114,13 @@ void Pipe::onAnswer(int status) {
     opened();
     return;
   }
-  const Reason reason = status == 401 ? Reason::kDenied : Reason::kConnect;
-  abort({reason, "the peer answered " + std::to_string(status), ""});
+  const Outcome outcome{status == 401 ? Reason::kDenied : Reason::kConnect,
+                        "the peer answered " + std::to_string(status), ""};
+  if (status == 503) {  // it found no application; no byte went further
+    failed(outcome, true);
+  } else {
+    abort(outcome);
+  }
 }
 
 void Pipe::onReady(uint32_t events) {
@@ -117,12 +131,12 @@ void Pipe::onReady(uint32_t events) {
     if ((events & (EPOLLOUT | EPOLLERR | EPOLLHUP)) == 0) {
       return;
     }
-    connectDone();
+    connectDone(events);
     if (released()) {
       return;
     }
   } else if ((events & EPOLLERR) != 0) {
-    const Status status = io::connectResult(fd_.get());
+    const Status status = io::socketError(fd_.get());
     abort({Reason::kReset, "the application reset the connection: " + status.message(), ""});
     return;
   }
@@ -138,9 +152,9 @@ void Pipe::onReady(uint32_t events) {
   readFromApp();
 }
 
-void Pipe::connectDone() {
+void Pipe::connectDone(uint32_t events) {
   timer_.cancel();
-  if (const Status status = io::connectResult(fd_.get()); !status.ok()) {
+  if (const Status status = io::connectResult(fd_.get(), events); !status.ok()) {
     abort({Reason::kConnect, status.message(), ""});
     return;
   }
@@ -162,14 +176,14 @@ void Pipe::onAgain() {
 
 void Pipe::resume() {
   blocked_ = false;
-  if (!released() && readable_) {
+  if (!released() && (readable_ || hasToRepeat())) {
     pod_.worker().loop.again(this);
   }
 }
 
 void Pipe::readFromApp() {
   size_t budget = kStreamBudgetBytes;
-  while (!released() && readable_ && maySend_ && !appEnded_ && !blocked_) {
+  while (!released() && (readable_ || hasToRepeat()) && maySend_ && !appEnded_ && !blocked_) {
     if (budget == 0) {
       pod_.worker().loop.again(this);
       return;
@@ -180,23 +194,32 @@ void Pipe::readFromApp() {
   }
 }
 
-/// One recv into the stream's own room. False when there is nothing more to do now.
-bool Pipe::readOnce(size_t& budget) {
+/// Room for payload; empty when resume() follows.
+std::span<uint8_t> Pipe::reserveRoom() {
   if (tunnel_->congested()) {
     blocked_ = true;
     tunnel_->waitForRoom(this);
-    return false;
+    return {};
   }
   std::span<uint8_t> room = tunnel_->h2().reserve(id_, kReadBytesMax);
   if (room.empty()) {
     tunnel_->push();  // earlier payload may be in the way
-    if (released()) {
-      return false;
+    if (!released()) {
+      room = tunnel_->h2().reserve(id_, kReadBytesMax);
     }
-    room = tunnel_->h2().reserve(id_, kReadBytesMax);
-    if (room.empty()) {
-      return false;  // onSendable follows
-    }
+  }
+  return room;
+}
+
+/// One recv into the stream's own room. False when there is nothing more to do now.
+bool Pipe::readOnce(size_t& budget) {
+  const std::span<uint8_t> room = reserveRoom();
+  if (room.empty()) {
+    return false;
+  }
+  if (hasToRepeat()) {
+    repeatOnce(room);
+    return true;
   }
   const ssize_t n = io::receiveSome(fd_.get(), room);
   if (n == -EAGAIN) {
@@ -213,6 +236,9 @@ bool Pipe::readOnce(size_t& budget) {
   }
   const auto count = static_cast<size_t>(n);
   const size_t asked = room.size();
+  if (retry_ != nullptr) {
+    remember(room.first(count));
+  }
   tunnel_->h2().commit(id_, count);
   tunnel_->markDirty();
   sentByApp() += count;
@@ -223,6 +249,27 @@ bool Pipe::readOnce(size_t& budget) {
     readable_ = false;  // a short read means drained: the next byte raises a new edge
   }
   return true;
+}
+
+/// Says to this stream what an earlier one was told in vain.
+void Pipe::repeatOnce(std::span<uint8_t> room) {
+  const std::span<const uint8_t> left = retry_->said.bytes().subspan(repeated_);
+  const size_t n = std::min(room.size(), left.size());
+  std::copy_n(left.begin(), n, room.begin());
+  tunnel_->h2().commit(id_, n);
+  tunnel_->markDirty();
+  repeated_ += n;
+}
+
+void Pipe::remember(std::span<const uint8_t> said) {
+  if (retry_->said.size() + said.size() > kRetryBytesMax) {
+    retry_->overrun = true;
+    retry_->said = {};
+    repeated_ = 0;
+  } else if (!retry_->overrun) {
+    retry_->said.append(said);
+    repeated_ = retry_->said.size();
+  }
 }
 
 void Pipe::onAppEnd() {
@@ -322,7 +369,9 @@ void Pipe::onPeerEnd() {
 void Pipe::endToApp() {
   if (!shut_) {
     shut_ = true;
-    io::shutdownWrite(fd_.get());
+    if (!appEnded_) {  // else close() follows, and says the same
+      io::shutdownWrite(fd_.get());
+    }
   }
   finishIfDone();
 }
@@ -342,13 +391,24 @@ void Pipe::onPeerReset(H2Error code) {
     account();
     return;  // both ends were said; what is pending still goes out
   }
-  abort({Reason::kReset,
-         "the peer reset the stream, code " + std::to_string(static_cast<int>(code)), ""});
+  const Outcome outcome{Reason::kReset,
+                        "the peer reset the stream, code " + std::to_string(static_cast<int>(code)),
+                        ""};
+  if (code == H2Error::kRefusedStream) {  // the peer did nothing with it
+    failed(outcome, false);
+  } else {
+    abort(outcome);
+  }
 }
 
 void Pipe::onTunnelGone(const Outcome& outcome) {
+  const bool hadStream = tunnel_ != nullptr;
   tunnel_ = nullptr;
   streamGone_ = true;
+  if (!hadStream && !released()) {
+    failed(outcome, true);
+    return;
+  }
   if (appEnded_ && peerEnded_ && !released()) {
     account();
     return;  // both ends were said and nothing is lost: what is pending still goes out
@@ -369,6 +429,26 @@ void Pipe::reauthorize() {
 
 void Pipe::describe(Snapshot& snapshot) const {
   snapshot.add(pod_.spec().uid, info_, opened_);
+}
+
+void Pipe::failed(const Outcome& outcome, bool elsewhere) {
+  const bool wanted = outcome.reason == Reason::kConnect || outcome.reason == Reason::kTls ||
+                      outcome.reason == Reason::kIdentity || outcome.reason == Reason::kH2 ||
+                      !elsewhere;
+  if (released() || opened_ || !wanted || retry_ == nullptr || !retry_->possible() ||
+      (elsewhere && info_.destinationService.empty())) {
+    abort(outcome);
+    return;
+  }
+  if (elsewhere) {
+    lease_.failed(monotonicMillis());
+  }
+  pod_.worker().loop.unwatch(fd_.get());
+  Attempt attempt{std::move(fd_), info_, std::move(retry_)};
+  leave();
+  if (!pod_.outbound().retry(attempt, elsewhere)) {
+    pod_.outbound().refuse(std::move(attempt.fd), attempt.info, outcome);
+  }
 }
 
 void Pipe::abort(const Outcome& outcome) {
@@ -405,6 +485,11 @@ void Pipe::finish(EventKind kind, const Outcome& outcome) {
     counters.add(Counter::kStreamsReset);
   }
   pod_.report(kind, info_, outcome);
+  leave();
+}
+
+/// Takes it out of everything that knows it.
+void Pipe::leave() {
   timer_.cancel();
   fd_.reset();
   if (waitList_ != nullptr) {

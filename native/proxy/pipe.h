@@ -9,6 +9,7 @@
 #include "base/buffer.h"
 #include "base/unique_fd.h"
 #include "http/h2.h"
+#include "proxy/attempt.h"
 #include "proxy/pod.h"
 
 namespace weft::proxy {
@@ -20,12 +21,16 @@ class Tunnel;
 /// leaves the stream's window shut, which stops the peer's application.
 class Pipe final : public Connection {
  public:
-  /// `connected` is false for a socket whose connect() is under way.
-  Pipe(Pod& pod, UniqueFd fd, bool connected, ConnectionInfo info);
+  /// Client role: of an application's connection.
+  Pipe(Pod& pod, Attempt attempt);
+  /// Server role: `fd` connects to the application.
+  Pipe(Pod& pod, UniqueFd fd, ConnectionInfo info);
 
   void onReady(uint32_t events) override;
   void onAgain() override;
   void abort(const Outcome& outcome) override;
+  /// Its other side could not be had: is tried `elsewhere`, or once more, or ends as abort() says.
+  void failed(const Outcome& outcome, bool elsewhere);
   void reauthorize() override;
   void describe(Snapshot& snapshot) const override;
 
@@ -51,9 +56,14 @@ class Pipe final : public Connection {
   void onTunnelGone(const Outcome& outcome);
 
  private:
-  void connectDone();
+  void connectDone(uint32_t events);
   void readFromApp();
   bool readOnce(size_t& budget);
+  std::span<uint8_t> reserveRoom();
+  bool hasToRepeat() const { return retry_ != nullptr && repeated_ < retry_->said.size(); }
+  void repeatOnce(std::span<uint8_t> room);
+  void remember(std::span<const uint8_t> said);
+  void leave();
   void onAppEnd();
   void writePending();
   void took(size_t n);
@@ -69,6 +79,8 @@ class Pipe final : public Connection {
 
   UniqueFd fd_;
   ConnectionInfo info_;
+  std::unique_ptr<Retry> retry_;            // client role, until the peer took the stream
+  size_t repeated_ = 0;                     // of retry_->said, in this stream
   Tunnel* tunnel_ = nullptr;                // null before a stream is opened
   std::vector<Pipe*>* waitList_ = nullptr;  // the list it waits in
   http::StreamId id_ = 0;

@@ -125,6 +125,7 @@ class Pod final : public io::Object {
   /// True, and counted, when the pod may hold no further connection. To be asked before adopt().
   bool full();
   const std::shared_ptr<PodBudget>& budget() { return budget_; }
+  Outbound& outbound() { return *outbound_; }
   const Limits& limits() const { return worker_.settings.limits; }
   /// Takes ownership, and counts it among the pod's connections.
   template <typename T>

@@ -21,9 +21,12 @@ void Pool::submit(Pipe& pipe, const Endpoint& to, const std::vector<tls::SpiffeI
   }
   const auto at = groups_.try_emplace(std::move(key)).first;
   at->second.expected = expected;
-  submit(pipe, at);
+  const std::optional<Outcome> failure = submit(pipe, at);
   if (at->second.tunnels.empty()) {
     groups_.erase(at);  // no connect could even be started
+  }
+  if (failure.has_value()) {
+    pipe.failed(*failure, true);
   }
 }
 
@@ -43,7 +46,8 @@ Tunnel* Pool::leastLoaded(const Group& group) {
   return best;
 }
 
-void Pool::submit(Pipe& pipe, Groups::iterator at) {
+/// Says why when no tunnel takes the pipe.
+std::optional<Outcome> Pool::submit(Pipe& pipe, Groups::iterator at) {
   Group& group = at->second;
   Outcome outcome;
   Tunnel* tunnel = leastLoaded(group);
@@ -53,12 +57,11 @@ void Pool::submit(Pipe& pipe, Groups::iterator at) {
     }
     const Status opened = openStream(*tunnel, pipe);
     if (opened.ok()) {
-      return;
+      return std::nullopt;
     }
     if (opened.code() == Code::kLimit) {
       pod_.worker().counters.add(Counter::kLimitReached);
-      pipe.abort({Reason::kLimit, opened.message(), ""});
-      return;
+      return Outcome{Reason::kLimit, opened.message(), ""};
     }
     tunnel = nullptr;
   }
@@ -66,10 +69,10 @@ void Pool::submit(Pipe& pipe, Groups::iterator at) {
     tunnel = open(at, outcome);
   }
   if (tunnel == nullptr) {
-    pipe.abort(outcome);
-    return;
+    return outcome;
   }
   pipe.waitIn(tunnel->waiting());
+  return std::nullopt;
 }
 
 Status Pool::openStream(Tunnel& tunnel, Pipe& pipe) {
@@ -117,7 +120,10 @@ void Pool::onTunnelUp(Tunnel& tunnel) {
   const auto at = groupOf_.at(&tunnel);
   for (Pipe* pipe : std::exchange(tunnel.waiting(), {})) {
     pipe->leaveList();
-    submit(*pipe, at);  // the peer may take fewer streams than we queued
+    // The peer may take fewer streams than we queued.
+    if (const std::optional<Outcome> failure = submit(*pipe, at)) {
+      pipe->failed(*failure, true);
+    }
   }
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -40,7 +41,7 @@ class Pool final : public TunnelUser {
 
   using Groups = std::map<Key, Group>;
 
-  void submit(Pipe& pipe, Groups::iterator at);
+  std::optional<Outcome> submit(Pipe& pipe, Groups::iterator at);
   static Tunnel* leastLoaded(const Group& group);
   Tunnel* open(Groups::iterator at, Outcome& outcome);
   Status openStream(Tunnel& tunnel, Pipe& pipe);

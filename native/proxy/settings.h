@@ -92,10 +92,12 @@ inline constexpr size_t kTunnelUnsentHigh = 256 << 10;  ///< Streams stop readin
 /// Past this the peer does not read, and the tunnel ends. Above what honest streams can have
 /// queued: one payload of each, and kTunnelUnsentHigh.
 inline constexpr size_t kTunnelUnsentMax = 4 << 20;
-inline constexpr size_t kTunnelFlushBytes = 64 << 10;    ///< Sent in mid-turn beyond this.
+inline constexpr size_t kTunnelFlushBytes = 128 << 10;   ///< Sent in mid-turn beyond this.
 inline constexpr size_t kPassthroughBytesMin = 4 << 10;  ///< When the pod's bytes are used up.
-inline constexpr size_t kAcceptsPerTurn = 16;            ///< From one listener.
-inline constexpr size_t kLingerBytesMax = 64 << 10;      ///< Discarded behind a fatal alert.
+/// Of what an application said before its other side took it; kept to say it to another one.
+inline constexpr size_t kRetryBytesMax = 16 << 10;
+inline constexpr size_t kAcceptsPerTurn = 16;        ///< From one listener.
+inline constexpr size_t kLingerBytesMax = 64 << 10;  ///< Discarded behind a fatal alert.
 inline constexpr uint64_t kServerIdleMsMin = 10000;  ///< An unused inbound tunnel stays so long.
 inline constexpr uint64_t kDrainGraceMs = 200;  ///< For requests that crossed our first GOAWAY.
 inline constexpr uint64_t kLingerMs = 1000;

@@ -80,7 +80,7 @@ void Tunnel::onReady(uint32_t events) {
     if ((events & (EPOLLOUT | EPOLLERR | EPOLLHUP)) == 0) {
       return;
     }
-    if (const Status status = io::connectResult(fd_.get()); !status.ok()) {
+    if (const Status status = io::connectResult(fd_.get(), events); !status.ok()) {
       fail({Reason::kConnect, peer_.toString() + ": " + status.message(), ""});
       return;
     }
