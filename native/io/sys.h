@@ -38,8 +38,8 @@ int acceptTcp(int listener, Endpoint& peer);
 /// the destination sees that address. The result may still be connecting: see connectResult().
 Result<UniqueFd> connectTcp(int netns, const Endpoint& to, const std::optional<Ip>& source,
                             const TcpOptions& options);
-/// Once epoll said `events` of the socket: ok, or why the connect failed. Asks the kernel only after
-/// an error.
+/// Once epoll said `events` of the socket: ok, or why the connect failed. Asks the kernel only
+/// after an error.
 Status connectResult(int fd, uint32_t events);
 /// Why the connection broke.
 Status socketError(int fd);
