@@ -4,16 +4,12 @@
 #include <utility>
 
 #include "base/clock.h"
-#include "http/authority.h"
+#include "proxy/inbound_route.h"
 #include "proxy/passthrough.h"
 #include "proxy/pipe.h"
 
 namespace weft::proxy {
 namespace {
-
-constexpr int kBadRequest = 400;
-constexpr int kUnauthorized = 401;  // what HBONE peers answer where policy denies
-constexpr int kUnavailable = 503;
 
 /// The workload with the client's address, in the pod's own network.
 std::shared_ptr<const Workload> sourceOf(const Tables& tables, const ConnectionInfo& info) {
@@ -137,41 +133,24 @@ void Inbound::onTunnelRequest(Tunnel& tunnel, http::StreamId id, std::string_vie
     info.sourceWorkload = nullptr;
   }
 
-  if (method != "CONNECT") {
-    refuse(tunnel, id, kBadRequest, info, {Reason::kBadRequest, "the method is not CONNECT", ""});
-    return;
-  }
-  const Result<Endpoint> authority = http::parseAuthority(request.authority);
-  if (!authority.ok()) {
-    refuse(tunnel, id, kBadRequest, info, {Reason::kBadRequest, authority.status().message(), ""});
-    return;
-  }
-  info.destination = authority.value();
-  if (authority.value().ip != tunnel.local().ip) {
-    refuse(tunnel, id, kBadRequest, info,
-           {Reason::kBadRequest, "the authority is not this pod's address", ""});
-    return;
-  }
-  if (isProxyPort(authority.value().port) || info.destinationWorkload == nullptr) {
-    refuse(tunnel, id, kUnavailable, info,
-           {Reason::kNoRoute, "the authority names no application of this pod", ""});
-    return;
-  }
-  const Verdict verdict = worker.tables->authorize(
-      *info.destinationWorkload,
-      {info.sourceIdentity, info.source.ip, info.destination.ip, info.destination.port});
-  if (!verdict.allowed) {
-    worker.counters.add(Counter::kStreamsDenied);
-    refuse(tunnel, id, kUnauthorized, info, {Reason::kDenied, verdict.reason, verdict.policy});
+  const InboundAnswer answer = validateInbound(
+      *worker.tables, info.destinationWorkload.get(),
+      {method, request.authority, tunnel.local(), info.source.ip, info.sourceIdentity});
+  info.destination = answer.target;
+  if (answer.status != kStatusOk) {
+    if (answer.outcome.reason == Reason::kDenied) {
+      worker.counters.add(Counter::kStreamsDenied);
+    }
+    refuse(tunnel, id, answer.status, info, answer.outcome);
     return;
   }
   if (pod_.full() || hasTooManyStreams(info.source.ip)) {
-    refuse(tunnel, id, kUnavailable, info, {Reason::kLimit, "too many connections", ""});
+    refuse(tunnel, id, kStatusUnavailable, info, {Reason::kLimit, "too many connections", ""});
     return;
   }
   Result<UniqueFd> app = connectToApp(info);
   if (!app.ok()) {
-    refuse(tunnel, id, kUnavailable, info, {Reason::kConnect, app.status().message(), ""});
+    refuse(tunnel, id, kStatusUnavailable, info, {Reason::kConnect, app.status().message(), ""});
     return;
   }
   Pipe* pipe = pod_.adopt(std::make_unique<Pipe>(pod_, std::move(app).value(), std::move(info)));
@@ -210,16 +189,15 @@ void Inbound::onAcceptPlaintext(UniqueFd fd, const Endpoint& peer) {
   const auto destination = worker.originalDst.of(fd.get());
   if (pod_.full()) {
     refusal = {Reason::kLimit, "the pod has too many connections", ""};
-  } else if (!destination.has_value() || isProxyPort(destination->port) ||
-             info.destinationWorkload == nullptr) {
-    refusal = {Reason::kNoRoute, "no original destination in this pod", ""};
+  } else if (!destination.has_value()) {
+    refusal = {Reason::kNoRoute, "no original destination", ""};
   } else {
     info.destination = *destination;
-    const Verdict verdict = worker.tables->authorize(
-        *info.destinationWorkload, {{}, peer.ip, destination->ip, destination->port});
-    if (!verdict.allowed) {
+    refusal =
+        validatePlaintext(*worker.tables, info.destinationWorkload.get(), *destination, peer.ip)
+            .outcome;
+    if (refusal.reason == Reason::kDenied) {
       worker.counters.add(Counter::kStreamsDenied);
-      refusal = {Reason::kDenied, verdict.reason, verdict.policy};
     }
   }
   if (refusal.reason == Reason::kNone) {
