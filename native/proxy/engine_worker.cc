@@ -44,9 +44,10 @@ void EngineWorker::closeAll(const std::string& detail) {
 
 void EngineWorker::setTables(std::shared_ptr<const Tables> tables) {
   worker_->post([this, tables = std::move(tables)]() mutable {
-    const bool policyChanged = tables->policyEpoch() != state_->tables->policyEpoch();
+    const bool changed = tables->policyEpoch() != state_->tables->policyEpoch() ||
+                         tables->routeEpoch() != state_->tables->routeEpoch();
     state_->tables = std::move(tables);
-    if (policyChanged) {
+    if (changed) {
       for (auto& [uid, pod] : pods_) {
         pod->reauthorize();
       }

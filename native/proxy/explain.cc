@@ -9,10 +9,6 @@ namespace {
 
 using Kind = Route::Kind;
 
-bool enrolled(const Workload& workload) {
-  return workload.hbone && !workload.hostNetwork;
-}
-
 /// The address by which `destination` sees the source.
 Ip sourceIpFor(const Workload& source, const Ip& destination) {
   const auto& all = source.addresses;
@@ -25,7 +21,7 @@ Ip sourceIpFor(const Workload& source, const Ip& destination) {
 void askPolicy(const Tables& tables, const Workload& source, Explanation::Endpoint& endpoint) {
   const Route& route = endpoint.route;
   endpoint.checked = route.kind != Kind::kRefuse && route.workload != nullptr &&
-                     enrolled(*route.workload) && route.workload->uid != source.uid;
+                     isEnrolled(*route.workload) && route.workload->uid != source.uid;
   if (!endpoint.checked) {
     return;
   }
@@ -82,7 +78,7 @@ Result<Explanation> explain(const Tables& tables, std::string_view sourceUid,
     out.endpoints.push_back({std::move(way.route), false, {}});
     out.endpointsTotal = 1;
   }
-  out.captured = enrolled(*source);
+  out.captured = isEnrolled(*source);
   for (Explanation::Endpoint& endpoint : out.endpoints) {
     if (!out.captured) {
       uncapture(query, endpoint.route);

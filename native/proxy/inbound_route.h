@@ -26,9 +26,10 @@ struct InboundRequest {
 };
 
 struct InboundAnswer {
-  int status = kStatusUnavailable;  // fail-closed by default
+  // Fail-closed by default, in both.
+  int status = kStatusUnavailable;
   Endpoint target;  ///< The application; the tunnel's end when the authority did not parse.
-  Outcome outcome;  ///< Why it is refused.
+  Outcome outcome = {Reason::kNoRoute, "not judged", ""};  ///< Why it is refused; clean if not.
 };
 
 /// Whether a request may be carried on to an application of `destination`, the pod's own workload

@@ -417,13 +417,15 @@ void Pipe::onTunnelGone(const Outcome& outcome) {
 }
 
 void Pipe::reauthorize() {
-  if (released() || info_.direction != Direction::kInbound) {
+  if (released()) {
     return;
   }
-  const Verdict verdict = pod_.authorize(info_);
-  if (!verdict.allowed) {
+  const Outcome outcome = pod_.judge(info_);
+  if (outcome.reason == Reason::kDenied) {
     pod_.worker().counters.add(Counter::kStreamsDenied);
-    abort({Reason::kDenied, "policy changed: " + verdict.reason, verdict.policy});
+  }
+  if (outcome.reason != Reason::kNone) {
+    abort(outcome);
   }
 }
 

@@ -116,12 +116,26 @@ void Pod::release(Connection* connection) {
   live_.erase(found);
 }
 
-Verdict Pod::authorize(const ConnectionInfo& info) const {
+Outcome Pod::judge(const ConnectionInfo& info) const {
+  const Tables& tables = *worker_.tables;
+  if (info.direction == Direction::kOutbound) {
+    if (info.destinationWorkload == nullptr) {
+      return {};
+    }
+    const std::string why =
+        whyStale(tables, *info.destinationWorkload, info.destination.ip, info.destinationService);
+    return why.empty() ? Outcome{} : Outcome{Reason::kNoRoute, "route changed: " + why, ""};
+  }
   const auto destination = workload();
-  return destination == nullptr ? Verdict{}
-                                : worker_.tables->authorize(
-                                      *destination, {info.sourceIdentity, info.source.ip,
-                                                     info.destination.ip, info.destination.port});
+  if (destination == nullptr) {
+    return {Reason::kDenied, "the pod's workload is no longer known", ""};
+  }
+  const Verdict verdict = tables.authorize(
+      *destination,
+      {info.sourceIdentity, info.source.ip, info.destination.ip, info.destination.port});
+  return verdict.allowed
+             ? Outcome{}
+             : Outcome{Reason::kDenied, "policy changed: " + verdict.reason, verdict.policy};
 }
 
 void Pod::reauthorize() {

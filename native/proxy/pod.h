@@ -70,7 +70,7 @@ class Connection : public io::Pollable {
 
   /// Ends it at once, by reset where a peer would otherwise take the end for a clean one.
   virtual void abort(const Outcome& outcome) = 0;
-  /// Policy changed: ends itself when it is no longer allowed.
+  /// Policy or routes changed: ends itself when it is no longer allowed, or leads elsewhere.
   virtual void reauthorize() {}
   /// The deny list changed: ends itself when its peer is on it.
   virtual void recheckPeer() {}
@@ -141,9 +141,10 @@ class Pod final : public io::Object {
   void reauthorize();
   void recheckPeers();
   void describe(Snapshot& snapshot) const;
-  /// What policy says now of an inbound connection. Fails closed: a pod that the tables do not know
-  /// takes none.
-  Verdict authorize(const ConnectionInfo& info) const;
+  /// Why an open connection may not stay, by the tables as they are now; a clean outcome when it
+  /// may. Inbound policy is asked, and a pod that the tables do not know takes none (fail-closed);
+  /// outbound the route has to be as it was.
+  Outcome judge(const ConnectionInfo& info) const;
   /// Stops listening, lets open connections end.
   void drain();
   /// Ends everything now.

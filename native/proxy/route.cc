@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "proxy/route.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "proxy/settings.h"
@@ -36,7 +37,7 @@ Route toWorkload(std::shared_ptr<const Workload> workload, const Endpoint& targe
   if (wouldLoop(target)) {
     return refuse(target.toString() + " is the proxy itself");
   }
-  if (!route.workload->hbone || route.workload->hostNetwork) {
+  if (!isEnrolled(*route.workload)) {
     route.kind = Route::Kind::kPassthrough;
     route.detail = route.workload->hostNetwork ? "the destination workload is in its node's network"
                                                : "the destination workload is not enrolled";
@@ -81,8 +82,44 @@ Route toAddress(const RouteQuery& query, const Service* service) {
 
 }  // namespace
 
+bool isEnrolled(const Workload& workload) {
+  return workload.hbone && !workload.hostNetwork;
+}
+
 bool isProxyPort(uint16_t port) {
   return port == kOutboundPort || port == kPlaintextPort || port == kHbonePort;
+}
+
+std::string whyStale(const Tables& tables, const Workload& workload, const Ip& target,
+                     std::string_view service) {
+  if (!service.empty()) {
+    const auto by = tables.serviceByKey(service);
+    if (by != nullptr && by->waypoint) {
+      return "the service may be reached through its waypoint only";
+    }
+  }
+  const auto now = tables.workloadByUid(workload.uid);
+  if (now.get() == &workload) {
+    return "";
+  }
+  if (now == nullptr) {
+    return "the destination workload is gone";
+  }
+  const auto& addresses = now->addresses;
+  if (std::find(addresses.begin(), addresses.end(), target) == addresses.end() ||
+      now->network != workload.network) {
+    return "the destination workload has another address";
+  }
+  if (now->spiffeId() != workload.spiffeId()) {
+    return "the destination workload has another identity";
+  }
+  if (isEnrolled(*now) != isEnrolled(workload)) {
+    return isEnrolled(*now) ? "the destination workload was enrolled"
+                            : "the destination workload is no longer enrolled";
+  }
+  return service.empty() && now->waypoint
+             ? "the destination workload may be reached through its waypoint only"
+             : "";
 }
 
 Way wayOf(const RouteQuery& query) {

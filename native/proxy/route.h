@@ -5,6 +5,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "proxy/balance.h"
@@ -12,6 +13,10 @@
 #include "tls/spiffe_id.h"
 
 namespace weft::proxy {
+
+/// Whether a proxy stands in front of the workload, at kHbonePort. One in its node's network has
+/// none.
+bool isEnrolled(const Workload& workload);
 
 /// The ports that the proxy listens at in a pod.
 bool isProxyPort(uint16_t port);
@@ -37,6 +42,12 @@ struct RouteQuery {
   bool registryOnly = false;  ///< Refuse what is not in the mesh, instead of passing it through.
   std::span<const std::string> tried;  ///< Uids of endpoints that already failed it.
 };
+
+/// Why a connection that was routed to `target` of `workload`, as it was then, may not stay: the
+/// workload is gone, has another identity or address, or is reached in another way now. Empty when
+/// it may stay. `service` is the key of the one it was addressed by, if any. Pure.
+std::string whyStale(const Tables& tables, const Workload& workload, const Ip& target,
+                     std::string_view service);
 
 /// A route that is decided, or the service one of whose endpoints has to be chosen for it.
 struct Way {

@@ -195,6 +195,9 @@ size_t Tables::policyCount() const {
 uint64_t Tables::policyEpoch() const {
   return state_->policyEpoch;
 }
+uint64_t Tables::routeEpoch() const {
+  return state_->routeEpoch;
+}
 
 Tables::Sharing Tables::sharingWith(const Tables& other) const {
   Sharing sharing;

@@ -168,6 +168,11 @@ class Tables {
   /// its namespace, or the first policies were received.
   uint64_t policyEpoch() const;
 
+  /// Rises by one with each table that may end a connection which was already routed: a workload
+  /// went, or changed its identity, its address or the way it is reached, or a service did the
+  /// last. Not by what is new.
+  uint64_t routeEpoch() const;
+
   /// How many of this table's parts there are, and how many are the same memory in `other`.
   struct Sharing {
     size_t parts = 0;

@@ -91,6 +91,14 @@ bool decidesOtherwise(const Workload* old, const Workload* next) {
          (old == nullptr ? kNone : old->policies) != (next == nullptr ? kNone : next->policies);
 }
 
+/// True when a connection that was routed to this workload may have to end.
+bool routesOtherwise(const Workload* old, const Workload* next) {
+  return old != nullptr &&
+         (next == nullptr || old->hbone != next->hbone || old->hostNetwork != next->hostNetwork ||
+          old->waypoint != next->waypoint || old->network != next->network ||
+          old->addresses != next->addresses || old->spiffeId() != next->spiffeId());
+}
+
 /// One delta's work. Everything that goes in stays alive through the base and the delta.
 class Builder {
  public:
@@ -138,6 +146,7 @@ class Builder {
   Newcomers globalNewcomers_;
   bool globalChanged_ = false;
   bool verdictsChanged_ = false;
+  bool routesChanged_ = false;
 };
 
 bool Builder::changeWorkload(std::string_view uid, const std::shared_ptr<const Workload>& next) {
@@ -159,6 +168,7 @@ bool Builder::changeWorkload(std::string_view uid, const std::shared_ptr<const W
     }
   }
   verdictsChanged_ = verdictsChanged_ || decidesOtherwise(old, next.get());
+  routesChanged_ = routesChanged_ || routesOtherwise(old, next.get());
   return moveClaims(workloadIps_, old, claimedBy(old), next, claimedBy(next.get()));
 }
 
@@ -170,6 +180,8 @@ bool Builder::changeService(std::string_view key, const std::shared_ptr<const Se
   } else {
     services_.set(next->key, next);
   }
+  routesChanged_ =
+      routesChanged_ || (old != nullptr && next != nullptr && old->waypoint != next->waypoint);
   const std::vector<Cidr> before = claimedBy(old);
   const std::vector<Cidr> after = claimedBy(next.get());
   countRanges(before, UINT32_MAX);
@@ -346,6 +358,7 @@ Result<std::shared_ptr<const TablesState>> Builder::build(const TablesDelta& del
   state->policiesReceived = base_.policiesReceived || delta.policiesReceived;
   const bool first = state->policiesReceived != base_.policiesReceived;
   state->policyEpoch = base_.policyEpoch + (verdictsChanged_ || first ? 1 : 0);
+  state->routeEpoch = base_.routeEpoch + (routesChanged_ ? 1 : 0);
   return std::shared_ptr<const TablesState>(std::move(state));
 }
 

@@ -54,6 +54,7 @@ struct TablesState {
   std::shared_ptr<const PolicyGroup> globalPolicies;  ///< Null when there are none.
   bool policiesReceived = false;
   uint64_t policyEpoch = 0;
+  uint64_t routeEpoch = 0;
 };
 
 /// `base` with `delta` applied. kLimit when the outcome would be over a limit; `base` never

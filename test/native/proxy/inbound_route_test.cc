@@ -95,6 +95,7 @@ TEST_CASE("requests are answered as peers expect, and every doubt refuses") {
     CHECK(answer.outcome.detail.empty() == (one.status == 200));
   }
   CHECK(InboundAnswer().status != 200);
+  CHECK(InboundAnswer().outcome.reason != Reason::kNone);
 }
 
 TEST_CASE("the target is the application, and the policy that decides is named") {

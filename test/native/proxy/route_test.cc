@@ -312,5 +312,40 @@ TEST_CASE("a route to an endpoint holds a lease on it; another endpoint comes ne
   CHECK(second.workload->uid != first.workload->uid);
 }
 
+TEST_CASE("an open connection is stale when its destination is not what it was") {
+  const Workload before = workload("web", {"10.0.0.2", "fd00::2"});
+  const auto why = [&](const DeltaWriter& change, const char* by = "",
+                       const char* target = "10.0.0.2") {
+    const auto tables =
+        change.applyTo(DeltaWriter().add(before).add(service()).applyTo(Tables::empty()).value())
+            .value();
+    return whyStale(*tables, before, *Ip::parse(target), by);
+  };
+  const auto changed = [&](auto change) {
+    Workload after = before;
+    change(after);
+    return why(DeltaWriter().add(after));
+  };
+  CHECK(why(DeltaWriter()) == "");
+  CHECK(why(DeltaWriter().add(before)) == "");
+  CHECK(changed([](Workload& w) { w.healthy = false; }) == "");
+  CHECK(changed([](Workload& w) { w.addresses.pop_back(); }) == "");
+  CHECK(why(DeltaWriter().removeWorkload(before.uid)).find("gone") != std::string::npos);
+  CHECK(changed([](Workload& w) { w.serviceAccount = "x"; }).find("identity") != std::string::npos);
+  CHECK(changed([](Workload& w) { w.hbone = false; }).find("no longer") != std::string::npos);
+  CHECK(changed([](Workload& w) { w.hostNetwork = true; }).find("no longer") != std::string::npos);
+  CHECK(changed([](Workload& w) { w.network = "x"; }).find("address") != std::string::npos);
+  CHECK(changed([](Workload& w) { w.addresses.erase(w.addresses.begin()); }).find("address") !=
+        std::string::npos);
+  CHECK(changed([](Workload& w) { w.waypoint = true; }).find("waypoint") != std::string::npos);
+  Workload behind = before;
+  behind.waypoint = true;
+  CHECK(why(DeltaWriter().add(behind), kService) == "");
+  Service by = service();
+  by.waypoint = true;
+  CHECK(why(DeltaWriter().add(by), kService).find("waypoint") != std::string::npos);
+  CHECK(why(DeltaWriter().removeService(kService), kService) == "");
+}
+
 }  // namespace
 }  // namespace weft::proxy

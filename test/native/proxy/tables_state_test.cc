@@ -249,6 +249,38 @@ TEST_CASE("a range that the source may not see gives way to a wider one that it 
   CHECK(keyAt(tables, "10.96.0.1") == "b/wide");
 }
 
+TEST_CASE("the route epoch rises when something that was there is reached in another way") {
+  TablesPtr tables = Tables::empty();
+  const auto risesBy = [&](const DeltaWriter& delta) {
+    const uint64_t before = tables->routeEpoch();
+    tables = mustApply(tables, delta);
+    return tables->routeEpoch() - before;
+  };
+  Workload one = workload("a", {"10.0.0.1"});
+  Service by = service("s", {"10.96.0.1"});
+  CHECK(risesBy(DeltaWriter().add(one).add(by)) == 0);
+  CHECK(risesBy(DeltaWriter().add(one).add(by)) == 0);
+  one.healthy = false;
+  one.policies = {"shop/p"};
+  CHECK(risesBy(DeltaWriter().add(one)) == 0);
+  const auto changes = [&](auto change) {
+    change(one);
+    return risesBy(DeltaWriter().add(one));
+  };
+  CHECK(changes([](Workload& w) { w.hbone = true; }) == 1);
+  CHECK(changes([](Workload& w) { w.serviceAccount = "x"; }) == 1);
+  CHECK(changes([](Workload& w) { w.trustDomain = "x"; }) == 1);
+  CHECK(changes([](Workload& w) { w.waypoint = true; }) == 1);
+  CHECK(changes([](Workload& w) { w.hostNetwork = true; }) == 1);
+  CHECK(changes([](Workload& w) { w.network = "x"; }) == 1);
+  CHECK(changes([](Workload& w) { w.addresses = {}; }) == 1);
+  by.waypoint = true;
+  CHECK(risesBy(DeltaWriter().add(by)) == 1);
+  CHECK(risesBy(DeltaWriter().removeService("s")) == 0);
+  CHECK(risesBy(DeltaWriter().removeWorkload("a")) == 1);
+  CHECK(risesBy(DeltaWriter().removeWorkload("a")) == 0);
+}
+
 TEST_CASE("addresses hold in their own network") {
   Workload here = workload("here", {"10.0.0.1"});
   Workload there = workload("there", {"10.0.0.1"});
