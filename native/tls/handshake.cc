@@ -22,11 +22,13 @@ constexpr size_t kHandshakeBytesMax = 40 << 10;
 }  // namespace
 
 Handshake::Handshake(std::shared_ptr<const Identity> own, ExpectedIdentities expected,
-                     SessionContext& context, Role role, HandshakeOutput& output)
+                     SessionContext& context, Role role, Resumption resumption,
+                     HandshakeOutput& output)
     : own_(std::move(own)),
       expected_(std::move(expected)),
       context_(context),
       role_(role),
+      resumption_(std::move(resumption)),
       output_(output) {}
 
 const BIO_METHOD* Handshake::bioMethod() {
@@ -86,10 +88,14 @@ Status Handshake::start(int64_t nowSeconds) {
   SSL_set_custom_verify(ssl_.get(), SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT,
                         [](SSL* ssl, uint8_t* alert) { return self(ssl)->verify(alert); });
   if (role_ == Role::kServer) {
+    if (context_.ticketKeys == nullptr) {
+      SSL_set_options(ssl_.get(), SSL_OP_NO_TICKET);
+    }
     SSL_set_accept_state(ssl_.get());
     return {};
   }
   SSL_set_connect_state(ssl_.get());
+  offerSession();
   std::span<const uint8_t> nothing;
   return advance(nothing, nowSeconds);
 }
@@ -103,8 +109,15 @@ std::optional<Refusal> Handshake::refusalOfPeer() {
   }
   std::optional<Refusal> refusal =
       verifyPeer(chain, *own_, role_, nowSeconds_, context_.leaves, peer_);
-  if (refusal || role_ == Role::kServer) {
+  if (refusal) {
     return refusal;
+  }
+  if (denied(peer_)) {
+    return Refusal{Status(Code::kDenied, "peer: " + peer_.id.text + " is on the deny list"),
+                   SSL_AD_ACCESS_DENIED};
+  }
+  if (role_ == Role::kServer) {
+    return std::nullopt;
   }
   if (std::find(expected_.begin(), expected_.end(), peer_.id) != expected_.end()) {
     return std::nullopt;
@@ -158,9 +171,17 @@ Status Handshake::advance(std::span<const uint8_t>& input, int64_t nowSeconds) {
 
 Status Handshake::finish() {
   done_ = true;
+  doneSeconds_ = nowSeconds_;
   resumed_ = SSL_session_reused(ssl_.get()) == 1;
   cipherSuite_ = SSL_CIPHER_get_protocol_id(SSL_get_current_cipher(ssl_.get()));
   expected_ = {};
+  if (role_ == Role::kServer) {
+    if (resumed_) {
+      peer_ = ticketPeer_;
+    }
+    SSL_write(ssl_.get(), nullptr, 0);  // else a ticket waits for the first data
+    ERR_clear_error();
+  }
   return {};
 }
 

@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <vector>
 
 #include "base/status.h"
 #include "tls/session.h"
@@ -26,7 +27,11 @@ class HandshakeOutput {
 class Handshake {
  public:
   Handshake(std::shared_ptr<const Identity> own, ExpectedIdentities expected,
-            SessionContext& context, Role role, HandshakeOutput& output);
+            SessionContext& context, Role role, Resumption resumption, HandshakeOutput& output);
+
+  /// Lets servers of `server` issue and take tickets, and clients of `client` keep and offer them,
+  /// as SessionContext and Resumption say.
+  static void allowResumption(SSL_CTX* client, SSL_CTX* server);
 
   /// See Session::start().
   Status start(int64_t nowSeconds);
@@ -42,12 +47,18 @@ class Handshake {
   /// The library's connection; null before start() and after release().
   SSL* ssl() const { return ssl_.get(); }
   /// What the library reads from, for SSL_read() after the handshake.
+  void setNow(int64_t nowSeconds) { nowSeconds_ = nowSeconds; }
   void setInput(std::span<const uint8_t> input) { input_ = input; }
   /// The status for a library call that failed: kClosed after close_notify, else kInvalid.
   Status failure(int result);
   /// From here on the library's output is dropped: another hand holds its keys and sequence
   /// numbers, and a record that both seal under one number would give the key away.
   void mute() { muted_ = true; }
+  /// True while the library is needed to make a session of a ticket that may come.
+  bool wantsTicket() const { return resumption_.store != nullptr; }
+  /// A client's, after mute(): keeps what a whole NewSessionTicket message makes resumable, then
+  /// frees what the library holds: one ticket is enough. False when it breaks its format.
+  bool takeTicket(std::span<const uint8_t> message, int64_t nowSeconds);
   /// Frees what the library holds.
   void release() { ssl_.reset(); }
 
@@ -55,6 +66,12 @@ class Handshake {
   ssl_verify_result_t verify(uint8_t* alert);
   std::optional<Refusal> refusalOfPeer();
   Status finish();
+  bool denied(const PeerIdentity& peer) const;
+  int64_t resumableUntil() const;
+  std::vector<uint8_t> sealTicket(std::span<const uint8_t> session);
+  std::vector<uint8_t> openTicket(std::span<const uint8_t> ticket);
+  void offerSession();
+  void keepSession(bssl::UniquePtr<SSL_SESSION> session);
   int read(BIO* bio, uint8_t* out, size_t max);
 
   static Handshake* self(const SSL* ssl) { return static_cast<Handshake*>(SSL_get_app_data(ssl)); }
@@ -64,6 +81,7 @@ class Handshake {
   ExpectedIdentities expected_;  // empty for a server
   SessionContext& context_;
   const Role role_;
+  const Resumption resumption_;
   HandshakeOutput& output_;
   bssl::UniquePtr<SSL> ssl_;
   std::span<const uint8_t> input_;  // what the library has not read
@@ -73,7 +91,10 @@ class Handshake {
   uint16_t cipherSuite_ = 0;
   int64_t nowSeconds_ = 0;
   size_t handshakeBytes_ = 0;
+  int64_t doneSeconds_ = 0;
   PeerIdentity peer_;
+  PeerIdentity ticketPeer_;          // a server's: whom the ticket it opened speaks of
+  int64_t ticketExpirySeconds_ = 0;  // of the session that is resumed
   std::optional<Refusal> refusal_;
 };
 

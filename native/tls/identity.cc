@@ -6,13 +6,16 @@
 #include <openssl/evp.h>
 #include <openssl/mem.h>
 #include <openssl/pool.h>
+#include <openssl/sha.h>
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstring>
 
+#include "tls/handshake.h"
 #include "tls/svid.h"
 
 namespace weft::tls {
@@ -69,20 +72,36 @@ bool configure(SSL_CTX* context, std::span<CRYPTO_BUFFER* const> chain, EVP_PKEY
                             refuseEverybody);
   SSL_CTX_set_max_cert_list(context, kPeerChainBytesMax);
   SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
-  SSL_CTX_set_options(context, SSL_OP_NO_TICKET);
-  SSL_CTX_set_num_tickets(context, 0);
   SSL_CTX_set_early_data_enabled(context, 0);
   // A server's session would else keep the client's whole chain for as long as it lives.
   SSL_CTX_set_retain_only_sha256_of_client_certs(context, 1);
   SSL_CTX_set_alpn_select_cb(context, selectAlpn, nullptr);
   return SSL_CTX_set_min_proto_version(context, TLS1_3_VERSION) == 1 &&
          SSL_CTX_set_max_proto_version(context, TLS1_3_VERSION) == 1 &&
-         SSL_CTX_set1_groups_list(context, "X25519:P-256") == 1 &&
+         SSL_CTX_set1_groups_list(context, "X25519:X25519MLKEM768:P-256") == 1 &&
          SSL_CTX_set_ciphersuites(context, "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384") == 1 &&
          SSL_CTX_set_verify_algorithm_prefs(context, kSignatureAlgorithms.data(),
                                             kSignatureAlgorithms.size()) == 1 &&
          SSL_CTX_set_alpn_protos(context, kAlpn.data(), kAlpn.size()) == 0 &&
          SSL_CTX_set_chain_and_key(context, chain.data(), chain.size(), key, nullptr) == 1;
+}
+
+std::array<uint8_t, 32> contextOf(const SpiffeId& id,
+                                  const std::vector<std::vector<uint8_t>>& roots) {
+  std::vector<std::array<uint8_t, 32>> digests;
+  for (const std::vector<uint8_t>& der : roots) {
+    SHA256(der.data(), der.size(), digests.emplace_back().data());
+  }
+  std::sort(digests.begin(), digests.end());  // a bundle is a set
+  SHA256_CTX hash;
+  SHA256_Init(&hash);
+  for (const std::array<uint8_t, 32>& digest : digests) {
+    SHA256_Update(&hash, digest.data(), digest.size());
+  }
+  SHA256_Update(&hash, id.text.data(), id.text.size());
+  std::array<uint8_t, 32> context{};
+  SHA256_Final(context.data(), &hash);
+  return context;
 }
 
 bssl::UniquePtr<EVP_PKEY> parseKey(std::span<const uint8_t> pkcs8) {
@@ -152,6 +171,10 @@ Result<std::shared_ptr<const Identity>> Identity::create(IdentityMaterial materi
     return invalid("the key does not match the leaf, or the TLS library refuses either");
   }
   made->id_ = std::move(id).value();
+  made->resumptionContext_ = contextOf(made->id_, material.roots);
+  Handshake::allowResumption(made->client_.get(), made->server_.get());
+  SSL_CTX_set_session_id_context(made->server_.get(), made->resumptionContext_.data(),
+                                 made->resumptionContext_.size());
   made->notAfterSeconds_ = notAfterOf(leaf.get());
   made->epoch_ = lastEpoch.fetch_add(1, std::memory_order_relaxed) + 1;
   return std::shared_ptr<const Identity>(std::move(made));

@@ -3,6 +3,7 @@
 
 #include <openssl/base.h>
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -36,6 +37,10 @@ class Identity {
   uint64_t epoch() const { return epoch_; }
   int64_t notAfterSeconds() const { return notAfterSeconds_; }  ///< Of the leaf; Unix time.
 
+  /// Names this identity and its bundle, by content: a ticket for another workload, or from before
+  /// the roots changed, is bound to another one.
+  const std::array<uint8_t, 32>& resumptionContext() const { return resumptionContext_; }
+
   SSL_CTX* clientContext() const { return client_.get(); }
   SSL_CTX* serverContext() const { return server_.get(); }
   X509_STORE* roots() const { return roots_.get(); }
@@ -45,6 +50,7 @@ class Identity {
   SpiffeId id_;
   uint64_t epoch_ = 0;
   int64_t notAfterSeconds_ = 0;
+  std::array<uint8_t, 32> resumptionContext_{};
   bssl::UniquePtr<SSL_CTX> client_;
   bssl::UniquePtr<SSL_CTX> server_;
   bssl::UniquePtr<X509_STORE> roots_;

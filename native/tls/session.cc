@@ -12,11 +12,10 @@ namespace weft::tls {
 namespace {
 
 std::unique_ptr<Session> newSession(std::shared_ptr<const Identity> own,
-                                    ExpectedIdentities expected, SessionContext& context,
-                                    Role role) {
-  return context.row == SessionRow::kRecord
-             ? newRecordSession(std::move(own), std::move(expected), context, role)
-             : newLibrarySession(std::move(own), std::move(expected), context, role);
+                                    ExpectedIdentities expected, SessionContext& context, Role role,
+                                    Resumption resumption) {
+  const auto make = context.row == SessionRow::kRecord ? newRecordSession : newLibrarySession;
+  return make(std::move(own), std::move(expected), context, role, std::move(resumption));
 }
 
 }  // namespace
@@ -32,14 +31,16 @@ void Session::write(std::span<const uint8_t> plain) {
 }
 
 std::unique_ptr<Session> newClientSession(std::shared_ptr<const Identity> own,
-                                          ExpectedIdentities expected, SessionContext& context) {
+                                          ExpectedIdentities expected, SessionContext& context,
+                                          Resumption resumption) {
   CHECK(!expected.empty());
-  return newSession(std::move(own), std::move(expected), context, Role::kClient);
+  return newSession(std::move(own), std::move(expected), context, Role::kClient,
+                    std::move(resumption));
 }
 
 std::unique_ptr<Session> newServerSession(std::shared_ptr<const Identity> own,
                                           SessionContext& context) {
-  return newSession(std::move(own), {}, context, Role::kServer);
+  return newSession(std::move(own), {}, context, Role::kServer, {});
 }
 
 }  // namespace weft::tls

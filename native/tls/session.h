@@ -8,8 +8,11 @@
 #include <vector>
 
 #include "base/status.h"
+#include "tls/deny_list.h"
 #include "tls/identity.h"
 #include "tls/record_writer.h"
+#include "tls/session_store.h"
+#include "tls/ticket_keys.h"
 #include "tls/verify.h"
 
 namespace weft::tls {
@@ -41,6 +44,8 @@ struct SessionContext {
   SessionRow row = SessionRow::kRecord;
   VerifiedLeaves leaves;
   SpareBuffers buffers;
+  std::shared_ptr<const DenyList> denyList;  ///< Null denies nobody. May change at any time.
+  std::shared_ptr<TicketKeys> ticketKeys;    ///< Null: servers neither issue nor take tickets.
 };
 
 /// One end of one TLS 1.3 connection over SPIFFE identities. Sans-I/O: ciphertext and time come in
@@ -93,8 +98,14 @@ using ExpectedIdentities = std::vector<SpiffeId>;
 
 /// A session of the row that `context` asks for. `own` is kept alive by it. `expected` must not be
 /// empty: a client without an expectation is a caller's bug.
+///
+/// A session is resumed only while all that a full handshake would prove still holds: both
+/// certificates and the hour since that proof have not ended, the identity is the same, bundle and
+/// leaf included, the peer is expected and not denied. Anything else makes a full handshake. There
+/// is no early data, and each resumption makes fresh keys (psk_dhe_ke).
 std::unique_ptr<Session> newClientSession(std::shared_ptr<const Identity> own,
-                                          ExpectedIdentities expected, SessionContext& context);
+                                          ExpectedIdentities expected, SessionContext& context,
+                                          Resumption resumption = {});
 std::unique_ptr<Session> newServerSession(std::shared_ptr<const Identity> own,
                                           SessionContext& context);
 

@@ -21,8 +21,9 @@ constexpr size_t kReserveBytesMax = RecordWriter::kReserveBytesMax;
 class LibrarySession final : public Session, private HandshakeOutput {
  public:
   LibrarySession(std::shared_ptr<const Identity> own, ExpectedIdentities expected,
-                 SessionContext& context, Role role)
-      : handshake_(std::move(own), std::move(expected), context, role, *this) {}
+                 SessionContext& context, Role role, Resumption resumption)
+      : handshake_(std::move(own), std::move(expected), context, role, std::move(resumption),
+                   *this) {}
 
   Status start(int64_t nowSeconds) override;
   Status receive(std::span<uint8_t> cipher, PlainScratch scratch, int64_t nowSeconds,
@@ -97,6 +98,7 @@ Status LibrarySession::receive(std::span<uint8_t> cipher, PlainScratch scratch, 
     return Status(Code::kInvalid, "TLS: the session has failed before");
   }
   std::span<const uint8_t> rest = cipher;
+  handshake_.setNow(nowSeconds);
   if (!handshake_.done()) {
     Status shaken = handshake_.advance(rest, nowSeconds);
     spent_ = !shaken.ok();
@@ -172,8 +174,9 @@ void LibrarySession::sent(size_t n) {
 
 std::unique_ptr<Session> newLibrarySession(std::shared_ptr<const Identity> own,
                                            ExpectedIdentities expected, SessionContext& context,
-                                           Role role) {
-  return std::make_unique<LibrarySession>(std::move(own), std::move(expected), context, role);
+                                           Role role, Resumption resumption) {
+  return std::make_unique<LibrarySession>(std::move(own), std::move(expected), context, role,
+                                          std::move(resumption));
 }
 
 }  // namespace weft::tls

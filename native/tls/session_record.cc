@@ -27,8 +27,9 @@ class RecordSession final : public Session,
                             private PostHandshakeEvents {
  public:
   RecordSession(std::shared_ptr<const Identity> own, ExpectedIdentities expected,
-                SessionContext& context, Role role)
-      : handshake_(std::move(own), std::move(expected), context, role, *this),
+                SessionContext& context, Role role, Resumption resumption)
+      : handshake_(std::move(own), std::move(expected), context, role, std::move(resumption),
+                   *this),
         writer_(context.buffers),
         postHandshake_(role == Role::kClient, *this) {}
 
@@ -66,6 +67,7 @@ class RecordSession final : public Session,
   PlainSink* sink_ = nullptr;  // of the receive() that runs
   Buffer early_;               // committed before the handshake was done
   size_t warnings_ = 0;
+  int64_t nowSeconds_ = 0;
   bool spent_ = false;
   bool peerClosed_ = false;
   bool closing_ = false;
@@ -92,7 +94,9 @@ Status RecordSession::takeOver() {
     return Status(Code::kInternal, "TLS: the keys could not be taken over");
   }
   handshake_.mute();
-  handshake_.release();
+  if (!handshake_.wantsTicket()) {
+    handshake_.release();
+  }
   write(early_.bytes());
   early_.consume(early_.size());
   early_.shrink();
@@ -104,6 +108,7 @@ Status RecordSession::receive(std::span<uint8_t> cipher, PlainScratch scratch, i
   if (spent_) {
     return Status(Code::kInvalid, "TLS: the session has failed before");
   }
+  nowSeconds_ = nowSeconds;
   if (!handshake_.done()) {
     CHECK(handshake_.ssl() != nullptr);
     std::span<const uint8_t> rest = cipher;
@@ -186,8 +191,10 @@ Status RecordSession::onKeyUpdate(bool answer) {
   return {};
 }
 
-Status RecordSession::onTicket(std::span<const uint8_t>) {
-  return {};
+Status RecordSession::onTicket(std::span<const uint8_t> message) {
+  return handshake_.takeTicket(message, nowSeconds_)
+             ? Status()
+             : onBreach(SSL_AD_DECODE_ERROR, "a ticket that is not one");
 }
 
 std::span<uint8_t> RecordSession::reserve(size_t min) {
@@ -222,8 +229,9 @@ void RecordSession::closeNotify() {
 
 std::unique_ptr<Session> newRecordSession(std::shared_ptr<const Identity> own,
                                           ExpectedIdentities expected, SessionContext& context,
-                                          Role role) {
-  return std::make_unique<RecordSession>(std::move(own), std::move(expected), context, role);
+                                          Role role, Resumption resumption) {
+  return std::make_unique<RecordSession>(std::move(own), std::move(expected), context, role,
+                                         std::move(resumption));
 }
 
 }  // namespace weft::tls

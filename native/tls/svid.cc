@@ -4,6 +4,8 @@
 #include <openssl/err.h>
 #include <openssl/x509.h>
 
+#include "tls/deny_list.h"
+
 namespace weft::tls {
 namespace {
 
@@ -86,6 +88,18 @@ Result<SpiffeId> spiffeIdOfLeaf(X509* leaf) {
     return invalid("the leaf's SPIFFE ID has no path");
   }
   return id;
+}
+
+std::string serialOf(const X509* certificate) {
+  const ASN1_INTEGER* serial = X509_get0_serialNumber(certificate);
+  constexpr char kDigits[] = "0123456789abcdef";
+  std::string hex;
+  for (const uint8_t byte :
+       std::span(ASN1_STRING_get0_data(serial), static_cast<size_t>(ASN1_STRING_length(serial)))) {
+    hex.push_back(kDigits[byte >> 4]);
+    hex.push_back(kDigits[byte & 15]);
+  }
+  return canonicalSerial(hex);
 }
 
 int64_t notAfterOf(const X509* certificate) {

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <span>
+#include <string>
 
 #include "base/status.h"
 #include "tls/spiffe_id.h"
@@ -22,6 +23,9 @@ bssl::UniquePtr<X509> parseCertificate(std::span<const uint8_t> der);
 /// and without keyCertSign and cRLSign. Says nothing of signatures or validity. kInvalid names the
 /// rule.
 Result<SpiffeId> spiffeIdOfLeaf(X509* leaf);
+
+/// A certificate's serial number in the form of canonicalSerial().
+std::string serialOf(const X509* certificate);
 
 /// A certificate's notAfter as Unix time. Fails closed: 0 when it cannot be read.
 int64_t notAfterOf(const X509* certificate);

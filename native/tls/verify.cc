@@ -127,7 +127,7 @@ std::optional<Refusal> verifyPeer(std::span<const std::span<const uint8_t>> chai
   if (path.refusal) {
     return std::move(path.refusal);
   }
-  peer = {std::move(id).value(), path.notAfterSeconds, leafSha256};
+  peer = {std::move(id).value(), path.notAfterSeconds, leafSha256, serialOf(leaf.get())};
   cache.remember(peer, own, role);
   return std::nullopt;
 }

@@ -6,6 +6,7 @@
 #include <map>
 #include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "base/status.h"
@@ -20,6 +21,7 @@ struct PeerIdentity {
   SpiffeId id;
   int64_t notAfterSeconds = 0;  ///< The earliest on the path.
   std::array<uint8_t, 32> leafSha256{};
+  std::string serial;  ///< Of the leaf, as canonicalSerial() has it.
 };
 
 /// Why a peer was refused, with the TLS alert (RFC 8446 section 6.2) that says so to the peer.

@@ -16,6 +16,7 @@
 #include <memory>
 #include <string>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 using RecordRow = std::integral_constant<weft::tls::SessionRow, weft::tls::SessionRow::kRecord>;
@@ -49,6 +50,7 @@ struct End final : tls::PlainSink {
   Bytes scratch = Bytes(300 << 10);
   std::vector<std::span<uint8_t>> spans;
   int handshakes = 0;
+  int64_t now = kNow;
   Status status;
   Status answer;
 
@@ -65,10 +67,11 @@ struct End final : tls::PlainSink {
     spans.push_back(bytes);
     return answer;
   }
-  void receive(Bytes cipher, int64_t now = kNow) {
+  void receive(Bytes cipher) { receive(std::move(cipher), now); }
+  void receive(Bytes cipher, int64_t at) {
     spans.clear();
     const size_t before = plain.size();
-    status = session->receive(cipher, scratch, now, *this);
+    status = session->receive(cipher, scratch, at, *this);
     // What was handed out is still in place.
     Bytes again;
     for (const auto& span : spans) {
@@ -92,13 +95,14 @@ struct Pair {
   std::vector<SpiffeId> expected = {idOf(kCart)};
   End client;
   End server;
+  tls::Resumption resumption;
 
   explicit Pair(SessionRow row) : client(row), server(row) {}
   void open() {
-    client.session = newClientSession(clientIdentity, expected, client.context);
+    client.session = newClientSession(clientIdentity, expected, client.context, resumption);
     server.session = newServerSession(serverIdentity, server.context);
-    REQUIRE(server.session->start(kNow).ok());
-    REQUIRE(client.session->start(kNow).ok());
+    REQUIRE(server.session->start(server.now).ok());
+    REQUIRE(client.session->start(client.now).ok());
   }
   // Until neither has anything to say, `grain` bytes at a time.
   void pump(size_t grain = SIZE_MAX) {
@@ -137,6 +141,7 @@ struct RawPeer {
   bssl::UniquePtr<SSL> ssl;
   BIO* in = BIO_new(BIO_s_mem());
   BIO* out = BIO_new(BIO_s_mem());
+  SSL_SESSION* resume = nullptr;
 
   explicit RawPeer(const IdentityMaterial* material = nullptr) {
     SSL_CTX_set_custom_verify(context.get(), SSL_VERIFY_PEER,
@@ -154,6 +159,9 @@ struct RawPeer {
   void start(bool server) {
     ssl.reset(SSL_new(context.get()));
     SSL_set_bio(ssl.get(), in, out);
+    if (resume != nullptr) {
+      SSL_set_session(ssl.get(), resume);
+    }
     server ? SSL_set_accept_state(ssl.get()) : SSL_set_connect_state(ssl.get());
     SSL_do_handshake(ssl.get());
   }

@@ -529,3 +529,57 @@ TEST_CASE("a peer that asks for new keys without end is cut off in records") {
   // One answer and the alert, although 32 were asked for.
   CHECK(raw.server.session->outgoing().size() == 5 + 22 + 2 + 22);
 }
+
+EACH_ROW("a client has X25519, or its hybrid with ML-KEM, as it prefers") {
+  const struct {
+    const char* groups;
+    uint16_t agreed;
+  } rows[] = {
+      {"X25519:X25519MLKEM768", SSL_GROUP_X25519},
+      {"X25519MLKEM768:X25519", SSL_GROUP_X25519_MLKEM768},
+      {"X25519MLKEM768", SSL_GROUP_X25519_MLKEM768},
+  };
+  for (const auto& row : rows) {
+    CAPTURE(row.groups);
+    RawClient raw(Row::value);
+    REQUIRE(SSL_CTX_set1_groups_list(raw.peer.context.get(), row.groups) == 1);
+    raw.run();
+    REQUIRE(raw.server.handshakes == 1);
+    CHECK(SSL_get_group_id(raw.peer.ssl.get()) == row.agreed);
+  }
+}
+
+EACH_ROW("our client prefers X25519 and follows a server that has another group only") {
+  const struct {
+    const char* groups;
+    uint16_t agreed;
+    bool retried;  // the group is not among the key shares of the first ClientHello
+  } rows[] = {
+      {"X25519MLKEM768:X25519", SSL_GROUP_X25519, false},
+      {"X25519MLKEM768", SSL_GROUP_X25519_MLKEM768, false},
+      {"P-256", SSL_GROUP_SECP256R1, true},
+  };
+  for (const auto& row : rows) {
+    CAPTURE(row.groups);
+    Pair p(Row::value);
+    const IdentityMaterial material = p.ca.material(kCart);
+    RawPeer server(&material);
+    REQUIRE(SSL_CTX_set1_groups_list(server.context.get(), row.groups) == 1);
+    End client(Row::value);
+    client.session = newClientSession(p.clientIdentity, p.expected, client.context);
+    REQUIRE(client.session->start(kNow).ok());
+    server.start(true);
+    server.give(client.take());
+    SSL_do_handshake(server.ssl.get());
+    server.pump(client);
+    CHECK(client.handshakes == 1);
+    CHECK(SSL_get_group_id(server.ssl.get()) == row.agreed);
+    CHECK((SSL_used_hello_retry_request(server.ssl.get()) == 1) == row.retried);
+    client.session->write(pattern(100));
+    REQUIRE(client.session->seal().ok());
+    server.give(client.take());
+    Bytes got(100);
+    CHECK(SSL_read(server.ssl.get(), got.data(), 100) == 100);
+    CHECK(got == pattern(100));
+  }
+}

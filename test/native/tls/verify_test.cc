@@ -193,7 +193,7 @@ TEST_CASE("the memory of verified leaves is bounded, and the oldest make way") {
   const auto own = ca.identity(kCart);
   VerifiedLeaves cache(3);
   const auto leaf = [](uint8_t n) {
-    PeerIdentity peer{weft::tls::parseSpiffeId(kWeb).value(), kNow + 1, {}};
+    PeerIdentity peer{weft::tls::parseSpiffeId(kWeb).value(), kNow + 1, {}, "1"};
     peer.leafSha256[0] = n;
     return peer;
   };
