@@ -72,9 +72,11 @@ Engine::Engine(Settings settings, std::function<void()> onEvents)
       events_(std::move(onEvents), settings_.limits.eventQueueBytes),
       counters_(std::make_shared<CounterTable>(settings_.workers)),
       nodeBytes_(std::make_shared<SharedSum>(settings_.limits.bytesPerNode)) {
+  const auto ticketKeys = std::make_shared<tls::TicketKeys>();
   for (size_t i = 0; i < settings_.workers; i++) {
     workers_.push_back(
         std::make_unique<EngineWorker>(i, settings_, counters_->row(i), events_, originalDst_));
+    workers_.back()->setTicketKeys(ticketKeys);
   }
 }
 
@@ -111,9 +113,10 @@ void Engine::removeIdentity(const std::string& spiffeId) {
 }
 
 void Engine::setDenyList(const std::vector<std::string>& identities,
-                         const std::vector<std::string>&) {
+                         const std::vector<std::string>& serials) {
+  const auto list = std::make_shared<const tls::DenyList>(++denyListEpoch_, identities, serials);
   for (auto& worker : workers_) {
-    worker->setDenyList({identities.begin(), identities.end()});
+    worker->setDenyList(list);
   }
 }
 

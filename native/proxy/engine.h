@@ -78,6 +78,7 @@ class Engine {
   std::shared_ptr<SharedSum> nodeBytes_;
   bool draining_ = false;
   std::shared_ptr<const Tables> tables_ = Tables::empty();
+  uint64_t denyListEpoch_ = 0;
   std::vector<std::unique_ptr<EngineWorker>> workers_;
 };
 

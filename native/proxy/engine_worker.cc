@@ -70,9 +70,13 @@ void EngineWorker::removeIdentity(std::string spiffeId) {
   worker_->post([this, spiffeId = std::move(spiffeId)] { identities_.erase(spiffeId); });
 }
 
-void EngineWorker::setDenyList(std::set<std::string, std::less<>> identities) {
-  worker_->post([this, identities = std::move(identities)]() mutable {
-    state_->deniedIdentities = std::move(identities);
+void EngineWorker::setTicketKeys(std::shared_ptr<tls::TicketKeys> keys) {
+  worker_->post([this, keys = std::move(keys)] { state_->tls.ticketKeys = keys; });
+}
+
+void EngineWorker::setDenyList(std::shared_ptr<const tls::DenyList> list) {
+  worker_->post([this, list = std::move(list)] {
+    state_->tls.denyList = list;
     for (auto& [uid, pod] : pods_) {
       pod->recheckPeers();
     }

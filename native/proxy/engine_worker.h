@@ -28,7 +28,8 @@ class EngineWorker {
   void setTables(std::shared_ptr<const Tables> tables);
   void setIdentity(std::shared_ptr<const tls::Identity> identity);
   void removeIdentity(std::string spiffeId);
-  void setDenyList(std::set<std::string, std::less<>> identities);
+  void setDenyList(std::shared_ptr<const tls::DenyList> list);
+  void setTicketKeys(std::shared_ptr<tls::TicketKeys> keys);
   void addPod(PodSpec spec, UniqueFd netns, std::shared_ptr<PodBudget> budget,
               std::function<void(Status)> done);
   void removePod(std::string uid, std::function<void()> done);

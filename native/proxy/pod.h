@@ -57,7 +57,6 @@ struct WorkerState {
   tls::SessionContext tls;
   Balancer balancer;
   std::shared_ptr<const Tables> tables = Tables::empty();
-  std::set<std::string, std::less<>> deniedIdentities;
   // Scratch for one tunnel read at a time: an idle tunnel holds no buffer of its own.
   std::vector<uint8_t> cipher;
   std::vector<uint8_t> plain;

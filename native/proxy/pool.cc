@@ -107,7 +107,8 @@ Tunnel* Pool::open(Groups::iterator at, Outcome& outcome) {
     outcome = {Reason::kConnect, fd.status().message(), ""};
     return nullptr;
   }
-  auto session = tls::newClientSession(pod_.identity(), group.expected, worker.tls);
+  auto session = tls::newClientSession(pod_.identity(), group.expected, worker.tls,
+                                       {&sessions_, key.to.toString() + "\n" + key.expected});
   Tunnel::Parts parts{std::move(fd).value(), std::move(session), pod_.budget(), key.to, {}};
   Tunnel* tunnel =
       pod_.adopt(std::make_unique<Tunnel>(pod_, *this, tls::Role::kClient, std::move(parts)));

@@ -49,6 +49,7 @@ class Pool final : public TunnelUser {
   Pod& pod_;
   Groups groups_;
   std::unordered_map<Tunnel*, Groups::iterator> groupOf_;
+  tls::SessionStore sessions_;  // of this pod alone: no other is offered them
 };
 
 }  // namespace weft::proxy

@@ -460,7 +460,8 @@ void Tunnel::abort(const Outcome& outcome) {
 }
 
 bool Tunnel::peerDenied() const {
-  return pod_.worker().deniedIdentities.contains(session_->peer().id.text);
+  const auto& list = pod_.worker().tls.denyList;
+  return list != nullptr && list->denies(session_->peer());
 }
 
 void Tunnel::recheckPeer() {
