@@ -9,7 +9,6 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
-#include <utility>
 
 #include "base/check.h"
 
@@ -45,31 +44,38 @@ struct TicketKeys::Key {
   EVP_AEAD_CTX context;  // may be used by many threads at once
 };
 
+struct TicketKeys::Ring {
+  std::shared_ptr<const Key> current;
+  std::shared_ptr<const Key> previous;  // opens what it sealed, for an hour more
+};
+
 TicketKeys::TicketKeys() = default;
 TicketKeys::~TicketKeys() = default;
 
-// Under the mutex. A clock that was set back makes a new key, too: else the old one would live on.
-void TicketKeys::rotate(int64_t nowSeconds) {
-  const auto ended = [&](const std::shared_ptr<const Key>& key, int64_t lifetime) {
-    return key == nullptr || nowSeconds < key->bornSeconds ||
-           nowSeconds - key->bornSeconds >= lifetime;
+// A clock that was set back makes a new key, too: else the old one would live on.
+std::shared_ptr<const TicketKeys::Ring> TicketKeys::ringAt(int64_t nowSeconds) {
+  const auto lives = [&](const std::shared_ptr<const Key>& key, int64_t lifetime) {
+    return key != nullptr && nowSeconds >= key->bornSeconds &&
+           nowSeconds - key->bornSeconds < lifetime;
   };
-  if (ended(current_, kResumptionSeconds)) {
-    previous_ = std::exchange(current_, std::make_shared<const Key>(nowSeconds));
-  }
-  if (ended(previous_, 2 * kResumptionSeconds)) {
-    previous_ = nullptr;
+  while (true) {
+    const std::shared_ptr<const Ring> seen = ring_.get();
+    const std::shared_ptr<const Key> newest = seen == nullptr ? nullptr : seen->current;
+    if (lives(newest, kResumptionSeconds)) {
+      return seen;
+    }
+    auto next = std::make_shared<Ring>();
+    next->current = std::make_shared<const Key>(nowSeconds);
+    next->previous = lives(newest, 2 * kResumptionSeconds) ? newest : nullptr;
+    if (ring_.replace(seen, next)) {
+      return next;
+    }
   }
 }
 
 std::vector<uint8_t> TicketKeys::seal(std::span<const uint8_t> plain,
                                       std::span<const uint8_t> about, int64_t nowSeconds) {
-  std::shared_ptr<const Key> key;
-  {
-    const std::lock_guard lock(mutex_);
-    rotate(nowSeconds);
-    key = current_;
-  }
+  const std::shared_ptr<const Key> key = ringAt(nowSeconds)->current;
   std::vector<uint8_t> ticket(kOverheadBytes + plain.size());
   uint8_t* const nonce = ticket.data() + kNameBytes;
   uint8_t* const body = nonce + kNonceBytes;
@@ -90,14 +96,11 @@ std::optional<std::vector<uint8_t>> TicketKeys::open(std::span<const uint8_t> ti
   if (ticket.size() < kOverheadBytes) {
     return std::nullopt;
   }
+  const std::shared_ptr<const Ring> ring = ringAt(nowSeconds);
   std::shared_ptr<const Key> key;
-  {
-    const std::lock_guard lock(mutex_);
-    rotate(nowSeconds);
-    for (const auto& one : {current_, previous_}) {
-      if (one != nullptr && std::equal(one->name.begin(), one->name.end(), ticket.begin())) {
-        key = one;
-      }
+  for (const auto& one : {ring->current, ring->previous}) {
+    if (one != nullptr && std::equal(one->name.begin(), one->name.end(), ticket.begin())) {
+      key = one;
     }
   }
   if (key == nullptr) {

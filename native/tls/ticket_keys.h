@@ -3,10 +3,11 @@
 
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <span>
 #include <vector>
+
+#include "base/published.h"
 
 namespace weft::tls {
 
@@ -35,11 +36,11 @@ class TicketKeys {
  private:
   struct Key;
 
-  void rotate(int64_t nowSeconds);
+  struct Ring;
 
-  std::mutex mutex_;
-  std::shared_ptr<const Key> current_;
-  std::shared_ptr<const Key> previous_;
+  std::shared_ptr<const Ring> ringAt(int64_t nowSeconds);
+
+  Published<Ring> ring_;
 };
 
 }  // namespace weft::tls

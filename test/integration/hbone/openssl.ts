@@ -3,11 +3,12 @@
 // tunnel, with and without asking for ours. Needs root.
 import { type ChildProcessByStdio, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { dirname, join } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
 import t, { type Test } from 'tap';
 import { Kind } from '../../../native/index.ts';
 import { type BarePod, MeshPair, spiffeId } from '../../support/mesh-pair.ts';
-import type { LeafFiles } from '../../support/test-ca.ts';
+import { type LeafFiles, TestCa } from '../../support/test-ca.ts';
 
 const ping = Buffer.from([0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8]);
 const pingAck = Buffer.from(ping.with(4, 1));
@@ -89,6 +90,30 @@ t.test('a client of OpenSSL changes keys and asks for ours', async (t) => {
     await peer.stop();
   }
   t.equal(server.engine.counters()['tunnels_failed_tls'], 0n);
+});
+
+t.test('a client of OpenSSL resumes its session, until the roots change', async (t) => {
+  const pair = await MeshPair.start(t, { client: 'bare' });
+  const { clientPod, server, ca } = pair;
+  const leaf = await ca.issue(spiffeId('client'));
+  const file = join(dirname(leaf.cert), 'session.pem');
+  const connect = ['s_client', '-connect', '10.9.0.2:15008', '-alpn', 'h2'];
+  const open = (...args: string[]): OpenSsl =>
+    new OpenSsl(t, clientPod, leaf, ca.rootFile, [...connect, ...args]);
+  const first = open('-sess_out', file);
+  await first.hear('New, TLSv1.3');
+  await first.hear('Post-Handshake New Session Ticket arrived');
+  await first.stop();
+  const second = open('-sess_in', file);
+  await second.hear('Reused, TLSv1.3');
+  await second.stop();
+  // The same identity with one root more.
+  const material = await pair.material('server');
+  const next = await pair.material('server', await TestCa.create(dirname(file), 'next'));
+  server.engine.setIdentity({ ...material, roots: [...material.roots, ...next.roots] });
+  const third = open('-sess_in', file);
+  await third.hear('New, TLSv1.3');
+  await third.stop();
 });
 
 t.test('a server of OpenSSL changes keys and asks for ours', async (t) => {
