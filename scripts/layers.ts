@@ -37,8 +37,8 @@ export const layers: Readonly<Record<string, Layer>> = {
     packages: ['node:', ...wire, 'commander', 'yaml', 'zod'],
   },
   'src/bench': {
-    uses: ['src/lib/', 'src/spiffe/', 'src/ca/', 'src/lab/'],
-    packages: ['node:', 'commander'],
+    uses: ['src/lib/', 'src/spiffe/', 'src/ca/', 'src/lab/', 'src/xds/wire.ts'],
+    packages: ['node:', ...wire, 'commander'],
   },
   'src/cni': {
     uses: ['src/lib/', 'native/index.ts'],

@@ -16,15 +16,15 @@ export function slugOf(model: string): string {
     .replace(/^-|-$/g, '');
 }
 
-/** Writes `body` into `folder` as DATE-MACHINE-l4.json and answers the file's path. */
-export function saveResults(folder: string, body: object): string {
+/** Writes `body` into `folder` as DATE-MACHINE-TOPIC.json and answers the file's path. */
+export function saveResults(folder: string, body: object, topic = 'l4'): string {
   mkdirSync(folder, { recursive: true });
   const date = new Date().toISOString();
   const cpu = cpus()[0]?.model ?? 'unknown';
   const memoryGb = Math.round(totalmem() / 1e9);
   const machine = { cpu, cores: cpus().length, memoryGb, kernel: release() };
   const versions = { node: process.version, envoy: envoyVersion };
-  const file = join(folder, `${date.slice(0, 10)}-${slugOf(cpu)}-l4.json`);
+  const file = join(folder, `${date.slice(0, 10)}-${slugOf(cpu)}-${topic}.json`);
   writeFileSync(file, `${JSON.stringify({ date, machine, versions, ...body }, null, 1)}\n`);
   return file;
 }
