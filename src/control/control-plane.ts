@@ -11,8 +11,6 @@ import { MeshError } from '../lib/error.ts';
 import { type FolderLock, lockFolder } from '../lib/lock.ts';
 import type { Logger } from '../lib/log.ts';
 import { ensurePrivateFolder } from '../lib/private-files.ts';
-import { FileRegistry, type RegistryState } from '../registry/file-registry.ts';
-import { formatProblem, type Problem } from '../registry/problem.ts';
 import { formatSpiffeId, nodeOf } from '../spiffe/id.ts';
 import { AdsServer, adsService } from '../xds/server.ts';
 import type { Caller, DeltaStream } from '../xds/stream.ts';
@@ -21,7 +19,7 @@ import { callerOf } from './caller.ts';
 import { type CommandHandler, type CommandRoutes, CommandSocket } from './command-socket.ts';
 import type { ControlConfig } from './config.ts';
 import { GrpcSide } from './grpc-side.ts';
-import { MeshPublisher } from './mesh-publisher.ts';
+import { MeshFollower } from './mesh-follower.ts';
 import type { RotationVerb } from './rotation.ts';
 import { issueServerCertificate } from './server-certificate.ts';
 import { TlsPort } from './tls-port.ts';
@@ -34,10 +32,6 @@ export const shutdownMs = 3_000;
 export const joiningIdleMs = 2_000;
 
 const renewRetryMs = 60_000;
-
-function hasErrors({ problems }: RegistryState): boolean {
-  return problems.some(({ severity }) => severity === 'error');
-}
 
 interface ControlParts {
   readonly lock: FolderLock;
@@ -53,12 +47,11 @@ export class ControlPlane {
   readonly #authority: Authority;
   readonly #ledger: LeafLedger;
   readonly #ads: AdsServer;
-  readonly #mesh: MeshPublisher;
   readonly #trust: TrustKeeper;
   // Callers without a certificate get a side of their own, with room for a CSR and no more.
   #joining: GrpcSide | undefined;
   #known: GrpcSide | undefined;
-  #registry: FileRegistry | undefined;
+  #mesh: MeshFollower | undefined;
   #port: TlsPort | undefined;
   #commands: CommandSocket | undefined;
   #renewal: NodeJS.Timeout | undefined;
@@ -72,10 +65,9 @@ export class ControlPlane {
     this.#ledger = ledger;
     const ads = new AdsServer({ log, callerOf: (stream) => this.#nodeCalling(stream) });
     this.#ads = ads;
-    this.#mesh = new MeshPublisher(config.trustDomain, ads);
     this.#trust = new TrustKeeper({
       ...{ authority, ledger, ads, log },
-      places: (...workload) => this.#mesh.snapshot.places(...workload),
+      places: (...workload) => this.#mesh?.snapshot.places(...workload) ?? false,
       onRoots: () => this.#renew(),
       now: () => new Date(),
     });
@@ -110,18 +102,10 @@ export class ControlPlane {
   }
 
   async #serve(): Promise<number> {
-    this.#registry = await FileRegistry.open(this.#config.config, {
-      onState: (state) => this.#follow(state),
-      onTrouble: ({ message }) => this.#log.error({ message }, 'registry cannot follow its folder'),
-    });
-    const { state } = this.#registry;
-    this.#report(state.problems);
-    if (hasErrors(state)) {
-      const lines = state.problems.filter(({ severity }) => severity === 'error');
-      const text = lines.map(formatProblem).join('\n  ');
-      throw new MeshError('invalid', `${this.#config.config} has errors:\n  ${text}`);
-    }
-    this.#publish(state);
+    const { config, trustDomain } = this.#config;
+    this.#mesh = await MeshFollower.start(config, trustDomain, this.#ads, this.#log, (objects) =>
+      this.#trust.deny(objects),
+    );
     await this.#trust.maintain();
     this.#trust.start();
     const certificates = await this.#certificates();
@@ -159,7 +143,7 @@ export class ControlPlane {
       denies: (spiffeId) => this.#trust.denies(spiffeId),
       tokens: await JoinTokens.open(state, trustDomain, new Date()),
       callerOf,
-      places: (...workload) => this.#mesh.snapshot.places(...workload),
+      places: (...workload) => this.#mesh?.snapshot.places(...workload) ?? false,
       now: () => new Date(),
     });
   }
@@ -202,26 +186,6 @@ export class ControlPlane {
     return id === undefined || node === undefined ? undefined : { name: formatSpiffeId(id), node };
   }
 
-  #follow(state: RegistryState): void {
-    this.#report(state.problems);
-    this.#publish(state);
-  }
-
-  #report(problems: readonly Problem[]): void {
-    for (const problem of problems) {
-      const { severity, file, line, field, message } = problem;
-      const level = severity === 'error' ? 'error' : 'warn';
-      this.#log[level]({ file, line, field, reason: message }, 'manifest');
-    }
-  }
-
-  #publish(state: RegistryState): void {
-    // First, so that nobody is told of a peer before it is told to refuse it.
-    this.#trust.deny(state.objects);
-    // The node authorizer and the streams change over in the same turn.
-    this.#log.info({ ...this.#mesh.publish(state.objects) }, 'snapshot');
-  }
-
   /** Ends open streams and calls, and gives the state folder free. */
   async stop(): Promise<void> {
     this.#port?.stopListening();
@@ -235,7 +199,7 @@ export class ControlPlane {
     clearTimeout(this.#renewal);
     this.#trust.stop();
     await this.#commands?.close();
-    this.#registry?.close();
+    this.#mesh?.stop();
     this.#port?.stopListening();
     await Promise.all([this.#joining?.stop(0), this.#known?.stop(0)]);
     this.#port?.destroy();

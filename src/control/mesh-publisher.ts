@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // From the registry's objects to the streams: what changed, and nothing else, goes all the way.
-import type { MeshObject } from '../mesh/objects.ts';
+import type { MeshChange, MeshObject } from '../mesh/objects.ts';
 import { type MeshSettings, meshDefaults, type Snapshot } from '../mesh/snapshot.ts';
 import { SnapshotBuilder } from '../mesh/snapshot-builder.ts';
 import { encodeChange } from '../xds/encode.ts';
@@ -18,7 +18,9 @@ export class MeshPublisher {
   readonly #settings: MeshSettings;
   readonly #builder: SnapshotBuilder;
   readonly #ads: AdsServer;
-  #objects: ReadonlySet<MeshObject> = new Set();
+  // What was not published yet.
+  #removed: Set<MeshObject> = new Set();
+  #added: Set<MeshObject> = new Set();
 
   constructor(trustDomain: string, ads: AdsServer) {
     this.#settings = { ...meshDefaults, trustDomain };
@@ -31,14 +33,26 @@ export class MeshPublisher {
     return this.#builder.snapshot;
   }
 
-  /** Publishes a state of the registry. Objects that did not change have to be the same ones. */
-  publish(objects: readonly MeshObject[]): MeshSizes {
-    const now = new Set(objects);
-    const change = this.#builder.apply({
-      removed: [...this.#objects].filter((object) => !now.has(object)),
-      added: objects.filter((object) => !this.#objects.has(object)),
-    });
-    this.#objects = now;
+  /** Takes a change of the registry, to be published with others. */
+  add({ removed, added }: MeshChange): void {
+    for (const object of removed) {
+      // What came and went again was never there.
+      if (!this.#added.delete(object)) {
+        this.#removed.add(object);
+      }
+    }
+    for (const object of added) {
+      if (!this.#removed.delete(object)) {
+        this.#added.add(object);
+      }
+    }
+  }
+
+  /** Publishes what was added since the last time. */
+  publish(): MeshSizes {
+    const change = this.#builder.apply({ removed: [...this.#removed], added: [...this.#added] });
+    this.#removed = new Set();
+    this.#added = new Set();
     this.#ads.publish(encodeChange(change, this.#settings));
     const { workloads, services, policies } = this.snapshot;
     return { workloads: workloads.size, services: services.size, policies: policies.size };

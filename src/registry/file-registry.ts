@@ -1,19 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 // A folder of YAML manifests as a registry: read once, then watched.
-import { createHash } from 'node:crypto';
-import { constants, type FSWatcher, watch } from 'node:fs';
-import { open, readdir } from 'node:fs/promises';
+import { type FSWatcher, watch } from 'node:fs';
 import { join } from 'node:path';
 import { MeshError } from '../lib/error.ts';
-import type { MeshObject } from '../mesh/objects.ts';
-import { mergeFiles } from './merge.ts';
+import type { MeshChange, MeshObject } from '../mesh/objects.ts';
+import { byText } from '../mesh/selectors.ts';
+import { type Disk, isManifestName, listManifests, mayBeOnTheWay, readDisk } from './disk.ts';
+import { Ledger } from './ledger.ts';
+import { hasErrors, mergeFiles } from './merge.ts';
 import type { Problem } from './problem.ts';
-import { fileBytesMax, type ParsedFile, parseManifests } from './yaml-file.ts';
+import { warningsOf } from './warnings.ts';
+import { type ParsedFile, type PlacedObject, parseManifests, problemFile } from './yaml-file.ts';
 
 /** What the registry knows at one moment. */
 export interface RegistryState {
-  readonly objects: readonly MeshObject[];
-  /** Everything that is wrong with the files now; empty when all of them are in force. */
+  /** The objects in force. An object that did not change is the same as before. */
+  readonly objects: ReadonlySet<MeshObject>;
+  /** What led here from the state before; at first, from nothing. */
+  readonly change: MeshChange;
+  /** The errors in the files now; empty when all of them are in force. */
   readonly problems: readonly Problem[];
 }
 
@@ -24,9 +29,6 @@ export interface FileRegistryOptions {
   /** Called when the folder cannot be read or watched any more; the last state stays in force. */
   readonly onTrouble: (error: MeshError) => void;
 }
-
-/** Most files that are read of one folder. */
-export const filesMax = 10_000;
 
 /**
  * How long a change that takes objects away waits for the file to be quiet. A program that
@@ -40,50 +42,7 @@ interface FileEntry {
   readonly good: ParsedFile | undefined;
 }
 
-type Disk =
-  | { readonly kind: 'text'; readonly hash: string; readonly text: string }
-  | { readonly kind: 'gone' }
-  | { readonly kind: 'trouble'; readonly message: string };
-
-const nothing: ParsedFile = { objects: [], problems: [] };
-
-function isManifestName(name: string): boolean {
-  return !name.startsWith('.') && /\.ya?ml$/.test(name);
-}
-
-// A pipe or a device would never end, and without O_NONBLOCK not even open.
-async function readFileAt(path: string): Promise<Disk> {
-  const handle = await open(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY);
-  try {
-    const stats = await handle.stat();
-    if (!stats.isFile()) {
-      return { kind: 'trouble', message: 'not a regular file' };
-    }
-    if (stats.size > fileBytesMax) {
-      return { kind: 'trouble', message: `larger than ${fileBytesMax} bytes` };
-    }
-    const text = await handle.readFile('utf8');
-    return { kind: 'text', text, hash: createHash('sha256').update(text).digest('hex') };
-  } finally {
-    await handle.close();
-  }
-}
-
-async function readDisk(path: string): Promise<Disk> {
-  try {
-    return await readFileAt(path);
-  } catch (thrown) {
-    const error = MeshError.from(thrown);
-    return error.code === 'unavailable'
-      ? { kind: 'gone' }
-      : { kind: 'trouble', message: `cannot be read: ${error.message}` };
-  }
-}
-
-function problemFile(file: string, message: string): ParsedFile {
-  const problem: Problem = { severity: 'error', file, line: 1, field: '', message };
-  return { objects: [], problems: [problem] };
-}
+const nothing: readonly PlacedObject[] = [];
 
 /**
  * The registry of one folder: the `*.yaml` and `*.yml` files directly in it. Every change is
@@ -96,8 +55,15 @@ export class FileRegistry {
   // Files whose removals wait, and files whose wait is over.
   readonly #waiting: Map<string, NodeJS.Timeout> = new Map();
   readonly #quiet: Set<string> = new Set();
-  #files: ReadonlyMap<string, FileEntry> = new Map();
-  #state: RegistryState;
+  readonly #files: Map<string, FileEntry> = new Map();
+  readonly #objects: Set<MeshObject> = new Set();
+  // While the objects of all files agree: a change then costs what changed.
+  #ledger: Ledger | undefined = new Ledger([]);
+  // The objects in force where those of the files do not agree.
+  #merged: readonly PlacedObject[] = nothing;
+  // Errors between files, while they do not agree.
+  #crossProblems: readonly Problem[] = [];
+  #change: MeshChange = { removed: [], added: [] };
   #rescan = false;
   #running = false;
   #closed = false;
@@ -106,7 +72,6 @@ export class FileRegistry {
   private constructor(folder: string, options: FileRegistryOptions) {
     this.#folder = folder;
     this.#options = options;
-    this.#state = { objects: [], problems: [] };
   }
 
   /** Reads the folder and starts to watch it. Throws MeshError when it cannot be read. */
@@ -127,7 +92,12 @@ export class FileRegistry {
 
   /** The state in force. */
   get state(): RegistryState {
-    return this.#state;
+    return { objects: this.#objects, change: this.#change, problems: this.#problems() };
+  }
+
+  /** What is allowed and probably not meant; it takes as long as there are objects. */
+  warnings(): Problem[] {
+    return warningsOf(this.#ledger === undefined ? this.#merged : this.#placed());
   }
 
   /** Stops watching. No callback comes after it. */
@@ -144,21 +114,24 @@ export class FileRegistry {
     this.#watcher = watch(this.#folder, { persistent: true }, (_event, name) => {
       if (name !== null && isManifestName(name)) {
         this.#pending.add(name);
+        void this.#run();
       } else {
-        // A folder that is switched by a symbolic link shows only the link's name.
-        this.#rescan = true;
+        void this.#lookAt(name);
       }
-      void this.#run();
     });
     this.#watcher.on('error', (error) => this.#options.onTrouble(MeshError.from(error)));
   }
 
-  async #list(): Promise<string[]> {
-    const names = (await readdir(this.#folder)).filter(isManifestName).sort();
-    if (names.length > filesMax) {
-      throw new MeshError('limit', `${names.length} files, over the limit of ${filesMax}`);
+  // A folder that is switched by a symbolic link shows only the link's name.
+  async #lookAt(name: string | null): Promise<void> {
+    if (name === null || (await mayBeOnTheWay(this.#folder, name))) {
+      this.#rescan = true;
+      await this.#run();
     }
-    return [...new Set([...names, ...this.#files.keys()])];
+  }
+
+  async #list(): Promise<string[]> {
+    return [...new Set([...(await listManifests(this.#folder)), ...this.#files.keys()])];
   }
 
   async #run(): Promise<void> {
@@ -175,7 +148,7 @@ export class FileRegistry {
         }
         this.#rescan = false;
         if (await this.#take([...names], (name) => this.#isQuiet(name))) {
-          this.#options.onState(this.#state);
+          this.#options.onState(this.state);
         }
       }
     } catch (thrown) {
@@ -209,39 +182,92 @@ export class FileRegistry {
 
   // Takes the files up from disk; true when the state changed. The caller alone runs at a time.
   async #take(names: readonly string[], mayRemove: (name: string) => boolean): Promise<boolean> {
-    const files = new Map(this.#files);
+    const changed = new Map<string, FileEntry | undefined>();
     for (const name of names) {
-      const before = files.get(name);
-      const disk = await readDisk(join(this.#folder, name));
-      const after = entryOf(name, before, disk);
+      const before = this.#files.get(name);
+      const after = entryOf(name, before, await readDisk(join(this.#folder, name)));
       if (after !== before && takesAway(before, after) && !mayRemove(name)) {
         continue;
       }
       this.#stopWaiting(name);
-      if (after === undefined) {
-        files.delete(name);
-      } else {
-        files.set(name, after);
+      if (after !== before) {
+        changed.set(name, after);
       }
     }
-    return this.#closed ? false : this.#settle(files);
-  }
-
-  #settle(files: ReadonlyMap<string, FileEntry>): boolean {
-    const unchanged =
-      files.size === this.#files.size &&
-      [...files].every(([name, entry]) => this.#files.get(name) === entry);
-    if (unchanged) {
+    if (this.#closed || changed.size === 0) {
       return false;
     }
-    const sorted = new Map([...files].sort(([a], [b]) => (a < b ? -1 : 1)));
-    const { objects, problems, inForce } = mergeFiles(sorted);
-    this.#files = new Map(
-      [...sorted].map(([name, entry]) => [name, { ...entry, good: inForce.get(name) }]),
-    );
-    this.#state = { objects: objects.map(({ object }) => object), problems };
+    this.#change = this.#settleQuickly(changed) ?? this.#settle(changed);
+    for (const object of this.#change.removed) {
+      this.#objects.delete(object);
+    }
+    for (const object of this.#change.added) {
+      this.#objects.add(object);
+    }
     return true;
   }
+
+  // When the objects go on to agree; undefined when they do not, and nothing was changed.
+  #settleQuickly(changed: ReadonlyMap<string, FileEntry | undefined>): MeshChange | undefined {
+    const removed: MeshObject[] = [];
+    const added: MeshObject[] = [];
+    const settled = new Map<string, FileEntry | undefined>();
+    for (const [name, entry] of changed) {
+      const good = entry && (hasErrors(entry.current) ? entry.good : entry.current);
+      settled.set(name, entry && { ...entry, good });
+      const before = objectsOf(this.#files.get(name)?.good);
+      const after = objectsOf(good);
+      removed.push(...without(before, after));
+      added.push(...without(after, before));
+    }
+    if (this.#ledger?.change(removed, added) !== true) {
+      return undefined;
+    }
+    this.#keep(settled);
+    return { removed, added };
+  }
+
+  #settle(changed: ReadonlyMap<string, FileEntry | undefined>): MeshChange {
+    this.#keep(changed);
+    const sorted = new Map([...this.#files].sort(([a], [b]) => byText(a, b)));
+    const { objects, problems, inForce, agrees } = mergeFiles(sorted);
+    for (const [name, entry] of sorted) {
+      this.#files.set(name, { ...entry, good: inForce.get(name) });
+    }
+    const own = new Set([...sorted.values()].flatMap(({ current }) => current.problems));
+    this.#crossProblems = problems.filter((problem) => !own.has(problem));
+    const now = new Set(objects.map(({ object }) => object));
+    this.#ledger = agrees ? new Ledger(now) : undefined;
+    this.#merged = agrees ? nothing : objects;
+    return { removed: without(this.#objects, now), added: without(now, this.#objects) };
+  }
+
+  #keep(entries: ReadonlyMap<string, FileEntry | undefined>): void {
+    for (const [name, entry] of entries) {
+      if (entry === undefined) {
+        this.#files.delete(name);
+      } else {
+        this.#files.set(name, entry);
+      }
+    }
+  }
+
+  #placed(): PlacedObject[] {
+    return [...this.#files.values()].flatMap(({ good }) => good?.objects ?? nothing);
+  }
+
+  #problems(): Problem[] {
+    const own = [...this.#files.values()].flatMap(({ current }) => current.problems);
+    return [...own, ...this.#crossProblems].sort((a, b) => byText(a.file, b.file));
+  }
+}
+
+function without<T>(all: ReadonlySet<T>, others: ReadonlySet<T>): T[] {
+  return [...all].filter((item) => !others.has(item));
+}
+
+function objectsOf(file: ParsedFile | undefined): Set<MeshObject> {
+  return new Set(file?.objects.map(({ object }) => object));
 }
 
 // The same object as before when nothing changed.
@@ -256,15 +282,22 @@ function entryOf(name: string, before: FileEntry | undefined, disk: Disk): FileE
         : { hash, current: problemFile(name, disk.message), good: before?.good };
     }
     case 'text':
-      return before?.hash === disk.hash
-        ? before
-        : { hash: disk.hash, current: parseManifests(name, disk.text), good: before?.good };
+      return before?.hash === disk.hash ? before : newEntry(name, before, disk);
   }
+}
+
+function newEntry(
+  name: string,
+  before: FileEntry | undefined,
+  { hash, text }: Extract<Disk, { kind: 'text' }>,
+): FileEntry {
+  const good = before?.good;
+  return { hash, current: parseManifests(name, text, before?.current), good };
 }
 
 // Whether the change loses objects. A file with errors loses none: its good version stays.
 function takesAway(before: FileEntry | undefined, after: FileEntry | undefined): boolean {
-  const now = (after?.current ?? nothing).objects.length;
-  const wrong = after?.current.problems.some(({ severity }) => severity === 'error') ?? false;
-  return !wrong && now < (before?.good ?? nothing).objects.length;
+  const now = (after?.current.objects ?? nothing).length;
+  const wrong = after !== undefined && hasErrors(after.current);
+  return !wrong && now < (before?.good?.objects ?? nothing).length;
 }

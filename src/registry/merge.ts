@@ -3,7 +3,6 @@
 // newest version that is right, and what that leaves dangling is left out.
 import type { Problem } from './problem.ts';
 import { crossCheck, type ObjectProblem } from './references.ts';
-import { warningsOf } from './warnings.ts';
 import type { ParsedFile, PlacedObject } from './yaml-file.ts';
 
 /** One file: what it says now, and the last version of it that was in force. */
@@ -17,9 +16,12 @@ export interface Merged {
   readonly objects: readonly PlacedObject[];
   readonly problems: readonly Problem[];
   readonly inForce: ReadonlyMap<string, ParsedFile | undefined>;
+  /** Whether nothing is wrong between the objects, so that they may go into a `Ledger`. */
+  readonly agrees: boolean;
 }
 
-function hasErrors({ problems }: ParsedFile): boolean {
+/** Whether a file cannot be used as it is. */
+export function hasErrors({ problems }: ParsedFile): boolean {
   return problems.some(({ severity }) => severity === 'error');
 }
 
@@ -49,6 +51,7 @@ function withoutFaulty(placed: readonly PlacedObject[]): {
  */
 export function mergeFiles(files: ReadonlyMap<string, FileVersions>): Merged {
   const problems: Problem[] = [...files.values()].flatMap(({ current }) => current.problems);
+  const ownProblems = problems.length;
   const chosen = new Map<string, ParsedFile | undefined>();
   for (const [name, { current, good }] of files) {
     chosen.set(name, hasErrors(current) ? good : current);
@@ -71,8 +74,9 @@ export function mergeFiles(files: ReadonlyMap<string, FileVersions>): Merged {
   const kept = withoutFaulty(objectsIn(chosen));
   return {
     objects: kept.objects,
-    problems: [...problems, ...kept.problems, ...warningsOf(kept.objects)],
+    problems: [...problems, ...kept.problems],
     inForce: chosen,
+    agrees: problems.length === ownProblems && kept.problems.length === 0,
   };
 }
 

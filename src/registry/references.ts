@@ -97,13 +97,15 @@ export function crossCheck(objects: readonly PlacedObject[]): ObjectProblem[] {
   for (const placed of objects) {
     const dangling = referencesOf(placed.object).filter(({ id }) => !ids.has(id));
     found.push(...dangling.map((reference) => danglingProblem(placed, reference)));
-    for (const claim of claimsOf(placed.object)) {
-      const holder = holders.get(claim);
-      if (holder === undefined) {
-        holders.set(claim, placed);
-      } else {
-        found.push(claimProblem(placed, claim, holder));
-      }
+    // One claim is enough to be at fault: others mostly follow from it.
+    const claims = claimsOf(placed.object);
+    const taken = claims.find((claim) => holders.has(claim));
+    const holder = taken === undefined ? undefined : holders.get(taken);
+    if (taken !== undefined && holder !== undefined) {
+      found.push(claimProblem(placed, taken, holder));
+    }
+    for (const claim of claims.filter((each) => !holders.has(each))) {
+      holders.set(claim, placed);
     }
   }
   return found;

@@ -31,6 +31,18 @@ export interface PlacedObject {
 export interface ParsedFile {
   readonly objects: readonly PlacedObject[];
   readonly problems: readonly Problem[];
+  /** By their text, so that the next version of the file is parsed only where it differs. */
+  readonly documents: ReadonlyMap<string, ParsedDocument>;
+}
+
+/** Everything in one document. */
+export interface ParsedDocument {
+  /** The line it began at, from 1. */
+  readonly line: number;
+  readonly objects: readonly PlacedObject[];
+  readonly problems: readonly Problem[];
+  /** How many problems were left out. */
+  readonly untold: number;
 }
 
 /** Largest file that is read. */
@@ -67,35 +79,29 @@ function isList(manifest: unknown): manifest is object {
 
 type YamlDocument = Document.Parsed<ParsedNode, true>;
 
-// Collects what one file holds; a problem in one document does not hide those in the next.
-class FileParser {
+// Collects what one document holds, or a text that cannot be split into documents.
+class DocumentParser {
   readonly objects: PlacedObject[] = [];
   readonly problems: Problem[] = [];
+  untold = 0;
+  readonly line: number;
   readonly #file: string;
   readonly #lines: LineCounter = new LineCounter();
-  #untold = 0;
 
-  constructor(file: string) {
+  constructor(file: string, line: number) {
     this.#file = file;
+    this.line = line;
   }
 
   #lineAt(offset: number): number {
-    return Math.max(1, this.#lines.linePos(offset).line);
+    return this.line - 1 + Math.max(1, this.#lines.linePos(offset).line);
   }
 
   fail(line: number, field: string, message: string): void {
     if (this.problems.length < problemsMax) {
       this.problems.push({ severity: 'error', file: this.#file, line, field, message });
     } else {
-      this.#untold += 1;
-    }
-  }
-
-  /** Says how many problems were left out. */
-  finish(): void {
-    if (this.#untold > 0) {
-      const message = `${this.#untold} more problems in this file`;
-      this.problems.push({ severity: 'error', file: this.#file, line: 1, field: '', message });
+      this.untold += 1;
     }
   }
 
@@ -182,6 +188,18 @@ class FileParser {
   }
 
   parse(text: string): void {
+    try {
+      if (isNestedTooDeep(text)) {
+        this.fail(this.line, '', `more than ${nestingMax} brackets are open at once`);
+      } else {
+        this.#parse(text);
+      }
+    } catch (error) {
+      this.fail(this.line, '', `cannot be parsed: ${MeshError.from(error).message}`);
+    }
+  }
+
+  #parse(text: string): void {
     const parsed = parseAllDocuments(text, {
       lineCounter: this.#lines,
       prettyErrors: false,
@@ -190,13 +208,17 @@ class FileParser {
     });
     const documents: readonly YamlDocument[] = Array.isArray(parsed) ? parsed : [];
     if (documents.length > documentsMax) {
-      this.fail(1, '', `${documents.length} documents, over the limit of ${documentsMax}`);
+      this.fail(this.line, '', tooMany(documents.length));
       return;
     }
     for (const document of documents) {
       this.#document(document);
     }
   }
+}
+
+function tooMany(count: number): string {
+  return `${count} documents, over the limit of ${documentsMax}`;
 }
 
 function isEmptyScalar(node: unknown): boolean {
@@ -234,20 +256,93 @@ function isNestedTooDeep(text: string): boolean {
   return false;
 }
 
-/** Parses the text of a file. It never throws: whatever is wrong becomes a problem. */
-export function parseManifests(file: string, text: string): ParsedFile {
-  const parser = new FileParser(file);
-  try {
-    if (Buffer.byteLength(text) > fileBytesMax) {
-      parser.fail(1, '', `larger than ${fileBytesMax} bytes`);
-    } else if (isNestedTooDeep(text)) {
-      parser.fail(1, '', `more than ${nestingMax} brackets are open at once`);
-    } else {
-      parser.parse(text);
-    }
-  } catch (error) {
-    parser.fail(1, '', `cannot be parsed: ${MeshError.from(error).message}`);
+interface TextPart {
+  readonly text: string;
+  /** From 1. */
+  readonly line: number;
+}
+
+// A line of --- ends a document whatever it stands in (YAML 1.2 section 9.1.2). Directives and
+// explicit ends are rare, and leave the text in one piece.
+function partsOf(text: string): TextPart[] {
+  if (/^(%|\.\.\.)/m.test(text)) {
+    return [{ text, line: 1 }];
   }
-  parser.finish();
-  return { objects: parser.objects, problems: parser.problems };
+  const starts = Array.from(text.matchAll(/^---(?=\s|$)/gm), ({ index }) => index);
+  let line = 1;
+  return [0, ...starts.filter((start) => start > 0)].map((start, index, all) => {
+    const part = { text: text.slice(start, all[index + 1]), line };
+    line += part.text.split('\n').length - 1;
+    return part;
+  });
+}
+
+// The same document, further up or down in its file.
+function moved(document: ParsedDocument, line: number): ParsedDocument {
+  const by = line - document.line;
+  if (by === 0) {
+    return document;
+  }
+  return {
+    line,
+    objects: document.objects.map(({ object, place }) => {
+      return { object, place: { ...place, line: place.line + by } };
+    }),
+    problems: document.problems.map((problem) => ({ ...problem, line: problem.line + by })),
+    untold: document.untold,
+  };
+}
+
+function parsePart(file: string, { text, line }: TextPart): ParsedDocument {
+  const parser = new DocumentParser(file, line);
+  // A copy: the objects hold on to the text they were read from, which must not be the whole file.
+  parser.parse(Buffer.from(text).toString());
+  const { objects, problems, untold } = parser;
+  return { line, objects, problems, untold };
+}
+
+/** A file that cannot be used, and why. */
+export function problemFile(file: string, message: string): ParsedFile {
+  const problem: Problem = { severity: 'error', file, line: 1, field: '', message };
+  return { objects: [], problems: [problem], documents: new Map() };
+}
+
+function fileOf(file: string, all: readonly ParsedDocument[]): Omit<ParsedFile, 'documents'> {
+  const problems = all.flatMap((document) => document.problems);
+  const untold =
+    all.reduce((sum, document) => sum + document.untold, 0) +
+    Math.max(0, problems.length - problemsMax);
+  const objects = all.flatMap((document) => document.objects);
+  if (untold === 0) {
+    return { objects, problems };
+  }
+  const more = `${untold} more problems in this file`;
+  return {
+    objects,
+    problems: [...problems.slice(0, problemsMax), ...problemFile(file, more).problems],
+  };
+}
+
+/**
+ * Parses the text of a file. It never throws: whatever is wrong becomes a problem.
+ *
+ * @param before the file as it last was: the objects of documents with the same text are the same.
+ */
+export function parseManifests(file: string, text: string, before?: ParsedFile): ParsedFile {
+  if (Buffer.byteLength(text) > fileBytesMax) {
+    return problemFile(file, `larger than ${fileBytesMax} bytes`);
+  }
+  const parts = partsOf(text);
+  if (parts.length > documentsMax) {
+    return problemFile(file, tooMany(parts.length));
+  }
+  const documents = new Map<string, ParsedDocument>();
+  const all = parts.map((part) => {
+    // Of two with the same text each has objects of its own, which then contradict each other.
+    const known = documents.has(part.text) ? undefined : before?.documents.get(part.text);
+    const document = known === undefined ? parsePart(file, part) : moved(known, part.line);
+    documents.set(part.text, document);
+    return document;
+  });
+  return { ...fileOf(file, all), documents };
 }

@@ -6,7 +6,7 @@ import { AdsServer, type Publication } from '../../../src/xds/server.ts';
 import { typeUrls } from '../../../src/xds/wire.ts';
 import { meshOf, pod } from '../../support/mesh-objects.ts';
 
-t.test('only objects that are others than before go on', async (t) => {
+t.test('changes are published together, and what came and went not at all', async (t) => {
   const published: Publication[] = [];
   const log = createLog('test', 'silent');
   const ads = new AdsServer({ log, callerOf: () => undefined });
@@ -14,15 +14,31 @@ t.test('only objects that are others than before go on', async (t) => {
   const mesh = new MeshPublisher('cluster.local', ads);
   const [x, y] = [pod(), pod({ name: 'y', addresses: [] })];
   const objects = meshOf({ Pod: [x, y] });
-  t.same(mesh.publish(objects), { workloads: 1, services: 0, policies: 1 });
-  mesh.publish([...objects]);
+  mesh.add({ removed: [], added: objects });
+  t.same(mesh.publish(), { workloads: 1, services: 0, policies: 1 });
   const names = ({ [typeUrls.address]: change }: Publication) => [
     ...(change?.changed ?? []).map(({ name }) => `+${name}`),
     ...(change?.removed ?? []).map((name) => `-${name}`),
   ];
-  t.same(published.map(names), [['+Kubernetes//Pod/demo/x'], []]);
-  mesh.publish(objects.filter(({ value }) => value !== x));
-  t.same(names(published[2] ?? {}), ['-Kubernetes//Pod/demo/x']);
-  t.equal(mesh.snapshot.workloads.size, 0);
-  t.equal(mesh.snapshot.places('a', 'demo', 'web'), false);
+  const [own] = objects.filter(({ value }) => value === x);
+  const [late] = meshOf({ Namespace: [], Node: [], Pod: [pod({ name: 'late' })] });
+  if (own === undefined || late === undefined) {
+    throw new Error('no pods');
+  }
+  mesh.add({ removed: [], added: [late] });
+  mesh.add({ removed: [late, own], added: [] });
+  mesh.publish();
+  mesh.add({ removed: [], added: [own] });
+  mesh.add({ removed: [own], added: [] });
+  mesh.add({ removed: [], added: [own] });
+  mesh.publish();
+  mesh.publish();
+  t.same(published.map(names), [
+    ['+Kubernetes//Pod/demo/x'],
+    ['-Kubernetes//Pod/demo/x'],
+    ['+Kubernetes//Pod/demo/x'],
+    [],
+  ]);
+  t.equal(mesh.snapshot.workloads.size, 1);
+  t.equal(mesh.snapshot.places('a', 'demo', 'web'), true);
 });

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 import { spawnSync } from 'node:child_process';
-import { rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { MeshError } from '../../../src/lib/error.ts';
-import { FileRegistry, filesMax, type RegistryState } from '../../../src/registry/file-registry.ts';
+import { filesMax, mayBeOnTheWay } from '../../../src/registry/disk.ts';
+import { FileRegistry, type RegistryState } from '../../../src/registry/file-registry.ts';
 import { valuesOf } from '../../support/mesh-objects.ts';
 
 const base = `
@@ -52,8 +53,12 @@ async function openRegistry(t: Test, files: Record<string, string>) {
   return { folder, registry, states, until, file: (name: string) => join(folder, name) };
 }
 
-const podsOf = ({ objects }: RegistryState) => valuesOf('Pod', objects);
-const podNames = (state: RegistryState) => podsOf(state).map(({ name }) => name);
+const podsOf = ({ objects }: RegistryState) =>
+  valuesOf('Pod', [...objects]).sort((a, b) => (a.name < b.name ? -1 : 1));
+const podNames = (state: RegistryState) =>
+  podsOf(state)
+    .map(({ name }) => name)
+    .sort();
 
 t.test('reads every YAML file of the folder and nothing else', async (t) => {
   const { registry } = await openRegistry(t, {
@@ -146,6 +151,57 @@ t.test('takes a file up when what it refers to comes later', async (t) => {
   await writeFile(file('zz-node.yaml'), base.split('---')[1] ?? '');
   const late = await until((state) => podNames(state).length === 1);
   t.same(late.problems, []);
+});
+
+t.test('tells what changed, and leaves the other objects of a file as they are', async (t) => {
+  const pods = (second: string) => ['', podText('x', '10.0.0.1'), podText('y', second)].join('---');
+  const { file, states, registry, until } = await openRegistry(t, {
+    'base.yaml': base,
+    'pods.yaml': pods('10.0.0.2'),
+  });
+  const x = podsOf(registry.state)[0];
+  t.equal(registry.state.change.added.length, 4, 'from nothing, everything');
+  await writeFile(file('next'), `# moved\n${pods('10.0.0.3')}`);
+  await rename(file('next'), file('pods.yaml'));
+  await until((state) => podsOf(state)[1]?.addresses[0]?.[3] === 3);
+  const { change } = states.at(-1) ?? registry.state;
+  t.match(change, {
+    removed: [{ kind: 'Pod', value: { name: 'y' } }],
+    added: [{ kind: 'Pod', value: { name: 'y' } }],
+  });
+  t.equal(podsOf(registry.state)[0], x, 'the same object');
+});
+
+t.test('a rescan is for what may lead to the manifests, not for files written aside', async (t) => {
+  const { file, until, registry, folder } = await openRegistry(t, { 'base.yaml': base });
+  await mkdir(file('v1'));
+  await mkdir(file('v2'));
+  await writeFile(join(file('v1'), 'pod.yaml'), podText('x', '10.0.0.1'));
+  await writeFile(join(file('v2'), 'pod.yaml'), podText('x', '10.0.0.2'));
+  await symlink('v1', file('current'));
+  await symlink('current/pod.yaml', file('pod.yaml'));
+  await until((state) => podNames(state).length === 1);
+  await symlink('v2', file('next'));
+  await rename(file('next'), file('current'));
+  await until((state) => podsOf(state)[0]?.addresses[0]?.[3] === 2);
+  t.equal(await mayBeOnTheWay(folder, 'current'), true);
+  t.equal(await mayBeOnTheWay(folder, 'base.yaml'), false);
+  t.equal(await mayBeOnTheWay(folder, 'none'), false);
+  t.same(registry.state.problems, []);
+});
+
+t.test('warns of what is in force alone', async (t) => {
+  const lonely = `
+apiVersion: v1
+kind: Service
+metadata: {name: s, namespace: demo}
+spec: {selector: {app: x}}
+`;
+  const { registry, file, until } = await openRegistry(t, { 'base.yaml': base, 's.yaml': lonely });
+  t.match(registry.warnings(), [{ file: 's.yaml', field: 'spec.selector' }]);
+  await writeFile(file('two.yaml'), lonely);
+  await until((state) => state.problems.length === 1);
+  t.match(registry.warnings(), [{ file: 's.yaml' }], 'not of the second of the name');
 });
 
 t.test('has room for many files', async (t) => {

@@ -33,7 +33,7 @@ function merge(files: Files) {
       kind === 'Pod' ? [value.name] : [],
     ),
     errors: errors.map(({ file, field, message }) => `${file} ${field}: ${message}`),
-    warnings: merged.problems.length - errors.length,
+    agrees: merged.agrees,
   };
 }
 
@@ -138,15 +138,6 @@ t.test('of two that claim one name or one address the later is at fault', async 
     { pods: ['x', 'y'], errors: [] },
     'pods on the host network share its address',
   );
-});
-
-t.test('a service that selects no pod is a warning', async (t) => {
-  const service = `apiVersion: v1
-kind: Service
-metadata: {name: web, namespace: demo}
-spec: {selector: {app: web}, ports: [{port: 80}]}
-`;
-  t.match(merge({ 'a.yaml': { now: join(ns, service) } }), { errors: [], warnings: 1 });
 });
 
 t.test('policies of the root namespace need no Namespace object', async (t) => {

@@ -160,7 +160,8 @@ t.test('one bad document does not hide the next one, good or bad', async (t) => 
 
 t.test('empty files and documents hold nothing and are no mistake', async (t) => {
   for (const text of ['', '\n', '# comment\n', '---\n---\n', 'null\n']) {
-    t.same(parseManifests('f.yaml', text), { objects: [], problems: [] });
+    const { objects, problems } = parseManifests('f.yaml', text);
+    t.same({ objects, problems }, { objects: [], problems: [] });
   }
 });
 
@@ -260,4 +261,33 @@ items:
   t.match(complaints(text.replace('items:', 'itmes:')), [/^\d+ items: not a list/]);
   t.match(complaints(`${text}more: 1\n`), [/^13 more: unknown field/]);
   t.match(complaints('{apiVersion: v1, kind: List, items: [1]}'), [/items\[0\]: a manifest is/]);
+});
+
+t.test('the next version of a file has the same objects where its text is the same', async (t) => {
+  const node = (name: string) => `apiVersion: v1\nkind: Node\nmetadata: {name: ${name}}\n`;
+  const first = parseManifests('f.yaml', `${node('a')}---\n${node('b')}---\n${node('c')}`);
+  const text = `# more\n---\n${node('x')}---\n${node('b')}---\n${node('C')}---\n${node('c')}`;
+  const second = parseManifests('f.yaml', text, first);
+  const [a, b, c] = first.objects;
+  t.equal(second.objects[1]?.object, b?.object);
+  t.equal(second.objects[1]?.place.line, (b?.place.line ?? 0) + 2, 'at its new line');
+  t.match(second.problems, [{ line: 13, field: 'metadata.name' }]);
+  const fresh = parseManifests('f.yaml', text);
+  t.same({ ...second, documents: 0 }, { ...fresh, documents: 0 });
+  const third = parseManifests('f.yaml', `---\n${node('b')}---\n${node('b')}`, second);
+  t.not(third.objects[0]?.object, third.objects[1]?.object, 'two of the same text are two objects');
+  t.ok([a, c].every((each) => each !== undefined));
+});
+
+t.test('a text with directives or explicit ends is read in one piece', async (t) => {
+  const node = 'apiVersion: v1\nkind: Node\nmetadata: {name: a}\n';
+  const { objects, problems } = parseManifests(
+    'f.yaml',
+    `%YAML 1.2\n---\n${node}...\n---\n${node}`,
+  );
+  t.same(problems, []);
+  t.same(
+    objects.map(({ place }) => place.line),
+    [3, 8],
+  );
 });
