@@ -130,6 +130,7 @@ export class ControlPlane {
     ];
     return new Map<string, CommandHandler>([
       ['GET /ca', () => rotation.status()],
+      ['GET /xds', () => ({ counts: this.#ads.counts, streams: this.#ads.status })],
       ...(['rotate', 'prepare', 'activate', 'finish'] as const).map(step),
     ]);
   }
