@@ -2,14 +2,19 @@
 // The metrics of the node proxy, under Istio's names where Istio has one.
 import { Counter, Registry } from 'prom-client';
 
-const labelNames = [
-  'reporter',
-  'source_workload',
-  'source_workload_namespace',
-  'source_principal',
-  'destination_workload',
-  'destination_workload_namespace',
-  'destination_principal',
+const endNames = [
+  'workload',
+  'canonical_service',
+  'canonical_revision',
+  'workload_namespace',
+  'principal',
+  'app',
+  'version',
+  'cluster',
+  'region',
+  'zone',
+] as const;
+const otherNames = [
   'destination_service',
   'destination_service_name',
   'destination_service_namespace',
@@ -17,15 +22,56 @@ const labelNames = [
   'response_flags',
   'request_protocol',
 ] as const;
+const labelNames: readonly string[] = [
+  'reporter',
+  ...endNames.map((name) => `source_${name}`),
+  ...endNames.map((name) => `destination_${name}`),
+  ...otherNames,
+];
 
-/** The labels of one connection. An empty value is shown as "unknown". */
-export type ConnectionLabels = Readonly<Record<(typeof labelNames)[number], string>>;
+/** One end of a connection. An empty value is shown as "unknown". */
+export type EndLabels = Readonly<Record<(typeof endNames)[number], string>>;
+
+/** The labels of one connection. */
+export type ConnectionLabels = Readonly<Record<(typeof otherNames)[number], string>> & {
+  readonly reporter: string;
+  readonly source: EndLabels;
+  readonly destination: EndLabels;
+};
 
 /** What is counted of connections. */
 export type ConnectionMetric = 'opened' | 'closed' | 'failed' | 'sent' | 'received';
 
 /** Most label sets that are kept apart; names past it are counted together as "other". */
 export const seriesMax = 10_000;
+/** A label set that nothing was counted for in this time is dropped, in milliseconds. */
+export const seriesIdleMs = 3_600_000;
+
+/** One value of a family. */
+export interface Sample {
+  readonly labels?: Readonly<Record<string, string>>;
+  readonly value: number | bigint;
+  /** What stands behind the family's name: "_bucket", "_sum" or "_count" of a histogram. */
+  readonly suffix?: string;
+}
+
+/** One metric that is kept elsewhere and read at each scrape. */
+export interface Family {
+  readonly name: string;
+  readonly type: 'counter' | 'gauge' | 'histogram';
+  readonly help: string;
+  readonly samples: readonly Sample[];
+}
+
+/** What else is shown. */
+export type FamilySource = () => readonly Family[] | Promise<readonly Family[]>;
+
+/** Settings that only tests change. */
+export interface MetricsOptions {
+  readonly seriesMax?: number;
+  readonly seriesIdleMs?: number;
+  readonly now?: () => number;
+}
 
 // Those with a handful of values; they are kept when the rest becomes "other".
 const closedLabels: ReadonlySet<string> = new Set([
@@ -43,21 +89,56 @@ const names: Readonly<Record<ConnectionMetric, readonly [name: string, help: str
   received: ['istio_tcp_received_bytes_total', 'Bytes received as request: from the source.'],
 };
 
+function valuesOf(labels: ConnectionLabels): string[] {
+  const { source, destination, ...other } = labels;
+  const values = [
+    other.reporter,
+    ...endNames.map((name) => source[name]),
+    ...endNames.map((name) => destination[name]),
+    ...otherNames.map((name) => other[name]),
+  ];
+  return values.map((value) => value || 'unknown');
+}
+
+function escaped(value: string): string {
+  return value.replaceAll('\\', '\\\\').replaceAll('"', '\\"').replaceAll('\n', '\\n');
+}
+
+/** A family in the Prometheus text format; nothing when it has no values. */
+export function familyText({ name, type, help, samples }: Family): string {
+  if (samples.length === 0) {
+    return '';
+  }
+  const lines = samples.map(({ labels = {}, value, suffix = '' }) => {
+    const pairs = Object.entries(labels).map(([key, text]) => `${key}="${escaped(text)}"`);
+    const set = pairs.length === 0 ? '' : `{${pairs.join(',')}}`;
+    return `${name}${suffix}${set} ${value}\n`;
+  });
+  return `# HELP ${name} ${help}\n# TYPE ${name} ${type}\n${lines.join('')}`;
+}
+
+interface Series {
+  readonly labels: Record<string, string>;
+  used: number;
+}
+
 /** Counters by connection labels, and the numbers that others keep. Main thread only. */
 export class Metrics {
   readonly #registry = new Registry();
   readonly #counters: Readonly<Record<ConnectionMetric, Counter>>;
-  readonly #series = new Set<string>();
+  readonly #series = new Map<string, Series>();
+  readonly #sources: readonly FamilySource[];
   readonly #seriesMax: number;
-  readonly #extra: () => Readonly<Record<string, bigint | number>>;
+  readonly #idleMs: number;
+  readonly #now: () => number;
+  #expired = 0;
 
-  /**
-   * @param extra numbers shown as `weft_NAME`, read at each scrape.
-   * @param limit most label sets; `seriesMax` unless a test says otherwise.
-   */
-  constructor(extra: () => Readonly<Record<string, bigint | number>>, limit: number = seriesMax) {
-    this.#extra = extra;
-    this.#seriesMax = limit;
+  /** @param sources read at each scrape; one that fails is left out of it. */
+  constructor(sources: readonly FamilySource[], options: MetricsOptions = {}) {
+    this.#sources = sources;
+    this.#seriesMax = options.seriesMax ?? seriesMax;
+    this.#idleMs = options.seriesIdleMs ?? seriesIdleMs;
+    this.#now = options.now ?? Date.now;
     const counter = (metric: ConnectionMetric): Counter => {
       const [name, help] = names[metric];
       return new Counter({ name, help, labelNames, registers: [this.#registry] });
@@ -76,30 +157,51 @@ export class Metrics {
     return this.#registry.contentType;
   }
 
+  /** How many label sets are kept, and how many were dropped for being idle. */
+  get series(): { readonly kept: number; readonly expired: number } {
+    return { kept: this.#series.size, expired: this.#expired };
+  }
+
   /** Adds `amount` to one counter. */
   add(metric: ConnectionMetric, labels: ConnectionLabels, amount: number): void {
-    this.#counters[metric].inc(this.#bounded(labels), amount);
+    this.#counters[metric].inc(this.#bounded(valuesOf(labels)), amount);
   }
 
   /** Everything, in the Prometheus text format. */
   async text(): Promise<string> {
+    this.#expire();
     const own = await this.#registry.metrics();
-    const extra = Object.entries(this.#extra()).map(
-      ([name, value]) => `# TYPE weft_${name} counter\nweft_${name} ${value}\n`,
-    );
-    return own + extra.join('');
+    const settled = await Promise.allSettled(this.#sources.map(async (source) => source()));
+    const families = settled.flatMap((each) => (each.status === 'fulfilled' ? each.value : []));
+    return own + families.map(familyText).join('');
   }
 
-  #bounded(labels: ConnectionLabels): Record<string, string> {
-    const named = Object.fromEntries(
-      labelNames.map((name) => [name, labels[name] === '' ? 'unknown' : labels[name]]),
-    );
-    const series = JSON.stringify(Object.values(named));
-    if (this.#series.has(series)) {
-      return named;
+  #expire(): void {
+    const oldest = this.#now() - this.#idleMs;
+    for (const [key, { labels, used }] of this.#series) {
+      if (used < oldest) {
+        this.#series.delete(key);
+        this.#expired += 1;
+        for (const counter of Object.values(this.#counters)) {
+          counter.remove(labels);
+        }
+      }
+    }
+  }
+
+  #bounded(values: readonly string[]): Record<string, string> {
+    const key = values.join('\0');
+    const known = this.#series.get(key);
+    if (known !== undefined) {
+      known.used = this.#now();
+      return known.labels;
+    }
+    const named = Object.fromEntries(labelNames.map((name, at) => [name, values[at] ?? '']));
+    if (this.#series.size >= this.#seriesMax) {
+      this.#expire();
     }
     if (this.#series.size < this.#seriesMax) {
-      this.#series.add(series);
+      this.#series.set(key, { labels: named, used: this.#now() });
       return named;
     }
     return Object.fromEntries(

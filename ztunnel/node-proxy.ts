@@ -23,10 +23,20 @@ import { nameChanges } from './dns/changes.ts';
 import type { DnsProxy } from './dns/proxy.ts';
 import { explain } from './explain.ts';
 import { KeyFolder } from './key-folder.ts';
-import { Metrics } from './metrics.ts';
+import { type Family, Metrics } from './metrics.ts';
 import { NodeCredential } from './node-credential.ts';
 import { Observer } from './observe.ts';
 import { type PodEngine, Pods } from './pods.ts';
+import {
+  buildFamily,
+  certificateFamilies,
+  dnsFamilies,
+  engineFamilies,
+  openFamily,
+  podFamilies,
+  seriesFamily,
+  xdsFamilies,
+} from './proxy-metrics.ts';
 import { StateCache } from './state-cache.ts';
 import { serveMetrics, serveReadiness } from './status-server.ts';
 import { Trust } from './trust.ts';
@@ -49,7 +59,10 @@ export type ProxyEngine = Pick<
 >;
 
 /** What the proxy uses of the DNS proxy. */
-export type ProxyDns = Pick<DnsProxy, 'update' | 'addPod' | 'removePod' | 'counts' | 'close'>;
+export type ProxyDns = Pick<
+  DnsProxy,
+  'update' | 'addPod' | 'removePod' | 'counts' | 'restarts' | 'close'
+>;
 
 /** The native parts, as `native/index.ts` has them. */
 export interface NativeParts {
@@ -115,11 +128,7 @@ export class NodeProxy {
     this.#engine = native.engine((batch) => this.#observer.onEvents(batch));
     this.#book = new CertificateBook(this.#engine);
     this.#applier = new Applier(this.#engine, config.node);
-    this.#metrics = new Metrics(() => ({
-      ...this.#engine.counters(),
-      access_events_dropped: this.#observer.dropped,
-      pods: this.#pods?.count ?? 0,
-    }));
+    this.#metrics = new Metrics([() => this.#families(), () => this.#dnsFamilies()]);
     this.#observer = new Observer(this.#applier, hooks.lines, log, this.#metrics);
   }
 
@@ -163,6 +172,31 @@ export class NodeProxy {
     credential.onRenewed(() => this.#xds?.reconnect());
     this.#restore(this.#xds);
     this.#xds.start();
+  }
+
+  #families(): Family[] {
+    const pods = this.#pods?.list() ?? [];
+    const counts = this.#pods?.counts ?? { started: 0, stopped: 0 };
+    const { kept, expired } = this.#metrics.series;
+    const own = {
+      access_events_dropped: this.#observer.dropped,
+      metric_series_expired: expired,
+    };
+    return [
+      buildFamily(version),
+      openFamily(this.#observer.open),
+      seriesFamily(kept),
+      ...engineFamilies({ ...this.#engine.counters(), ...own }),
+      ...xdsFamilies(this.#xds?.counts, this.#xds?.live ?? false),
+      ...podFamilies(pods, counts),
+      ...certificateFamilies(this.#book.size, this.#book.firstEnd()),
+    ];
+  }
+
+  // By itself: it asks the DNS thread, and the rest is shown without it.
+  async #dnsFamilies(): Promise<Family[]> {
+    const counts = await this.#dns.counts();
+    return dnsFamilies(counts, this.#pods?.list() ?? [], this.#dns.restarts);
   }
 
   async #serveAdmin(): Promise<void> {

@@ -3,7 +3,7 @@
 import { Direction, Reason } from '../native/gen/events_pb.js';
 import type { ConnectionTotals, EventBatch } from '../native/index.ts';
 import type { Logger, LogLevel } from '../src/lib/log.ts';
-import type { ConnectionLabels, ConnectionMetric, Metrics } from './metrics.ts';
+import type { ConnectionLabels, ConnectionMetric, EndLabels, Metrics } from './metrics.ts';
 import type { TableService, TableWorkload } from './translate.ts';
 
 /** Where names come from: the applied control plane state. */
@@ -32,12 +32,31 @@ function serviceParts(key: string): { readonly namespace: string; readonly hostn
   return { namespace: key.slice(0, Math.max(0, slash)), hostname: key.slice(slash + 1) };
 }
 
+// As in Istio, the application is the canonical service, and its version the canonical revision.
+function endOf(workload: TableWorkload | undefined, principal: string): EndLabels {
+  const service = workload?.canonicalName ?? '';
+  const revision = workload?.canonicalRevision ?? '';
+  return {
+    workload: workload?.workloadName || workload?.name || '',
+    workload_namespace: workload?.namespace ?? '',
+    principal,
+    canonical_service: service,
+    canonical_revision: revision,
+    app: service,
+    version: revision,
+    cluster: workload?.cluster ?? '',
+    region: workload?.region ?? '',
+    zone: workload?.zone ?? '',
+  };
+}
+
 /** Writes the access log and counts connections. Main thread only. */
 export class Observer {
   readonly #directory: Directory;
   readonly #lines: (bytes: Uint8Array) => void;
   readonly #log: Logger;
   readonly #metrics: Metrics;
+  readonly #open = { source: 0n, destination: 0n };
   #dropped = 0n;
   #shown = true;
 
@@ -58,6 +77,11 @@ export class Observer {
   setLogLevel(level: LogLevel): void {
     this.#log.level = level;
     this.#shown = this.#log.isLevelEnabled('info');
+  }
+
+  /** Connections that are open, by the end that reports them. */
+  get open(): Readonly<Record<'source' | 'destination', bigint>> {
+    return this.#open;
   }
 
   /** Events that the engine had to drop, its queue being full. */
@@ -82,6 +106,8 @@ export class Observer {
 
   #count(totals: ConnectionTotals): void {
     const labels = this.#labelsOf(totals);
+    const reporter = totals.direction === Direction.INBOUND ? 'destination' : 'source';
+    this.#open[reporter] += totals.opened - totals.closed;
     const sums: [ConnectionMetric, bigint][] = [
       ['opened', totals.opened],
       ['failed', totals.failed],
@@ -103,12 +129,8 @@ export class Observer {
     const service = this.#directory.service(totals.destinationService);
     return {
       reporter: totals.direction === Direction.INBOUND ? 'destination' : 'source',
-      source_workload: source?.workloadName || source?.name || '',
-      source_workload_namespace: source?.namespace ?? '',
-      source_principal: totals.sourceIdentity,
-      destination_workload: destination?.workloadName || destination?.name || '',
-      destination_workload_namespace: destination?.namespace ?? '',
-      destination_principal: totals.destinationIdentity,
+      source: endOf(source, totals.sourceIdentity),
+      destination: endOf(destination, totals.destinationIdentity),
       destination_service: hostname,
       destination_service_name: service?.name || (hostname.split('.')[0] ?? ''),
       destination_service_namespace: namespace,

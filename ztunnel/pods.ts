@@ -103,6 +103,8 @@ export class Pods implements ZdsHandler {
   #listed = new Set<string>();
   #snapshotHandled = false;
   #closed = false;
+  #started = 0;
+  #stopped = 0;
   #tail: Promise<void> = Promise.resolve();
 
   constructor(parts: PodsParts) {
@@ -112,6 +114,11 @@ export class Pods implements ZdsHandler {
   /** True when the connected agent's snapshot was carried out and no pod waits to be started. */
   get ready(): boolean {
     return this.#snapshotHandled && this.#pending.size === 0;
+  }
+
+  /** How many pods were started and stopped so far. */
+  get counts(): { readonly started: number; readonly stopped: number } {
+    return { started: this.#started, stopped: this.#stopped };
   }
 
   /** How many pods are carried. */
@@ -222,6 +229,7 @@ export class Pods implements ZdsHandler {
       const spiffeId = spiffeIdOf(workload);
       await this.#carry(pending, workload.uid, spiffeId);
       this.#running.set(uid, { claim, nameservers, inode, spiffeId });
+      this.#started += 1;
       this.#forget(pending);
       this.#parts.log.info({ pod: uid, workload: workload.uid, identity: spiffeId }, 'pod added');
     } catch (error) {
@@ -288,6 +296,7 @@ export class Pods implements ZdsHandler {
       return;
     }
     this.#running.delete(uid);
+    this.#stopped += 1;
     await this.#parts.engine.removePod(uid);
     this.#parts.identities.release(running.spiffeId, uid);
     this.#parts.log.info({ pod: uid }, 'pod removed');

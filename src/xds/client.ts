@@ -59,6 +59,17 @@ export interface SecureChannel {
   readonly options: ChannelOptions;
 }
 
+/** What was counted since the start. */
+export interface XdsCounts {
+  /** Streams that ended, by reason. */
+  readonly terminations: ReadonlyMap<string, number>;
+  /** Responses and the bytes of their resources, by type. */
+  readonly messages: ReadonlyMap<string, number>;
+  readonly bytes: ReadonlyMap<string, number>;
+  /** Resources that were refused by name. */
+  readonly rejected: number;
+}
+
 /** Settings of one client. */
 export interface XdsClientOptions {
   /** "host:port" of the control plane. */
@@ -121,6 +132,14 @@ function decode<T extends TypeUrl>(type: T, resources: readonly Resource[]): Dec
   return { changed, rejected };
 }
 
+function add(counts: Map<string, number>, key: string, amount: number): void {
+  counts.set(key, (counts.get(key) ?? 0) + amount);
+}
+
+function bytesOf(resources: readonly Resource[]): number {
+  return resources.reduce((sum, { resource }) => sum + (resource?.value.length ?? 0), 0);
+}
+
 function sentenceOf(rejected: ReadonlyMap<string, string>): string {
   const all = Array.from(rejected, ([name, reason]) => `${name}: ${reason}`).join('; ');
   return all.length <= errorDetailCharactersMax
@@ -139,6 +158,10 @@ export class XdsClient {
   readonly #versions: ReadonlyMap<TypeUrl, Map<string, string>>;
   readonly #backoff = new Backoff({ firstMs: 10, maxMs: 15_000, jitter: 0.2 });
   readonly #answered = new Set<TypeUrl>();
+  readonly #terminations = new Map<string, number>();
+  readonly #messages = new Map<string, number>();
+  readonly #bytes = new Map<string, number>();
+  #rejected = 0;
   #syncReported = false;
   #live = false;
   #client: Client | undefined;
@@ -155,6 +178,16 @@ export class XdsClient {
   /** True once every type that is asked for and that all servers have was answered. Sticky. */
   get synced(): boolean {
     return this.#types.every((type) => this.#answered.has(type) || !requiredTypes.includes(type));
+  }
+
+  /** What was counted since the start. */
+  get counts(): XdsCounts {
+    return {
+      terminations: this.#terminations,
+      messages: this.#messages,
+      bytes: this.#bytes,
+      rejected: this.#rejected,
+    };
   }
 
   /** True while the stream is up and the server has answered on it. */
@@ -185,6 +218,7 @@ export class XdsClient {
     if (this.#closed) {
       return;
     }
+    add(this.#terminations, 'Reconnect', 1);
     this.#disconnect();
     this.#backoff.reset();
     this.#connect();
@@ -230,13 +264,16 @@ export class XdsClient {
         this.#receive(response);
       }
     });
-    const ended = (reason: string): void => {
+    const ended = (kind: 'Error' | 'Complete', reason: string): void => {
       if (stream === this.#stream) {
+        add(this.#terminations, kind, 1);
         this.#retry(reason);
       }
     };
-    stream.on('error', (error: ServiceError) => ended(`${status[error.code]}: ${error.details}`));
-    stream.on('end', () => ended('the server ended the stream'));
+    stream.on('error', (error: ServiceError) =>
+      ended('Error', `${status[error.code]}: ${error.details}`),
+    );
+    stream.on('end', () => ended('Complete', 'the server ended the stream'));
     // Policies first: the server answers in this order, so that no workload is known before the
     // rules that protect it.
     for (const type of this.#types) {
@@ -276,6 +313,8 @@ export class XdsClient {
       return;
     }
     const { resources, removedResources } = response;
+    add(this.#messages, type, 1);
+    add(this.#bytes, type, bytesOf(resources));
     const counts = { type, changed: resources.length, removed: removedResources.length };
     this.#options.log.debug(counts, 'xds update');
     this.#live = true;
@@ -319,6 +358,7 @@ export class XdsClient {
 
   #answer(response: DeltaDiscoveryResponse, rejected: ReadonlyMap<string, string>): void {
     const { typeUrl, nonce } = response;
+    this.#rejected += rejected.size;
     if (rejected.size === 0) {
       this.#send({ typeUrl, responseNonce: nonce });
       return;

@@ -9,6 +9,8 @@ export class FakeDns implements ProxyDns {
   readonly names: NameChange[] = [];
   readonly pods: Map<string, Pod> = new Map();
 
+  readonly restarts = 0;
+
   update(changes: readonly NameChange[]): void {
     this.names.push(...changes);
   }

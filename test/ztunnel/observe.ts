@@ -18,7 +18,13 @@ const service: TableService = { key: 'demo/web.demo.svc.cluster.local', name: 'w
 function workload(name: string): TableWorkload {
   const uid = `Kubernetes//Pod/demo/${name}`;
   const of = { uid, name, namespace: 'demo', serviceAccount: name, node: 'a' };
-  return { ...of, trustDomain: 'cluster.local', workloadName: `${name}-deployment` };
+  const canonical = {
+    canonicalName: name,
+    canonicalRevision: 'v1',
+    cluster: 'Kubernetes',
+    zone: 'z',
+  };
+  return { ...of, ...canonical, trustDomain: 'cluster.local', workloadName: `${name}-deployment` };
 }
 
 const directory = {
@@ -40,7 +46,7 @@ function setUp() {
   const records: Record<string, unknown>[] = [];
   const lines: string[] = [];
   const log = createLog('test', 'debug', { write: (line) => records.push(JSON.parse(line)) });
-  const metrics = new Metrics(() => ({}));
+  const metrics = new Metrics([]);
   const write = (bytes: Uint8Array): void => void lines.push(Buffer.from(bytes).toString());
   const observer = new Observer(directory, write, log, metrics);
   const see = (...totals: MessageInitShape<typeof ConnectionTotalsSchema>[]): void =>
@@ -64,7 +70,7 @@ t.test('lines that were left out are told by reason', async (t) => {
 });
 
 t.test('totals are added up, with labels by name', async (t) => {
-  const { metrics, see } = setUp();
+  const { metrics, observer, see } = setUp();
   see({ ...outbound, opened: 3n, closed: 1n, bytesSent: 60n, bytesReceived: 1500n });
   see({ ...outbound, closed: 1n, bytesSent: 40n, bytesReceived: 500n });
   see({ ...outbound, direction: Direction.INBOUND, reason: Reason.DENIED, failed: 7n });
@@ -83,19 +89,28 @@ t.test('totals are added up, with labels by name', async (t) => {
     'connection_security_policy="mutual_tls"',
     'response_flags="-"',
     'request_protocol="tcp"',
-  ].join(',');
-  const lines = text.split('\n');
-  t.ok(lines.includes(`istio_tcp_connections_opened_total{${labels}} 3`));
-  t.ok(lines.includes(`istio_tcp_connections_closed_total{${labels}} 2`));
-  t.ok(lines.includes(`istio_tcp_received_bytes_total{${labels}} 100`));
-  t.ok(lines.includes(`istio_tcp_sent_bytes_total{${labels}} 2000`));
+    'source_app="client"',
+    'source_canonical_service="client"',
+    'source_version="v1"',
+    'source_cluster="Kubernetes"',
+    'destination_zone="z"',
+  ];
+  const shownValue = (name: string): string | undefined => {
+    const lines = text.split('\n').filter((line) => line.startsWith(`${name}{`));
+    return lines.find((line) => labels.every((label) => line.includes(label)))?.split('} ')[1];
+  };
+  t.equal(shownValue('istio_tcp_connections_opened_total'), '3');
+  t.equal(shownValue('istio_tcp_connections_closed_total'), '2');
+  t.equal(shownValue('istio_tcp_received_bytes_total'), '100');
+  t.equal(shownValue('istio_tcp_sent_bytes_total'), '2000');
+  t.same(observer.open, { source: 1n, destination: 0n });
   t.match(text, /^istio_tcp_connections_failed_total\{reporter="destination",.*"DENY".*\} 7$/m);
 });
 
 t.test('names nobody knows are "unknown", and lost events are counted', async (t) => {
   const { metrics, observer, see } = setUp();
   see({ opened: 1n });
-  t.match(await metrics.text(), /source_workload="unknown",source_workload_namespace="unknown"/);
+  t.match(await metrics.text(), /source_workload="unknown",.*source_workload_namespace="unknown"/);
   observer.onEvents(create(EventBatchSchema, { dropped: 3n }));
   t.equal(observer.dropped, 3n);
 });

@@ -43,6 +43,8 @@ export interface PodDnsCounts {
   dropped: number;
   upstreamRequests: number;
   upstreamFailures: number;
+  /** Questions that ended, answered or not, and how long they took in all. */
+  upstreamDone: number;
   upstreamSeconds: number;
   /** How many upstream questions took at most as long as the bucket of the same index says. */
   readonly upstreamBuckets: number[];
@@ -66,7 +68,8 @@ type Transport = 'udp' | 'tcp';
 /** Serves one pod from `open` until `close`. */
 export class PodServer {
   readonly counts: PodDnsCounts = {
-    ...{ requests: 0, dropped: 0, upstreamRequests: 0, upstreamFailures: 0, upstreamSeconds: 0 },
+    ...{ requests: 0, dropped: 0, upstreamRequests: 0, upstreamFailures: 0, upstreamDone: 0 },
+    upstreamSeconds: 0,
     upstreamBuckets: durationBuckets.map(() => 0),
   };
   readonly #parts: PodServerParts;
@@ -238,6 +241,7 @@ export class PodServer {
       return errorAnswer(query, rcodes.servFail);
     }
     const { answer, durationMs } = await upstream.ask(query, transport);
+    counts.upstreamDone += 1;
     counts.upstreamSeconds += durationMs / 1000;
     for (const [index, bound] of durationBuckets.entries()) {
       counts.upstreamBuckets[index] =
