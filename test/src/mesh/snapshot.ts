@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap';
-import { selects } from '../../../src/mesh/selectors.ts';
 import { meshDefaults } from '../../../src/mesh/snapshot.ts';
 import { buildSnapshot } from '../../../src/mesh/snapshot-builder.ts';
 import { isEnrolled } from '../../../src/mesh/workloads.ts';
@@ -31,13 +30,6 @@ t.test('enrolment: the label of the pod wins over that of its namespace', async 
     t.equal(isEnrolled(pod({ labels: { ...labels } }), { ...namespace }), enrolled);
   }
   t.equal(isEnrolled(pod({ hostNetwork: true }), mode('ambient')), false, 'host network');
-});
-
-t.test('a selector needs all its labels, and an empty one selects all', async (t) => {
-  t.equal(selects({}, {}), true);
-  t.equal(selects({ a: '1' }, { a: '1', b: '2' }), true);
-  t.equal(selects({ a: '1', b: '2' }, { a: '1' }), false);
-  t.equal(selects({ a: '1' }, { a: '2' }), false);
 });
 
 t.test('a workload carries its names, place and identity', async (t) => {
