@@ -3,22 +3,16 @@
 import { statSync } from 'node:fs';
 import { Command } from 'commander';
 import { MeshError } from '../lib/error.ts';
-import { FileRegistry } from '../registry/file-registry.ts';
+import { checkFolder } from '../registry/check-folder.ts';
 import { formatProblem, type Problem } from '../registry/problem.ts';
 import { askProxy, oneSocket, type ProxyFlags, withProxyFlags } from './admin-client.ts';
 import { type OutputForm, type Print, runCommand, toStdout, withOutputFlag } from './output.ts';
 
-async function problemsOf(folder: string): Promise<readonly Problem[]> {
+function problemsOf(folder: string): Promise<readonly Problem[]> {
   if (!statSync(folder, { throwIfNoEntry: false })?.isDirectory()) {
     throw new MeshError('invalid', `${folder} is not a folder`);
   }
-  const deaf = { onState: () => undefined, onTrouble: () => undefined };
-  const registry = await FileRegistry.open(folder, deaf);
-  try {
-    return registry.state.problems;
-  } finally {
-    registry.close();
-  }
+  return checkFolder(folder);
 }
 
 function report(problems: readonly Problem[], form: OutputForm, ok: boolean): string {

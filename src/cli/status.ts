@@ -2,6 +2,7 @@
 import { Command } from 'commander';
 import type { ProxyStatus } from '../lib/admin-api.ts';
 import { type Asked, askAll, type ProxyFlags, withProxyFlags } from './admin-client.ts';
+import { controlStatus, controlTable } from './control-status.ts';
 import {
   durationText,
   type OutputForm,
@@ -35,33 +36,45 @@ function podRow(node: string, pod: ProxyStatus['pods'][number]): string[] {
   return [node, `${namespace}/${name}`, carried ? 'yes' : 'no', identity];
 }
 
+interface StatusFlags extends ProxyFlags {
+  readonly output: OutputForm;
+  readonly control?: string;
+}
+
+function proxyTables(asked: readonly Asked<ProxyStatus>[]): string {
+  const answers = asked.flatMap((each) => ('answer' in each ? [each.answer] : []));
+  const pods = answers.flatMap(({ node, pods: own }) => own.map((pod) => podRow(node, pod)));
+  const notes = new Set(answers.flatMap((answer) => answer.notes));
+  return [
+    tableOf(head, asked.map(row)),
+    tableOf(['NODE', 'POD', 'CARRIED', 'IDENTITY'], pods),
+    [...notes].map((note) => `note: ${note}\n`).join(''),
+  ].join('\n');
+}
+
 /** `weft status`. Exit code 1 when a proxy is not ready or does not answer. */
 export async function main(argv: readonly string[], print: Print = toStdout): Promise<number> {
   let code = 0;
-  const command = new Command('weft status').description(
-    'Show whether the node proxies of this machine are ready, and what they carry.',
-  );
-  withOutputFlag(withProxyFlags(command)).action(
-    async (flags: ProxyFlags & { output: OutputForm }) => {
-      const asked = await askAll<ProxyStatus>(flags, '/status');
-      const ok = asked.every((each) => 'answer' in each && each.answer.ready);
-      code = ok ? 0 : 1;
-      if (flags.output === 'json') {
-        const proxies = asked.map((each) => {
-          return 'answer' in each ? { socket: each.socket, ...each.answer } : each;
-        });
-        print(`${JSON.stringify({ ok, proxies })}\n`);
-        return;
-      }
-      print(tableOf(head, asked.map(row)));
-      const answers = asked.flatMap((each) => ('answer' in each ? [each.answer] : []));
-      const pods = answers.flatMap(({ node, pods: own }) => own.map((pod) => podRow(node, pod)));
-      print(`\n${tableOf(['NODE', 'POD', 'CARRIED', 'IDENTITY'], pods)}`);
-      for (const note of new Set(answers.flatMap(({ notes }) => notes))) {
-        print(`\nnote: ${note}`);
-      }
-      print('\n');
-    },
-  );
+  const command = new Command('weft status')
+    .description('Show whether the node proxies of this machine are ready, and what they carry.')
+    .option(
+      '--control <folder>',
+      'also the nodes as the control plane of this state folder sees them',
+    );
+  withOutputFlag(withProxyFlags(command)).action(async (flags: StatusFlags) => {
+    const asked = await askAll<ProxyStatus>(flags, '/status');
+    const control = flags.control === undefined ? undefined : await controlStatus(flags.control);
+    const ok = asked.every((each) => 'answer' in each && each.answer.ready);
+    code = ok ? 0 : 1;
+    if (flags.output === 'json') {
+      const proxies = asked.map((each) => {
+        return 'answer' in each ? { socket: each.socket, ...each.answer } : each;
+      });
+      print(`${JSON.stringify({ ok, proxies, control })}\n`);
+      return;
+    }
+    print(proxyTables(asked));
+    print(control === undefined ? '' : `\n${controlTable(control)}`);
+  });
   return await runCommand(command, argv, () => code);
 }

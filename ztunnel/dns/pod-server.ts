@@ -59,6 +59,8 @@ export interface PodServerParts {
   readonly open: (kind: 'udp' | 'listen', address: string, port: number) => number;
   /** 15053 unless a test says otherwise. */
   readonly port?: number;
+  /** A clock in milliseconds; the system's unless a test says otherwise. */
+  readonly now?: () => number;
   /** Told when something of the sockets fails later. */
   readonly onError: (error: MeshError) => void;
 }
@@ -77,11 +79,14 @@ export class PodServer {
   readonly #tcp: Server[] = [];
   readonly #connections = new Set<Socket>();
   #tokens = 2 * queriesPerSecondMax;
-  #refilled = performance.now();
+  readonly #now: () => number;
+  #refilled: number;
   #closed = false;
 
   constructor(parts: PodServerParts) {
     this.#parts = parts;
+    this.#now = parts.now ?? (() => performance.now());
+    this.#refilled = this.#now();
   }
 
   /**
@@ -203,7 +208,7 @@ export class PodServer {
   }
 
   #takeToken(): boolean {
-    const now = performance.now();
+    const now = this.#now();
     const fresh = ((now - this.#refilled) / 1000) * queriesPerSecondMax;
     this.#tokens = Math.min(2 * queriesPerSecondMax, this.#tokens + fresh);
     this.#refilled = now;

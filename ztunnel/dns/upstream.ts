@@ -82,14 +82,22 @@ export class Upstream {
   readonly #servers: readonly string[];
   readonly #open: OpenSocket;
   readonly #budget: Budget;
+  readonly #port: number;
   readonly #attempts = new Set<Attempt>();
   #outstanding = 0;
   #closed = false;
 
-  constructor(servers: readonly string[], open: OpenSocket, budget: Budget) {
+  /** @param port of the resolvers; 53 unless a test says otherwise. */
+  constructor(
+    servers: readonly string[],
+    open: OpenSocket,
+    budget: Budget,
+    port: number = dnsPort,
+  ) {
     this.#servers = servers;
     this.#open = open;
     this.#budget = budget;
+    this.#port = port;
   }
 
   /** Whether one more question may be asked now. */
@@ -140,9 +148,10 @@ export class Upstream {
     }
     const fd =
       transport === 'tcp'
-        ? this.#open('connect', server, dnsPort)
+        ? this.#open('connect', server, this.#port)
         : this.#open('udp', server.includes(':') ? '::' : '0.0.0.0', 0);
-    const attempt = transport === 'tcp' ? askByTcp(fd, query) : askByUdp(fd, query, server);
+    const attempt =
+      transport === 'tcp' ? askByTcp(fd, query) : askByUdp(fd, query, server, this.#port);
     this.#attempts.add(attempt);
     try {
       return await attempt.answer;
@@ -152,7 +161,7 @@ export class Upstream {
   }
 }
 
-function askByUdp(fd: number, query: Query, server: string): Attempt {
+function askByUdp(fd: number, query: Query, server: string, port: number): Attempt {
   const six = server.includes(':');
   const socket = createSocket({ type: six ? 'udp6' : 'udp4', lookup: asLiteral });
   const attempt = new Attempt(() => socket.close());
@@ -169,7 +178,7 @@ function askByUdp(fd: number, query: Query, server: string): Attempt {
   });
   bindTo(socket, fd, () => {
     // Connected, so that the kernel takes datagrams of this resolver alone.
-    socket.connect(dnsPort, server, () => {
+    socket.connect(port, server, () => {
       if (!attempt.ended) {
         socket.send(withId(query.bytes, id));
       }

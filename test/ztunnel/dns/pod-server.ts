@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: Apache-2.0
+// The server of one pod on the loopback of this machine; its resolver is a socket of the test.
+import { createSocket, type Socket as UdpSocket } from 'node:dgram';
+import { once } from 'node:events';
+import { openSync } from 'node:fs';
+import { connect, type Socket } from 'node:net';
+import { decode, encode } from 'dns-packet';
+import t, { type Test } from 'tap';
+import { podSocket } from '../../../native/pod-socket.ts';
+import { type NamedService, NameTable } from '../../../ztunnel/dns/names.ts';
+import {
+  connectionsMax,
+  PodServer,
+  pipelineMax,
+  queriesPerSecondMax,
+} from '../../../ztunnel/dns/pod-server.ts';
+import {
+  allOutstandingMax,
+  type Budget,
+  framed,
+  outstandingMax,
+  strayAnswersMax,
+  Upstream,
+} from '../../../ztunnel/dns/upstream.ts';
+
+const netns = openSync('/proc/self/ns/net', 'r');
+const ports = { next: 20_000 + (process.pid % 20_000) };
+
+const web: NamedService = {
+  ...{ kind: 'service', key: 'demo/web', hostname: 'web.demo.svc.cluster.local' },
+  ...{ namespace: 'demo', addresses: ['10.96.0.1'], isPrivate: false },
+  ...{ canonical: false, allEndpoints: false },
+};
+
+function queryOf(name: string, id = 1): Buffer {
+  return encode({ type: 'query', id, flags: 0x0100, questions: [{ type: 'A', name }] });
+}
+
+// What a resolver answers: its question with an address, or what the test makes of it.
+function answerOf(bytes: Buffer, id?: number): Buffer {
+  const query = decode(bytes);
+  const name = query.questions?.[0]?.name ?? '';
+  return encode({
+    ...{ type: 'response', id: id ?? query.id ?? 0, questions: query.questions ?? [] },
+    answers: [{ type: 'A', name, data: '192.0.2.1', ttl: 1 }],
+  });
+}
+
+interface Fixture {
+  readonly server: PodServer;
+  readonly port: number;
+  readonly budget: Budget;
+  readonly heard: Buffer[];
+  /** Stands still unless it is moved. */
+  readonly clock: { now: number };
+  /** Sends one datagram and resolves with the answer. */
+  ask(bytes: Buffer): Promise<Buffer>;
+  client(): UdpSocket;
+}
+
+type Respond = (bytes: Buffer, send: (answer: Buffer) => void) => void;
+
+async function setUp(t: Test, respond: Respond = (bytes, send) => send(answerOf(bytes))) {
+  const resolver = createSocket('udp4');
+  const heard: Buffer[] = [];
+  resolver.on('message', (bytes, { port, address }) => {
+    heard.push(bytes);
+    respond(bytes, (answer) => resolver.send(answer, port, address));
+  });
+  resolver.bind(0, '127.0.0.1');
+  await once(resolver, 'listening');
+  t.teardown(() => resolver.close());
+  const names = new NameTable('cluster.local');
+  names.apply([web]);
+  const budget: Budget = { outstanding: 0 };
+  const open = (kind: 'udp' | 'listen' | 'connect', address: string, port: number): number =>
+    podSocket(kind, { netns, address, port, mark: 0 });
+  const upstream = new Upstream(['127.0.0.1'], open, budget, resolver.address().port);
+  const port = ports.next++;
+  const clock = { now: 0 };
+  const now = (): number => clock.now;
+  const parts = { names, namespace: 'demo', upstream, open, port, now };
+  const server = new PodServer({ ...parts, onError: () => undefined });
+  await server.open();
+  t.teardown(() => server.close());
+  const clients: UdpSocket[] = [];
+  t.teardown(() => {
+    for (const client of clients) {
+      client.close();
+    }
+  });
+  const client = (): UdpSocket => {
+    const socket = createSocket('udp4');
+    clients.push(socket);
+    return socket;
+  };
+  const ask = async (bytes: Buffer): Promise<Buffer> => {
+    const socket = client();
+    socket.send(bytes, port, '127.0.0.1');
+    const [answer] = await once(socket, 'message');
+    return answer as Buffer;
+  };
+  const fixture: Fixture = { server, port, budget, heard, clock, ask, client };
+  return fixture;
+}
+
+const rcode = (bytes: Buffer): number => (bytes[3] ?? 0) & 0xf;
+
+t.test('mesh names are answered, others relayed under the id of the client', async (t) => {
+  const { ask, heard, server } = await setUp(t);
+  t.match(decode(await ask(queryOf('web', 7))), { id: 7, answers: [{ data: '10.96.0.1' }] });
+  t.equal(heard.length, 0);
+  t.match(decode(await ask(queryOf('outside.example', 8))), {
+    ...{ id: 8, answers: [{ data: '192.0.2.1' }] },
+  });
+  t.equal(heard.length, 1);
+  t.match(server.counts, { requests: 2, upstreamRequests: 1, upstreamFailures: 0 });
+});
+
+t.test('each question goes out under an id of its own', async (t) => {
+  const ids = new Set<number>();
+  const { ask } = await setUp(t, (bytes, send) => {
+    ids.add(bytes.readUInt16BE(0));
+    send(answerOf(bytes));
+  });
+  for (let i = 0; i < 20; i += 1) {
+    await ask(queryOf('outside.example', 1));
+  }
+  t.ok(ids.size > 15, `${ids.size} ids of 20`);
+});
+
+t.test('answers to other questions are passed over, to a limit', async (t) => {
+  const { ask } = await setUp(t, (bytes, send) => {
+    send(answerOf(bytes, bytes.readUInt16BE(0) ^ 1));
+    send(answerOf(queryOf('evil.example', bytes.readUInt16BE(0))));
+    send(Buffer.from('garbage'));
+    send(answerOf(bytes));
+  });
+  t.match(decode(await ask(queryOf('outside.example'))).questions, [{ name: 'outside.example' }]);
+  const flood = await setUp(t, (bytes, send) => {
+    for (let i = 0; i < strayAnswersMax; i += 1) {
+      send(answerOf(bytes, bytes.readUInt16BE(0) ^ 1));
+    }
+  });
+  t.equal(rcode(await flood.ask(queryOf('outside.example'))), 2, 'SERVFAIL');
+  t.equal(flood.server.counts.upstreamFailures, 1);
+});
+
+t.test('questions over what may wait fail at once; mesh names do not', async (t) => {
+  const { ask, client, budget, port, heard, server } = await setUp(t, () => undefined);
+  const silent = client();
+  for (let i = 0; i < outstandingMax; i += 1) {
+    silent.send(queryOf('outside.example', i), port, '127.0.0.1');
+  }
+  while (heard.length < outstandingMax) {
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  t.equal(budget.outstanding, outstandingMax);
+  t.equal(rcode(await ask(queryOf('outside.example'))), 2, 'one more');
+  t.match(decode(await ask(queryOf('web'))).answers, [{ data: '10.96.0.1' }]);
+  server.close();
+  while (budget.outstanding > 0) {
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+});
+
+t.test('the limit of all pods together counts too', async (t) => {
+  const { ask, budget, heard } = await setUp(t);
+  budget.outstanding = allOutstandingMax;
+  t.equal(rcode(await ask(queryOf('outside.example'))), 2);
+  t.equal(heard.length, 0);
+  budget.outstanding = allOutstandingMax - 1;
+  t.equal(rcode(await ask(queryOf('outside.example'))), 0);
+});
+
+t.test('queries over the rate are dropped and counted, until time goes on', async (t) => {
+  const { server, clock, ask, client, port } = await setUp(t);
+  const socket = client();
+  let id = 0;
+  while (server.counts.dropped === 0) {
+    // Few at once, so that the kernel's buffer holds them.
+    for (let i = 0; i < 50; i += 1) {
+      socket.send(queryOf('web', id++ & 0xffff), port, '127.0.0.1');
+    }
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  t.equal(server.counts.requests, 2 * queriesPerSecondMax);
+  clock.now += 1_000;
+  t.equal(rcode(await ask(queryOf('web'))), 0);
+});
+
+async function connected(port: number): Promise<Socket> {
+  const socket = connect(port, '127.0.0.1');
+  socket.on('error', () => undefined);
+  await once(socket, 'connect');
+  return socket;
+}
+
+async function messages(socket: Socket, count: number): Promise<Buffer[]> {
+  let bytes = Buffer.alloc(0);
+  const out: Buffer[] = [];
+  for await (const more of socket) {
+    bytes = Buffer.concat([bytes, more as Buffer]);
+    while (bytes.length >= 2 && bytes.length >= 2 + bytes.readUInt16BE(0)) {
+      const end = 2 + bytes.readUInt16BE(0);
+      out.push(bytes.subarray(2, end));
+      bytes = bytes.subarray(end);
+    }
+    if (out.length >= count) {
+      break;
+    }
+  }
+  return out;
+}
+
+t.test('by TCP, queries may come in pieces and many at once', async (t) => {
+  const { port } = await setUp(t);
+  const socket = await connected(port);
+  const many = Array.from({ length: 3 * pipelineMax }, (_, i) => framed(queryOf('web', i)));
+  const bytes = Buffer.concat(many);
+  socket.write(bytes.subarray(0, 1));
+  socket.write(bytes.subarray(1, 30));
+  socket.write(bytes.subarray(30));
+  const answers = await messages(socket, many.length);
+  const ids = answers.map((answer) => answer.readUInt16BE(0)).sort((a, b) => a - b);
+  t.same(
+    ids,
+    many.map((_, i) => i),
+  );
+});
+
+t.test('a TCP query that is too long, or no query, ends or stalls nobody else', async (t) => {
+  const { port, ask } = await setUp(t);
+  const long = await connected(port);
+  long.write(Buffer.from([0xff, 0xff, 0]));
+  await once(long, 'close');
+  const garbage = await connected(port);
+  garbage.write(framed(Buffer.from('no query at all, but long enough for a header')));
+  garbage.write(framed(queryOf('web', 5)));
+  const answers = await messages(garbage, 2);
+  t.ok(answers.some((answer) => answer.readUInt16BE(0) === 5));
+  t.equal(rcode(await ask(queryOf('web'))), 0);
+});
+
+t.test('TCP connections over the limit are dropped, the others are served', async (t) => {
+  const { port } = await setUp(t);
+  const open = await Promise.all(Array.from({ length: connectionsMax }, () => connected(port)));
+  const extra = connect(port, '127.0.0.1');
+  extra.on('error', () => undefined);
+  await once(extra, 'close');
+  const [first] = open;
+  first?.write(framed(queryOf('web', 9)));
+  const [answer] = await messages(first as Socket, 1);
+  t.equal(answer?.readUInt16BE(0), 9);
+  for (const socket of open) {
+    socket.destroy();
+  }
+});
+
+t.test('after the end nothing listens', async (t) => {
+  const { server, port } = await setUp(t);
+  server.close();
+  const socket = connect(port, '127.0.0.1');
+  const [error] = await once(socket, 'error');
+  t.match(error, { code: 'ECONNREFUSED' });
+});
