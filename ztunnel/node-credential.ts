@@ -141,6 +141,13 @@ export class NodeCredential implements TrustFollower {
     return this.#ca.issue(order);
   }
 
+  /** Sees to it that there is a connection to ask over. */
+  connect(): void {
+    if (!this.#closed) {
+      this.#ca.connect();
+    }
+  }
+
   /** Calls `listener` after each renewal: connections should be made anew. */
   onRenewed(listener: () => void): void {
     this.#listeners.add(listener);
@@ -148,7 +155,8 @@ export class NodeCredential implements TrustFollower {
 
   /**
    * The control plane is checked against these roots from the next connection on. A certificate
-   * under a retired root is renewed soon.
+   * under a retired root is renewed soon, over the connection there is: where the root is gone
+   * already, the control plane takes that certificate on no new one.
    */
   setTrust(trusted: TrustedRoots): void {
     if (this.#closed) {
@@ -159,7 +167,9 @@ export class NodeCredential implements TrustFollower {
     if (!sameRoots(roots, trusted.roots)) {
       this.#current = { ...this.#current, roots: trusted.roots };
       saveCredential(this.#options.stateDir, this.#current);
-      this.#reconnect();
+      if (!trusted.retires(this.#current.chain)) {
+        this.#reconnect();
+      }
     }
     this.#scheduleRenewal();
   }
@@ -168,6 +178,7 @@ export class NodeCredential implements TrustFollower {
     const old = this.#ca;
     setTimeout(() => old.close(), oldConnectionMs).unref();
     this.#ca = new CaClient(this.#options.control, this.channel());
+    this.#ca.connect();
   }
 
   #scheduleRenewal(): void {

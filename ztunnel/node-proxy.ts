@@ -303,7 +303,10 @@ export class NodeProxy {
       channel: () => credential.channel(),
       types: typeOrder,
       onUpdate: (update) => this.#take(update),
-      onTaken: (taken) => this.#cache?.record(taken),
+      onTaken: (taken) => {
+        this.#cache?.record(taken);
+        credential.connect();
+      },
       onSynced: () => {
         this.#startZds();
         this.#reportReady();

@@ -14,7 +14,7 @@ import { check } from './field-checks.ts';
 export interface TrustedRoots {
   /** DER. */
   readonly roots: readonly Uint8Array[];
-  /** Whether a chain (leaf first, no root) leads to a root under which nothing is signed any more. */
+  /** Whether a chain (leaf first, no root) leads to no root but one that is retired or gone. */
   retires(chain: readonly Uint8Array[]): boolean;
 }
 
@@ -55,15 +55,17 @@ export function rootsOf({ roots, retiredRoots }: TrustBundle): TrustedRoots {
     'a root is no certificate authority',
   );
   const gone = new Set(retiredRoots.map((hash) => Buffer.from(hash).toString('hex')));
-  const retired = parsed.filter(({ raw }) => gone.has(sha256Of(raw)));
-  check(retired.length < parsed.length, 'every root is retired');
+  const staying = parsed.filter(({ raw }) => !gone.has(sha256Of(raw)));
+  check(staying.length > 0, 'every root is retired');
   return {
     roots: roots.map((der) => new Uint8Array(der)),
     retires: (chain) => {
       const top = chain.at(-1);
-      return (
-        top !== undefined && retired.some((root) => new X509Certificate(top).checkIssued(root))
-      );
+      if (top === undefined) {
+        return false;
+      }
+      const certificate = new X509Certificate(top);
+      return !staying.some((root) => certificate.checkIssued(root));
     },
   };
 }

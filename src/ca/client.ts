@@ -53,6 +53,8 @@ export interface CertificateOrder {
 export const chainCertificatesMax = 16;
 
 const callTimeoutMs = 10_000;
+// A connection that stands can be asked for a certificate when no new one would be let in.
+const idleTimeoutMs = 2 ** 31 - 1;
 const pemBlock = /-----BEGIN CERTIFICATE-----[\s\S]+?-----END CERTIFICATE-----/g;
 
 const codes: Readonly<Partial<Record<status, MeshErrorCode>>> = {
@@ -157,6 +159,7 @@ export class CaClient {
       'grpc.max_receive_message_length': certificateMessageBytesMax,
       'grpc.max_send_message_length': certificateMessageBytesMax,
       'grpc.use_local_subchannel_pool': 1,
+      'grpc.client_idle_timeout_ms': idleTimeoutMs,
       'grpc.enable_http_proxy': 0,
     });
   }
@@ -175,6 +178,11 @@ export class CaClient {
       csr.key.fill(0);
       throw MeshError.from(error);
     }
+  }
+
+  /** Connects if there is no connection, ahead of the next ask. What fails is seen by that. */
+  connect(): void {
+    this.#client.getChannel().getConnectivityState(true);
   }
 
   /** Closes the connection; asks under way fail. */

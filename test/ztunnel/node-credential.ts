@@ -124,6 +124,22 @@ t.test('new roots are saved, and trusted from the next connection on', async (t)
   await t.rejects(credential.issue({ ...order, impersonate: true }), { code: 'unavailable' });
 });
 
+t.test('a certificate whose root is gone is renewed over the connection there is', async (t) => {
+  const { options, open } = await setUp(t);
+  const credential = await open();
+  const order = { spiffeId: 'spiffe://cluster.local/ns/a/sa/b', validitySeconds: 60 };
+  await credential.issue({ ...order, impersonate: true });
+  mock.method(Math, 'random', () => 0);
+  t.teardown(() => mock.restoreAll());
+  const renewed = new Promise<void>((resolve) => credential.onRenewed(resolve));
+  const other = new Uint8Array((await IssuingCa.create()).root.rawData);
+  const before = loadCredential(options.stateDir);
+  const answers = [true, true];
+  credential.setTrust({ roots: [other], retires: () => answers.pop() ?? false });
+  await renewed;
+  t.notSame(loadCredential(options.stateDir)?.key, before?.key);
+});
+
 t.test('a certificate under a retired root is renewed soon', async (t) => {
   const { ca, service, options, open } = await setUp(t);
   const credential = await open();

@@ -80,6 +80,10 @@ t.test('a chain to a retired root is told from one to a root that stays', async 
   t.equal(trusted[0]?.retires(old), true);
   t.equal(trusted[0]?.retires(fresh), false);
   t.equal(trusted[0]?.retires([]), false);
+  const staying = roots.filter(({ retired: gone }) => !gone).map(({ der }) => der);
+  t.equal(update({ roots: staying }).size, 0);
+  t.equal(trusted[1]?.retires(old), true, 'a root that is gone is as good as retired');
+  t.equal(trusted[1]?.retires(fresh), false);
 });
 
 t.test('a bundle that breaks a rule is refused whole, and the last one stays', async (t) => {

@@ -86,6 +86,20 @@ t.test('no connection fails while the root is replaced', { skip: skipLab }, asyn
     t.equal(rough.failed, 0, 'no request fails');
   });
 
+  await t.test('a node that is away is waited for', async (t) => {
+    await lab.kill('node-b/ztunnel');
+    await ask(lab, 'POST', '/rotate');
+    await wait(4_000);
+    t.match(await ask(lab, 'GET'), {
+      phase: 'prepared',
+      waitsFor: ['spiffe://cluster.local/node/node-b to take the new root'],
+    });
+    await lab.restart('node-b/ztunnel');
+    await until(lab, 'steady');
+    const whole = await underLoad(lab, demo.client, target, () => wait(500));
+    t.equal(whole.failed, 0);
+  });
+
   await t.test('the command line walks a rotation to its end', async (t) => {
     const launcher = join(import.meta.dirname, '../../../src/cli/main.ts');
     const args = [launcher, 'ca', 'rotate', '--state', controlState(lab), '-o', 'json'];
