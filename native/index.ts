@@ -56,6 +56,10 @@ export interface EngineLimits {
   readonly eventQueueBytes?: number;
   /** Certificates one worker remembers as verified. 4,096; with 0 each chain is verified anew. */
   readonly verifiedLeaves?: number;
+  /** TLS sessions one pod keeps for resumption, in one worker. 1,024; with 0 none is resumed. */
+  readonly resumableSessions?: number;
+  /** Those of them towards one peer. 4. */
+  readonly resumablePerPeer?: number;
 }
 
 /** Settings of one engine. All have defaults; sizes are bytes, times milliseconds. */

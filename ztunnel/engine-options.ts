@@ -28,6 +28,8 @@ const limits: Record<keyof EngineLimits, typeof whole> = {
   passthroughBytes: whole,
   eventQueueBytes: whole,
   verifiedLeaves: whole,
+  resumableSessions: whole,
+  resumablePerPeer: whole,
 };
 
 const settings: Record<Exclude<keyof EngineSettings, 'limits'>, z.ZodType> = {

@@ -79,6 +79,8 @@ Status readLimits(const Napi::Value& value, proxy::Limits& into) {
       readNumber(from, "passthroughBytes", kMany, into.passthroughBytes),
       readNumber(from, "eventQueueBytes", kMany, into.eventQueueBytes),
       readNumber(from, "verifiedLeaves", kMany, into.verifiedLeaves),
+      readNumber(from, "resumableSessions", kMany, into.resumableSessions),
+      readNumber(from, "resumablePerPeer", kMany, into.resumablePerPeer),
   };
   for (const Status& status : read) {
     if (!status.ok()) {

@@ -18,7 +18,8 @@ class Pipe;
 /// source identity, destination identities and destination address, never across pods.
 class Pool final : public TunnelUser {
  public:
-  explicit Pool(Pod& pod) : pod_(pod) {}
+  explicit Pool(Pod& pod)
+      : pod_(pod), sessions_(pod.limits().resumableSessions, pod.limits().resumablePerPeer) {}
 
   /// Finds or opens a tunnel for `pipe` and opens its stream there. The pod has an identity.
   void submit(Pipe& pipe, const Endpoint& to, const std::vector<tls::SpiffeId>& expected);

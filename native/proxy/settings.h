@@ -7,6 +7,7 @@
 
 #include "http/h2.h"
 #include "tls/session.h"
+#include "tls/session_store.h"
 
 namespace weft::proxy {
 
@@ -46,6 +47,10 @@ struct Limits {
   size_t eventQueueBytes = 4 << 20;
   /// Leaf certificates that one worker remembers as verified; with 0 each chain is verified anew.
   size_t verifiedLeaves = 4096;
+  /// TLS sessions that one pod keeps for resumption in one worker, in all and towards one peer;
+  /// with 0 every tunnel begins with a full handshake.
+  size_t resumableSessions = 1024;
+  size_t resumablePerPeer = tls::SessionStore::kSessionsPerKeyMax;
 };
 
 /// What an engine says of connections: each event by itself, or totals and access log lines.

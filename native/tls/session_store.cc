@@ -15,11 +15,11 @@ void SessionStore::drop(Place place) {
 }
 
 void SessionStore::put(const std::string& key, StoredSession session) {
-  if (sessionsMax_ == 0) {
+  if (sessionsMax_ == 0 || perKeyMax_ == 0) {
     return;
   }
   const auto found = byKey_.find(key);
-  if (found != byKey_.end() && found->second.size() >= kSessionsPerKeyMax) {
+  if (found != byKey_.end() && found->second.size() >= perKeyMax_) {
     drop(found->second.front());
   } else if (order_.size() >= sessionsMax_) {
     drop(order_.begin());

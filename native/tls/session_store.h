@@ -29,7 +29,9 @@ class SessionStore {
  public:
   static constexpr size_t kSessionsPerKeyMax = 4;
 
-  explicit SessionStore(size_t sessionsMax = 1024) : sessionsMax_(sessionsMax) {}
+  /// With `sessionsMax` 0 it holds none.
+  explicit SessionStore(size_t sessionsMax = 1024, size_t perKeyMax = kSessionsPerKeyMax)
+      : sessionsMax_(sessionsMax), perKeyMax_(perKeyMax) {}
 
   void put(const std::string& key, StoredSession session);
   /// The newest session of `key`, which is then no longer held: each is offered once
@@ -47,6 +49,7 @@ class SessionStore {
   void drop(Place place);
 
   size_t sessionsMax_;
+  size_t perKeyMax_;
   std::list<Entry> order_;  // oldest first
   std::map<std::string, std::vector<Place>> byKey_;
 };

@@ -5,17 +5,21 @@ import { MeshError } from '../lib/error.ts';
 
 /**
  * Whether connections find a tunnel: `warm` is what a user gets. In the others each has a tunnel of
- * its own: `cold` verifies the peer's chain each time, `cached` knows the peer's certificate.
+ * its own: `cold` verifies the peer's chain each time, `cached` knows the peer's certificate, and
+ * `resumed` continues a TLS session.
  */
-export type Mode = 'warm' | 'cold' | 'cached';
+export type Mode = 'warm' | 'resumed' | 'cached' | 'cold';
 
 const ownTunnel = ['tunnelIdleMs=0', 'limits.streamsPerTunnel=1', 'limits.tunnelsPerPeer=1000'];
+const fullHandshake = [...ownTunnel, 'limits.resumableSessions=0'];
 
 /** The engine's settings for each mode. */
 export const modes: Readonly<Record<Mode, readonly string[]>> = {
   warm: [],
-  cold: [...ownTunnel, 'limits.verifiedLeaves=0'],
-  cached: ownTunnel,
+  // So many connections are begun at a time that each has to find a session of its own.
+  resumed: [...ownTunnel, 'limits.resumablePerPeer=1000'],
+  cached: fullHandshake,
+  cold: [...fullHandshake, 'limits.verifiedLeaves=0'],
 };
 
 /** One measured figure of a workload. */
@@ -139,7 +143,7 @@ export const workloads: readonly Workload[] = [
   bulk('down', 8),
   http('crr32', 'connect, request, close: 32 at once', { connections: 32, close: true }),
   http('crr128', 'connect, request, close: 128 at once', { connections: 128, close: true }),
-  ...(['cached', 'cold'] as const).map((mode) => {
+  ...(['resumed', 'cached', 'cold'] as const).map((mode) => {
     const title = `the same on a tunnel of its own, ${mode}: 32 at once`;
     return http(`${mode}32`, title, { connections: 32, close: true, mode });
   }),

@@ -44,6 +44,17 @@ TEST_CASE("a name keeps its newest four sessions") {
   CHECK(store.size() == 0);
 }
 
+TEST_CASE("how many a name keeps can be set") {
+  SessionStore store(10, 1);
+  store.put("a", numbered(1));
+  store.put("a", numbered(2));
+  CHECK(store.size() == 1);
+  CHECK(store.take("a")->expirySeconds == 2);
+  SessionStore none(10, 0);
+  none.put("a", numbered(1));
+  CHECK(none.size() == 0);
+}
+
 TEST_CASE("a full store gives up its oldest session") {
   SessionStore store(3);
   for (int i = 0; i < 5; i++) {
