@@ -14,7 +14,10 @@ import { check } from './field-checks.ts';
 export interface TrustedRoots {
   /** DER. */
   readonly roots: readonly Uint8Array[];
-  /** Whether a chain (leaf first, no root) leads to no root but one that is retired or gone. */
+  /**
+   * Whether a chain (leaf first, no root) should be replaced: it leads to no root but one that is
+   * retired or gone, or its leaf's serial number is on the deny list.
+   */
   retires(chain: readonly Uint8Array[]): boolean;
 }
 
@@ -46,26 +49,32 @@ function sha256Of(bytes: Uint8Array): string {
   return createHash('sha256').update(bytes).digest('hex');
 }
 
+// The form that the deny list has: without leading zeros.
+function serialOf({ serialNumber }: X509Certificate): string {
+  return serialNumber.toLowerCase().replace(/^0+(?=.)/, '');
+}
+
 /** The roots of a bundle. Throws MeshError `invalid` when there is no good one. */
-export function rootsOf({ roots, retiredRoots }: TrustBundle): TrustedRoots {
+export function rootsOf({ roots, retiredRoots, deniedSerials }: TrustBundle): TrustedRoots {
   check(roots.length > 0 && roots.length <= rootsMax, `not 1 to ${rootsMax} roots`);
   const parsed = roots.map(parseRoot);
   check(
     parsed.every(({ ca }) => ca),
     'a root is no certificate authority',
   );
+  const denied = new Set(deniedSerials);
   const gone = new Set(retiredRoots.map((hash) => Buffer.from(hash).toString('hex')));
   const staying = parsed.filter(({ raw }) => !gone.has(sha256Of(raw)));
   check(staying.length > 0, 'every root is retired');
   return {
     roots: roots.map((der) => new Uint8Array(der)),
-    retires: (chain) => {
-      const top = chain.at(-1);
-      if (top === undefined) {
+    retires: ([leaf, ...rest]) => {
+      if (leaf === undefined) {
         return false;
       }
-      const certificate = new X509Certificate(top);
-      return !staying.some((root) => certificate.checkIssued(root));
+      const certificate = new X509Certificate(leaf);
+      const top = new X509Certificate(rest.at(-1) ?? leaf);
+      return denied.has(serialOf(certificate)) || !staying.some((root) => top.checkIssued(root));
     },
   };
 }

@@ -86,6 +86,17 @@ t.test('a chain to a retired root is told from one to a root that stays', async 
   t.equal(trusted[1]?.retires(fresh), false);
 });
 
+t.test('a leaf that is on the deny list is to be replaced', async (t) => {
+  const { trusted, update } = setUp();
+  const { roots, fresh } = await rotating(t);
+  const serial = new X509Certificate(fresh[0] ?? '').serialNumber.toLowerCase();
+  const all = roots.map(({ der }) => der);
+  t.equal(update({ roots: all, deniedSerials: [serial] }).size, 0);
+  t.equal(trusted[0]?.retires(fresh), true);
+  t.equal(update({ roots: all, deniedSerials: [`${serial}0`] }).size, 0);
+  t.equal(trusted[1]?.retires(fresh), false);
+});
+
 t.test('a bundle that breaks a rule is refused whole, and the last one stays', async (t) => {
   const { calls, update, trust } = setUp();
   const root = await rootDer();
