@@ -79,7 +79,7 @@ enum class Unfit { kNone, kUnhealthy, kElsewhere, kNoAddress, kNoPort, kTooFar, 
 
 Unfit fit(const BalanceQuery& query, const ServiceEndpoint& endpoint, uint16_t commonPort,
           Candidate& out) {
-  const LoadBalancing& balancing = query.service.loadBalancing;
+  const LoadBalancing& balancing = query.service->loadBalancing;
   const Workload& workload = *endpoint.workload;
   if ((!workload.healthy && !balancing.allowUnhealthy) || workload.capacity == 0) {
     return Unfit::kUnhealthy;
@@ -88,7 +88,7 @@ Unfit fit(const BalanceQuery& query, const ServiceEndpoint& endpoint, uint16_t c
     return Unfit::kElsewhere;
   }
   const bool v4 = query.destination.ip.isV4();
-  const std::optional<Ip> ip = addressOf(workload, query.service, v4);
+  const std::optional<Ip> ip = addressOf(workload, *query.service, v4);
   if (!ip.has_value()) {
     return Unfit::kNoAddress;
   }
@@ -113,7 +113,7 @@ Unfit fit(const BalanceQuery& query, const ServiceEndpoint& endpoint, uint16_t c
 }
 
 std::string sentenceOf(Unfit unfit, const BalanceQuery& query) {
-  const std::string name = "service " + query.service.key;
+  const std::string name = "service " + query.service->key;
   switch (unfit) {
     case Unfit::kNone:
     case Unfit::kUnhealthy:
@@ -136,9 +136,9 @@ std::string sentenceOf(Unfit unfit, const BalanceQuery& query) {
 
 std::vector<Candidate> candidatesOf(const BalanceQuery& query, std::string& why) {
   std::vector<Candidate> candidates;
-  const uint16_t common = targetPortOf(query.service.ports, query.destination.port);
+  const uint16_t common = targetPortOf(query.service->ports, query.destination.port);
   Unfit furthest = Unfit::kNone;
-  for (const ServiceEndpoint& endpoint : query.tables.endpointsOf(query.service.key)) {
+  for (const ServiceEndpoint& endpoint : query.tables.endpointsOf(query.service->key)) {
     Candidate candidate;
     const Unfit unfit = fit(query, endpoint, common, candidate);
     if (unfit == Unfit::kNone) {
@@ -171,8 +171,7 @@ Lease& Lease::operator=(Lease&& other) noexcept {
 
 void Lease::succeeded() {
   if (state_ != nullptr) {
-    state_->failures = 0;
-    state_->ejections = 0;
+    owner_->succeed(*state_);
   }
 }
 
@@ -198,36 +197,99 @@ const EndpointState* Balancer::stateOf(std::string_view uid, uint16_t port) cons
   return found == states_.end() ? nullptr : found->second.get();
 }
 
+size_t Balancer::PlanKeyHash::operator()(const PlanKey& key) const {
+  return std::hash<const Service*>{}(key.service) ^
+         (size_t{key.port} * 2 + (key.v4 ? 1 : 0)) * 0x9e3779b97f4a7c15;
+}
+
 Balancer::Pick Balancer::pick(const BalanceQuery& query, uint64_t nowMs) {
+  // What was already tried is left out of a plan of its own, which is not kept.
+  std::optional<Plan> once;
+  if (!query.tried.empty()) {
+    once = makePlan(query, nowMs);
+  }
+  const Plan& plan = once.has_value() ? *once : planFor(query, nowMs);
   Pick out;
-  std::vector<Candidate> candidates = candidatesOf(query, out.why);
-  if (candidates.empty()) {
+  if (plan.near.empty()) {
+    out.why = plan.why;
     return out;
   }
-  leaveOutEjected(candidates, nowMs);
-  uint32_t best = 0;
-  for (const Candidate& candidate : candidates) {
-    best = std::max(best, candidate.rank);
-  }
-  std::erase_if(candidates, [&](const Candidate& candidate) { return candidate.rank < best; });
-  out.candidate = draw(candidates);
+  out.candidate = draw(plan);
   out.lease = leaseOf(out.candidate, nowMs);
   return out;
 }
 
-/// Those that stay out longest go first, up to half of all.
-void Balancer::leaveOutEjected(std::vector<Candidate>& candidates, uint64_t nowMs) const {
-  if (nowMs >= lastEjectionEndsMs_) {
-    return;
+const Balancer::Plan& Balancer::planFor(const BalanceQuery& query, uint64_t nowMs) {
+  const PlanKey key{query.service.get(), query.destination.port, query.destination.ip.isV4()};
+  const auto found = plans_.find(key);
+  if (found != plans_.end()) {
+    if (holds(found->second, query, nowMs)) {
+      return found->second;
+    }
+    planned_ -= found->second.near.size();
+    plans_.erase(found);
   }
-  const auto ejectedUntil = [&](const Candidate& candidate) {
-    const EndpointState* state = stateOf(candidate.endpoint->workload->uid, candidate.target.port);
-    return state == nullptr || state->ejectedUntilMs <= nowMs ? 0 : state->ejectedUntilMs;
+  Plan plan = makePlan(query, nowMs);
+  plansMade_++;
+  if (plans_.size() >= kPlansMax || planned_ + plan.near.size() > kPlanEndpointsMax) {
+    plans_.clear();
+    planned_ = 0;
+  }
+  planned_ += plan.near.size();
+  return plans_.emplace(key, std::move(plan)).first->second;
+}
+
+/// The plan's pointers are compared by what owns them: an address may be used again, an owner not.
+bool Balancer::holds(const Plan& plan, const BalanceQuery& query, uint64_t nowMs) const {
+  const auto same = [](const auto& weak, const auto& shared) {
+    return !weak.owner_before(shared) && !shared.owner_before(weak);
   };
+  const Workload& source = query.source;
+  const Place& place = plan.place;
+  return plan.ejections == ejections_ && nowMs < plan.untilMs &&
+         same(plan.service, query.service) &&
+         same(plan.endpoints, query.tables.endpointListOf(query.service->key)) &&
+         place.network == source.network && place.region == source.locality.region &&
+         place.zone == source.locality.zone && place.subzone == source.locality.subzone &&
+         place.node == source.node && place.cluster == source.cluster;
+}
+
+Balancer::Plan Balancer::makePlan(const BalanceQuery& query, uint64_t nowMs) const {
+  const Workload& source = query.source;
+  Plan plan;
+  plan.service = query.service;
+  plan.endpoints = query.tables.endpointListOf(query.service->key);
+  plan.place = {source.network,       source.locality.region,
+                source.locality.zone, source.locality.subzone,
+                source.node,          source.cluster};
+  plan.ejections = ejections_;
+  plan.near = candidatesOf(query, plan.why);
+  plan.untilMs = leaveOutEjected(plan.near, nowMs);
+  uint32_t best = 0;
+  for (const Candidate& candidate : plan.near) {
+    best = std::max(best, candidate.rank);
+  }
+  std::erase_if(plan.near, [&](const Candidate& candidate) { return candidate.rank < best; });
+  plan.near.shrink_to_fit();
+  uint64_t sum = 0;
+  for (const Candidate& candidate : plan.near) {
+    sum += candidate.endpoint->workload->capacity;
+    plan.sums.push_back(sum);
+  }
+  return plan;
+}
+
+/// Those that stay out longest go first, up to half of all. Returns when the first one comes back.
+uint64_t Balancer::leaveOutEjected(std::vector<Candidate>& candidates, uint64_t nowMs) const {
+  if (nowMs >= lastEjectionEndsMs_) {
+    return UINT64_MAX;
+  }
   std::vector<std::pair<uint64_t, size_t>> ejected;
   for (size_t i = 0; i < candidates.size(); i++) {
-    if (const uint64_t until = ejectedUntil(candidates[i])) {
-      ejected.emplace_back(until, i);
+    const Candidate& one = candidates[i];
+    const EndpointState* state = stateOf(one.endpoint->workload->uid, one.target.port);
+    if (state != nullptr && state->ejectedUntilMs > nowMs) {
+      ejected.emplace_back(state->ejectedUntilMs, i);
     }
   }
   std::sort(ejected.begin(), ejected.end(), std::greater<>());
@@ -236,45 +298,37 @@ void Balancer::leaveOutEjected(std::vector<Candidate>& candidates, uint64_t nowM
     candidates[index].endpoint = nullptr;
   }
   std::erase_if(candidates, [](const Candidate& one) { return one.endpoint == nullptr; });
+  return ejected.empty() ? UINT64_MAX : ejected.back().first;
 }
 
 /// Power of two choices. Both are drawn by capacity, the second from what the first leaves; with
 /// equal load for its capacity the first one wins, so that idle endpoints share by capacity too.
-const Candidate& Balancer::draw(const std::vector<Candidate>& candidates) {
-  const auto capacityOf = [](const Candidate& one) -> uint64_t {
-    return one.endpoint->workload->capacity;
+const Candidate& Balancer::draw(const Plan& plan) {
+  const auto at = [&](uint64_t point) {
+    return static_cast<size_t>(std::upper_bound(plan.sums.begin(), plan.sums.end(), point) -
+                               plan.sums.begin());
   };
-  uint64_t total = 0;
-  for (const Candidate& candidate : candidates) {
-    total += capacityOf(candidate);
-  }
-  const auto drawFrom = [&](uint64_t sum, const Candidate* without) {
-    uint64_t at = random_.next() % sum;
-    const Candidate* last = nullptr;
-    for (const Candidate& candidate : candidates) {
-      if (&candidate == without) {
-        continue;
-      }
-      last = &candidate;
-      if (at < capacityOf(candidate)) {
-        break;
-      }
-      at -= capacityOf(candidate);
-    }
-    return last;
+  const auto capacityOf = [&](size_t i) -> uint64_t {
+    return plan.near[i].endpoint->workload->capacity;
   };
-  const Candidate* first = drawFrom(total, nullptr);
-  if (candidates.size() == 1) {
-    return *first;
-  }
-  const Candidate* second = drawFrom(total - capacityOf(*first), first);
-  const auto activeOf = [&](const Candidate& one) -> uint64_t {
+  const auto activeOf = [&](size_t i) -> uint64_t {
+    const Candidate& one = plan.near[i];
     const EndpointState* state = stateOf(one.endpoint->workload->uid, one.target.port);
     return state == nullptr ? 0 : state->active;
   };
+  const uint64_t total = plan.sums.back();
+  const size_t first = at(random_.next() % total);
+  if (plan.near.size() == 1) {
+    return plan.near[first];
+  }
+  uint64_t point = random_.next() % (total - capacityOf(first));
+  if (point >= plan.sums[first] - capacityOf(first)) {
+    point += capacityOf(first);
+  }
+  const size_t second = at(point);
   const bool secondIsFreer =
-      activeOf(*second) * capacityOf(*first) < activeOf(*first) * capacityOf(*second);
-  return secondIsFreer ? *second : *first;
+      activeOf(second) * capacityOf(first) < activeOf(first) * capacityOf(second);
+  return plan.near[secondIsFreer ? second : first];
 }
 
 /// Past kEndpointStatesMax endpoints are chosen without being counted.
@@ -298,6 +352,15 @@ Lease Balancer::leaseOf(const Candidate& candidate, uint64_t nowMs) {
   return {this, found->second.get()};
 }
 
+void Balancer::succeed(EndpointState& state) {
+  if (state.ejectedUntilMs > 0) {
+    state.ejectedUntilMs = 0;
+    ejections_++;
+  }
+  state.failures = 0;
+  state.ejections = 0;
+}
+
 void Balancer::fail(EndpointState& state, uint64_t nowMs) {
   if (nowMs < state.ejectedUntilMs) {
     return;  // It was under way when the others failed.
@@ -315,6 +378,7 @@ void Balancer::fail(EndpointState& state, uint64_t nowMs) {
   state.ejectedUntilMs = nowMs + std::min(kEjectMs << doublings, kEjectMaxMs);
   state.ejections++;
   state.failures = 0;
+  ejections_++;
   lastEjectionEndsMs_ = std::max(lastEjectionEndsMs_, state.ejectedUntilMs);
 }
 

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
@@ -20,6 +21,8 @@ inline constexpr uint64_t kEjectWindowMs = 60'000;  ///< Failures further apart 
 inline constexpr uint64_t kEjectMs = 5'000;         ///< The first time out; each next one doubles.
 inline constexpr uint64_t kEjectMaxMs = 300'000;    ///< The longest.
 inline constexpr size_t kEndpointStatesMax = 65'536;  ///< Endpoints remembered by one worker.
+inline constexpr size_t kPlansMax = 4'096;            ///< Services prepared for choosing, and
+inline constexpr size_t kPlanEndpointsMax = 65'536;   ///< endpoints in these, by one worker.
 
 /// A small fast generator for choices that need no secrecy (endpoint picks, trace ids).
 class Random {
@@ -56,7 +59,7 @@ class Lease {
   Lease& operator=(Lease&& other) noexcept;
   ~Lease() { release(); }
 
-  /// The endpoint took the connection. Ends its row of failures.
+  /// The endpoint took the connection. Ends its row of failures, and its time out.
   void succeeded();
   /// The endpoint could not be reached, or did not prove its identity; kEjectFailures of this in a
   /// row within kEjectWindowMs leave it out for a while. The lease ends.
@@ -74,7 +77,7 @@ class Lease {
 /// A connection that wants an endpoint of a service. Refers to what it is asked about.
 struct BalanceQuery {
   const Tables& tables;
-  const Service& service;
+  const std::shared_ptr<const Service>& service;
   const Workload& source;
   Endpoint destination;                ///< The service's address and port.
   std::span<const std::string> tried;  ///< Uids of endpoints that already failed this connection.
@@ -110,6 +113,9 @@ class Balancer {
   /// Null when nothing is remembered of the endpoint.
   const EndpointState* stateOf(std::string_view uid, uint16_t port) const;
   size_t stateCount() const { return states_.size(); }
+  /// How many services are prepared for choosing now, and how often one was, for tests.
+  size_t planCount() const { return plans_.size(); }
+  uint64_t plansMade() const { return plansMade_; }
 
  private:
   friend class Lease;
@@ -122,15 +128,49 @@ class Balancer {
     size_t operator()(const Key& key) const;
   };
 
-  void leaveOutEjected(std::vector<Candidate>& candidates, uint64_t nowMs) const;
-  const Candidate& draw(const std::vector<Candidate>& candidates);
+  /// A query for a service, but for its source.
+  struct PlanKey {
+    const Service* service = nullptr;
+    uint16_t port = 0;
+    bool v4 = false;
+    bool operator==(const PlanKey&) const = default;
+  };
+  struct PlanKeyHash {
+    size_t operator()(const PlanKey& key) const;
+  };
+  /// Where sources are for which a plan holds.
+  struct Place {
+    std::string network, region, zone, subzone, node, cluster;
+  };
+  /// What is chosen from, and for how long that holds.
+  struct Plan {
+    std::weak_ptr<const Service> service;
+    std::weak_ptr<const EndpointList> endpoints;
+    Place place;
+    uint64_t ejections = 0;
+    uint64_t untilMs = 0;
+    std::vector<Candidate> near;
+    std::vector<uint64_t> sums;  ///< Of the capacities of `near`, up to and with each.
+    std::string why;             ///< `near` is empty.
+  };
+
+  Plan makePlan(const BalanceQuery& query, uint64_t nowMs) const;
+  const Plan& planFor(const BalanceQuery& query, uint64_t nowMs);
+  bool holds(const Plan& plan, const BalanceQuery& query, uint64_t nowMs) const;
+  uint64_t leaveOutEjected(std::vector<Candidate>& candidates, uint64_t nowMs) const;
+  const Candidate& draw(const Plan& plan);
   Lease leaseOf(const Candidate& candidate, uint64_t nowMs);
+  void succeed(EndpointState& state);
   void fail(EndpointState& state, uint64_t nowMs);
   void release(EndpointState& state);
   void sweep(uint64_t nowMs);
 
   Random random_;
   std::unordered_map<Key, std::unique_ptr<EndpointState>, KeyHash> states_;
+  std::unordered_map<PlanKey, Plan, PlanKeyHash> plans_;
+  size_t planned_ = 0;  // endpoints in plans_
+  uint64_t plansMade_ = 0;
+  uint64_t ejections_ = 0;           // rises with each endpoint that is left out or comes back
   uint64_t lastEjectionEndsMs_ = 0;  // later than this nobody is ejected
   size_t sweepAt_ = 1024;            // so many states are looked through for stale ones
 };

@@ -46,7 +46,7 @@ void uncapture(const RouteQuery& query, Route& route) {
 void addEndpoints(const RouteQuery& query, const Way& way, Explanation& out) {
   const Service& service = *way.choice;
   std::vector<Candidate> candidates =
-      candidatesOf({query.tables, service, query.source, query.destination, {}}, out.why);
+      candidatesOf({query.tables, way.choice, query.source, query.destination, {}}, out.why);
   uint32_t best = 0;
   for (const Candidate& candidate : candidates) {
     best = std::max(best, candidate.rank);

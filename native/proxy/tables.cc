@@ -148,6 +148,10 @@ std::span<const ServiceEndpoint> Tables::endpointsOf(std::string_view serviceKey
   return found == nullptr ? std::span<const ServiceEndpoint>() : (*found)->endpoints;
 }
 
+std::shared_ptr<const EndpointList> Tables::endpointListOf(std::string_view serviceKey) const {
+  return valueOr(state_->endpoints.find(serviceKey));
+}
+
 Verdict Tables::authorize(const Workload& destination, const PolicySubject& subject) const {
   Decision decision{subject};
   decision.consider(state_->globalPolicies.get());

@@ -121,6 +121,12 @@ struct ServiceEndpoint {
   const ServiceBinding* binding = nullptr;  ///< Points into `workload`.
 };
 
+/// The endpoints of one service. Never empty.
+struct EndpointList {
+  std::string service;
+  std::vector<ServiceEndpoint> endpoints;
+};
+
 struct TablesState;
 
 /// Everything the data plane knows of the mesh, as one immutable value. Built off the byte path;
@@ -152,6 +158,8 @@ class Tables {
   /// The workloads that name this service, healthy or not, whether or not the service itself is
   /// known yet. Valid as long as this table.
   std::span<const ServiceEndpoint> endpointsOf(std::string_view serviceKey) const;
+  /// The same as the list that newer tables share until it changes; null when there are none.
+  std::shared_ptr<const EndpointList> endpointListOf(std::string_view serviceKey) const;
 
   /// Decides one connection to `destination`, by the global policies, those of its namespace and
   /// those it names. A DENY that matches refuses; then a named policy that is not known, or no

@@ -23,12 +23,6 @@ namespace weft::proxy {
 template <typename T>
 using Claims = std::vector<std::shared_ptr<const T>>;
 
-/// The endpoints of one service. Never empty.
-struct EndpointList {
-  std::string service;
-  std::vector<ServiceEndpoint> endpoints;
-};
-
 /// The policies that hold for a whole namespace (or everywhere), without dry-run ones.
 struct PolicyGroup {
   std::string namespaceName;

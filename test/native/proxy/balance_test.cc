@@ -39,15 +39,17 @@ class Fixture {
  public:
   explicit Fixture(const std::vector<Workload>& endpoints, LoadBalancing balancing = {},
                    Service::Families families = Service::Families::kAutomatic) {
-    service_.key = kService;
-    service_.loadBalancing = std::move(balancing);
-    service_.families = families;
+    Service service;
+    service.key = kService;
+    service.loadBalancing = std::move(balancing);
+    service.families = families;
     DeltaWriter delta;
-    delta.add(service_);
+    delta.add(service);
     for (const Workload& one : endpoints) {
       delta.add(one);
     }
     tables_ = delta.applyTo(Tables::empty()).value();
+    service_ = tables_->serviceByKey(kService);
     source_ = placed(endpoint("source", "10.0.9.9"), "eu", "eu-1", "n1");
   }
 
@@ -79,7 +81,7 @@ class Fixture {
     }
   }
 
-  Service service_;
+  std::shared_ptr<const Service> service_;
   Workload source_;
   std::shared_ptr<const Tables> tables_;
   Balancer balancer_{1};
@@ -331,6 +333,83 @@ TEST_CASE("endpoints that failed long ago are forgotten when there are many") {
   f.tables_ = Fixture({endpoint("b", "10.0.0.2")}).tables_;
   const Balancer::Pick chosen = f.pick();
   CHECK(f.balancer_.stateCount() == 1);
+}
+
+TEST_CASE("a service is prepared once for many connections, and anew when anything changed") {
+  Fixture f({endpoint("a", "10.0.0.1"), endpoint("b", "10.0.0.2")});
+  const auto madeBy = [&](auto change) {
+    f.spread(10);
+    const uint64_t before = f.balancer_.plansMade();
+    change();
+    f.spread(10);
+    return f.balancer_.plansMade() - before;
+  };
+  CHECK(madeBy([] {}) == 0);
+  CHECK(madeBy([&] { f.source_.node = "n2"; }) == 1);
+  CHECK(madeBy([&] { f.source_.locality.zone = "eu-2"; }) == 1);
+  CHECK(madeBy([&] { f.at_.port = 81; }) == 1);
+  CHECK(madeBy([&] { f.at_.port = 80; }) == 0);
+  CHECK(madeBy([&] { f.now_ += 1'000'000; }) == 0);
+  CHECK(madeBy([&] {
+          f.tables_ = DeltaWriter().add(endpoint("c", "10.0.0.3")).applyTo(f.tables_).value();
+        }) == 1);
+  CHECK(f.spread(200).size() == 3);
+  CHECK(madeBy([&] {
+          Workload sick = endpoint("c", "10.0.0.3");
+          sick.healthy = false;
+          f.tables_ = DeltaWriter().add(sick).applyTo(f.tables_).value();
+        }) == 1);
+  CHECK(f.spread(200).size() == 2);
+  CHECK(madeBy([&] {
+          Service other = *f.service_;
+          other.loadBalancing.allowUnhealthy = true;
+          f.tables_ = DeltaWriter().add(other).applyTo(f.tables_).value();
+          f.service_ = f.tables_->serviceByKey(kService);
+        }) == 1);
+  CHECK(f.spread(200).size() == 3);
+  CHECK(madeBy([&] { f.failConnects("a", 3); }) == 1);
+  CHECK(f.spread(200).size() == 2);
+  CHECK(madeBy([&] { f.now_ += kEjectMs; }) == 1);
+  CHECK(f.spread(200).size() == 3);
+}
+
+TEST_CASE("an endpoint that takes a connection after all is not left out any longer") {
+  Fixture f({endpoint("a", "10.0.0.1"), endpoint("b", "10.0.0.2")});
+  Lease early = f.pick({"b"}).lease;
+  for (uint32_t i = 0; i < kEjectFailures; i++) {
+    f.pick({"b"}).lease.failed(f.now_);
+  }
+  CHECK(f.balancer_.stateOf("a", 8080)->ejectedUntilMs > f.now_);
+  early.succeeded();
+  early = Lease();
+  CHECK(f.spread(50).size() == 2);
+}
+
+TEST_CASE("what is prepared has a greatest number, of services and of endpoints") {
+  Fixture f({endpoint("a", "10.0.0.1")});
+  for (uint32_t port = 1; port <= kPlansMax; port++) {
+    f.at_.port = static_cast<uint16_t>(port);
+    f.uid();
+  }
+  CHECK(f.balancer_.planCount() == kPlansMax);
+  f.at_.port++;
+  f.uid();
+  CHECK(f.balancer_.planCount() == 1);
+  std::vector<Workload> half;
+  for (size_t i = 0; i < kPlanEndpointsMax / 2; i++) {
+    half.push_back(endpoint("e" + std::to_string(i), "10.0.0.1"));
+    half.back().addresses[0].bytes[13] = static_cast<uint8_t>(i >> 8);
+    half.back().addresses[0].bytes[14] = static_cast<uint8_t>(i);
+  }
+  Fixture many(half);
+  many.uid();
+  many.source_.addresses = {*Ip::parse("fd00::1")};
+  many.at_.ip = *Ip::parse("fd96::1");
+  many.uid();
+  CHECK(many.balancer_.planCount() == 2);
+  many.tables_ = DeltaWriter().add(endpoint("more", "10.9.0.1")).applyTo(many.tables_).value();
+  many.uid();
+  CHECK(many.balancer_.planCount() == 1);
 }
 
 TEST_CASE("random numbers differ by seed and stay below their bound") {
