@@ -5,6 +5,7 @@ import { MeshError } from '../src/lib/error.ts';
 import { createLog, type Logger, LogSink } from '../src/lib/log.ts';
 import { proxyMark } from '../src/lib/ports.ts';
 import { type Config, parseConfig } from './config.ts';
+import type { NameChange } from './dns/names.ts';
 import { DnsProxy } from './dns/proxy.ts';
 import { parseResolvConf } from './dns/resolv-conf.ts';
 import { NodeProxy } from './node-proxy.ts';
@@ -15,7 +16,12 @@ interface Descriptors {
 }
 
 // Pods that came without resolvers of their own get the node's.
-function dnsOf({ clusterDomain, resolvConf }: Config, native: Descriptors, log: Logger): DnsProxy {
+function dnsOf(
+  { clusterDomain, resolvConf }: Config,
+  native: Descriptors,
+  names: () => readonly NameChange[],
+  log: Logger,
+): DnsProxy {
   let nameservers: string[] = [];
   try {
     nameservers = parseResolvConf(readFileSync(resolvConf, 'utf8'));
@@ -24,6 +30,7 @@ function dnsOf({ clusterDomain, resolvConf }: Config, native: Descriptors, log: 
   }
   return new DnsProxy({
     clusterDomain,
+    names,
     nameservers,
     mark: proxyMark,
     reopen: (netns) => native.openPath(`/proc/self/fd/${netns}`),
@@ -61,7 +68,8 @@ export async function main(argv: readonly string[]): Promise<number> {
     const transport = { connect: native.connectPackets, closeFd: native.closeFd };
     const engine = (onEvents: ConstructorParameters<typeof native.Engine>[1]) =>
       new native.Engine(options, onEvents);
-    const dns = (): DnsProxy => dnsOf(config.value, native, log);
+    const { value } = config;
+    const dns = (names: () => readonly NameChange[]): DnsProxy => dnsOf(value, native, names, log);
     const lines = (bytes: Uint8Array): void => sink.write(bytes);
     const quit = (): void => stop.abort();
     const parts = { engine, transport, peerUser: native.peerUser, dns };

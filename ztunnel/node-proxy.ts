@@ -19,7 +19,8 @@ import { Applier } from './apply.ts';
 import { CertificateBook } from './certificate-book.ts';
 import { Certificates } from './certs.ts';
 import type { Config } from './config.ts';
-import { nameChanges } from './dns/changes.ts';
+import { allNames, nameChanges } from './dns/changes.ts';
+import type { NameChange } from './dns/names.ts';
 import type { DnsProxy } from './dns/proxy.ts';
 import { explain } from './explain.ts';
 import { KeyFolder } from './key-folder.ts';
@@ -69,7 +70,8 @@ export interface NativeParts {
   engine(onEvents: (batch: EventBatch) => void): ProxyEngine;
   readonly transport: ZdsTransport;
   readonly peerUser: PeerUser;
-  dns(): ProxyDns;
+  /** `names` are all there are, for a thread that starts. */
+  dns(names: () => readonly NameChange[]): ProxyDns;
 }
 
 /** What the process does for the proxy. */
@@ -123,11 +125,11 @@ export class NodeProxy {
     this.#config = config;
     this.#log = log;
     this.#transport = native.transport;
-    this.#dns = native.dns();
     this.#peerUser = native.peerUser;
     this.#engine = native.engine((batch) => this.#observer.onEvents(batch));
     this.#book = new CertificateBook(this.#engine);
     this.#applier = new Applier(this.#engine, config.node);
+    this.#dns = native.dns(() => allNames(this.#applier));
     this.#metrics = new Metrics([() => this.#families(), () => this.#dnsFamilies()]);
     this.#observer = new Observer(this.#applier, hooks.lines, log, this.#metrics);
   }
@@ -338,7 +340,7 @@ export class NodeProxy {
       return this.#trust?.update(update) ?? new Map();
     }
     const rejected = this.#applier.update(update);
-    this.#dns.update(nameChanges(update, rejected));
+    this.#dns.update(nameChanges(update, this.#applier));
     return rejected;
   }
 

@@ -16,6 +16,8 @@ export const heapMiBMax = 512;
 
 /** What the proxy works with. */
 export interface DnsProxyParts extends DnsThreadData {
+  /** Every name there is, for a thread that starts. */
+  readonly names: () => readonly NameChange[];
   /** The resolvers of pods that bring none. */
   readonly nameservers: readonly string[];
   /** Most memory of the thread's heap, in MiB; `heapMiBMax` unless a test says otherwise. */
@@ -41,10 +43,9 @@ interface Waiting {
 type Ticketed = Exclude<DnsRequest, { kind: 'names' }>;
 type Untold<T> = T extends unknown ? Omit<T, 'ticket'> : never;
 
-/** The DNS proxy of one node. Main thread only. */
+/** The DNS proxy of one node. Its thread starts with the first pod. Main thread only. */
 export class DnsProxy {
   readonly #parts: DnsProxyParts;
-  readonly #names = new Map<string, NameChange>();
   readonly #pods = new Map<string, DnsPod>();
   readonly #waiting = new Map<number, Waiting>();
   readonly #backoff = new Backoff({ firstMs: 100, maxMs: 10_000, jitter: 0.2 });
@@ -52,11 +53,11 @@ export class DnsProxy {
   #timer: NodeJS.Timeout | undefined;
   #lastTicket = 0;
   #restarts = 0;
+  #started = false;
   #closed = false;
 
   constructor(parts: DnsProxyParts) {
     this.#parts = parts;
-    this.#start();
   }
 
   /** How often the DNS thread had to be started again. */
@@ -66,13 +67,6 @@ export class DnsProxy {
 
   /** Takes changes of names in. They are in force soon after, not at once. */
   update(changes: readonly NameChange[]): void {
-    for (const change of changes) {
-      if (change.kind === 'gone') {
-        this.#names.delete(change.key);
-      } else {
-        this.#names.set(change.key, change);
-      }
-    }
     if (changes.length > 0) {
       this.#post({ kind: 'names', changes });
     }
@@ -83,6 +77,10 @@ export class DnsProxy {
    * MeshError, and answers nothing, when its sockets cannot be opened.
    */
   async addPod(pod: DnsPod): Promise<void> {
+    if (!this.#started && !this.#closed) {
+      this.#started = true;
+      this.#start();
+    }
     await this.removePod(pod.uid);
     const nameservers = pod.nameservers.length > 0 ? pod.nameservers : this.#parts.nameservers;
     const own = { ...pod, nameservers, netns: this.#parts.reopen(pod.netns) };
@@ -145,6 +143,7 @@ export class DnsProxy {
       log.error({ reason: MeshError.from(error).message }, 'the DNS thread failed');
     });
     worker.on('exit', () => this.#exited(worker));
+    this.#post({ kind: 'names', changes: this.#parts.names() });
   }
 
   // Pods are without DNS meanwhile: their queries are refused, not sent past the mesh.
@@ -164,7 +163,6 @@ export class DnsProxy {
   #restart(): void {
     this.#restarts += 1;
     this.#start();
-    this.#post({ kind: 'names', changes: [...this.#names.values()] });
     for (const pod of this.#pods.values()) {
       this.#ask({ kind: 'add', pod }).catch((error: unknown) => {
         const { message } = MeshError.from(error);

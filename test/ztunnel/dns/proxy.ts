@@ -45,9 +45,11 @@ async function setUp(
   heapMiB: number = heapMiBMax,
 ) {
   const pair = await ResolverPair.start(t);
+  const known = new Map(mesh.map((name) => [name.key, name]));
   const proxy = new DnsProxy({
     clusterDomain: 'cluster.local',
     mark: proxyMark,
+    names: () => [...known.values()],
     nameservers: [],
     heapMiB,
     reopen: (fd) => openPath(`/proc/self/fd/${fd}`),
@@ -55,7 +57,6 @@ async function setUp(
     log: createLog('test', 'silent'),
   });
   t.teardown(() => proxy.close());
-  proxy.update(mesh);
   const netns = openPath(pair.podPath);
   await proxy.addPod({ uid: 'u1', namespace: 'demo', netns, nameservers });
   closeSync(netns);
