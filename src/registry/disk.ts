@@ -2,7 +2,7 @@
 // The files of a folder of manifests, as they are on disk.
 import { createHash } from 'node:crypto';
 import { constants } from 'node:fs';
-import { lstat, open, readdir } from 'node:fs/promises';
+import { type FileHandle, lstat, open, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { MeshError } from '../lib/error.ts';
 import { fileBytesMax } from './yaml-file.ts';
@@ -32,11 +32,26 @@ async function readFileAt(path: string): Promise<Disk> {
     if (stats.size > fileBytesMax) {
       return { kind: 'trouble', message: `larger than ${fileBytesMax} bytes` };
     }
-    const text = await handle.readFile('utf8');
+    const text = await readText(handle, stats.size);
     return { kind: 'text', text, hash: createHash('sha256').update(text).digest('hex') };
   } finally {
-    await handle.close();
+    // Not waited for: each turn of the thread pool takes as long as the machine is busy.
+    handle.close().catch(() => undefined);
   }
+}
+
+// One read where that is enough. A file that grows meanwhile is seen again.
+async function readText(handle: FileHandle, size: number): Promise<string> {
+  const bytes = Buffer.alloc(size);
+  let length = 0;
+  while (length < size) {
+    const { bytesRead } = await handle.read(bytes, length, size - length, length);
+    if (bytesRead === 0) {
+      break;
+    }
+    length += bytesRead;
+  }
+  return bytes.toString('utf8', 0, length);
 }
 
 /** Reads a file, whatever it is. */
