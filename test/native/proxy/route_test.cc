@@ -176,7 +176,8 @@ TEST_CASE("an identity that does not parse is refused, the workload's or the ser
     delta.add(named).add(serving(bad, {}));
     ip = "10.96.0.1";
   }
-  const Route route = Routes(delta).to(ip, 80);
+  Routes routes(delta);
+  const Route route = routes.to(ip, 80);
   CHECK(route.kind == Kind::kRefuse);
   CHECK(route.detail.find("identity") != std::string::npos);
 }
