@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The client end of the certificate service. It makes the key, asks, and believes no answer that
 // is not for that key and that identity.
-import 'reflect-metadata';
 import { createPrivateKey, createPublicKey, X509Certificate } from 'node:crypto';
 import {
   type ChannelCredentials,
@@ -11,8 +10,8 @@ import {
   type ServiceError,
   status,
 } from '@grpc/grpc-js';
-import { Pkcs10CertificateRequestGenerator, SubjectAlternativeNameExtension } from '@peculiar/x509';
 import { MeshError, type MeshErrorCode } from '../lib/error.ts';
+import { makeCsr } from './csr-writer.ts';
 import {
   authorizationKey,
   certificateMessageBytesMax,
@@ -66,25 +65,6 @@ const codes: Readonly<Partial<Record<status, MeshErrorCode>>> = {
   [status.DEADLINE_EXCEEDED]: 'timeout',
   [status.CANCELLED]: 'unavailable',
 };
-
-interface Csr {
-  readonly pem: string;
-  readonly key: Uint8Array;
-}
-
-// The key is made exportable because it goes to the engine as PKCS#8.
-async function makeCsr(spiffeId: string): Promise<Csr> {
-  const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' };
-  const keys = await crypto.subtle.generateKey(algorithm, true, ['sign', 'verify']);
-  const request = await Pkcs10CertificateRequestGenerator.create({
-    keys,
-    signingAlgorithm: algorithm,
-    // Critical, because the subject is empty (RFC 5280 section 4.2.1.6).
-    extensions: [new SubjectAlternativeNameExtension([{ type: 'url', value: spiffeId }], true)],
-  });
-  const key = new Uint8Array(await crypto.subtle.exportKey('pkcs8', keys.privateKey));
-  return { pem: request.toString('pem'), key };
-}
 
 function isRoot(certificate: X509Certificate): boolean {
   return certificate.ca && certificate.checkIssued(certificate);
