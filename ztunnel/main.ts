@@ -73,7 +73,11 @@ export async function main(argv: readonly string[]): Promise<number> {
     const lines = (bytes: Uint8Array): void => sink.write(bytes);
     const quit = (): void => stop.abort();
     const parts = { engine, transport, peerUser: native.peerUser, dns };
-    proxy = new NodeProxy(config.value, parts, log, { lines, quit });
+    proxy = new NodeProxy(config.value, parts, log, {
+      lines,
+      quit,
+      logDropped: () => sink.dropped,
+    });
     await proxy.start(stop.signal);
     await stopped;
     log.info('draining');

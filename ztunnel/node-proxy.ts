@@ -78,6 +78,8 @@ export interface NativeParts {
 export interface ProxyHooks {
   /** Takes the access log, in whole lines. */
   lines(bytes: Uint8Array): void;
+  /** How many writes of the log were dropped, its reader being too slow. */
+  logDropped(): number;
   /** Begins the end of the process, when the admin socket is told so. */
   quit(): void;
 }
@@ -106,6 +108,7 @@ export class NodeProxy {
   readonly #peerUser: PeerUser;
   readonly #book: CertificateBook;
   readonly #quit: () => void;
+  readonly #logDropped: () => number;
   readonly #servers: { close(): Promise<void> }[] = [];
   #credential: NodeCredential | undefined;
   #certificates: Certificates | undefined;
@@ -122,6 +125,7 @@ export class NodeProxy {
 
   constructor(config: Config, native: NativeParts, log: Logger, hooks: ProxyHooks) {
     this.#quit = hooks.quit;
+    this.#logDropped = hooks.logDropped;
     this.#config = config;
     this.#log = log;
     this.#transport = native.transport;
@@ -183,6 +187,7 @@ export class NodeProxy {
     const own = {
       access_events_dropped: this.#observer.dropped,
       metric_series_expired: expired,
+      log_writes_dropped: this.#logDropped(),
     };
     return [
       buildFamily(version),
@@ -190,7 +195,7 @@ export class NodeProxy {
       seriesFamily(kept),
       ...engineFamilies({ ...this.#engine.counters(), ...own }),
       ...xdsFamilies(this.#xds?.counts, this.#xds?.live ?? false),
-      ...podFamilies(pods, counts),
+      ...podFamilies(pods, counts, this.#pods?.ready ?? false),
       ...certificateFamilies(this.#book.size, this.#book.firstEnd()),
     ];
   }

@@ -67,10 +67,15 @@ export interface PodCounts {
 }
 
 /** The pods, as Istio's workload manager counts them. */
-export function podFamilies(pods: readonly PodEntry[], counts: PodCounts): Family[] {
+export function podFamilies(
+  pods: readonly PodEntry[],
+  counts: PodCounts,
+  synced: boolean,
+): Family[] {
   const active = pods.filter(({ running }) => running).length;
   const pending = pods.length - active;
   return [
+    gauge('weft_zds_synced', "Whether the CNI agent's pods are all carried.", Number(synced)),
     gauge('weft_pods', 'Pods that are carried.', active),
     gauge('workload_manager_active_proxy_count', 'Pods that are carried.', active),
     gauge('workload_manager_pending_proxy_count', 'Pods that wait to be carried.', pending),

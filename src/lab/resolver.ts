@@ -36,8 +36,10 @@ export function writeResolvConf(plan: LabPlan, { name, namespace }: PodPlan): vo
   writeFileSync(resolvConfOf(plan.names, name), text);
 }
 
-// The shell's text is constant.
-const mountAndRun = 'mount --bind "$0" /etc/resolv.conf && exec "$@"';
+// The shell's text is constant. Nothing can be mounted where nothing is; a machine without that file
+// is used as it is, and rows about names then fail.
+const mountAndRun =
+  'if [ -e /etc/resolv.conf ]; then mount --bind "$0" /etc/resolv.conf || exit 1; fi; exec "$@"';
 
 /** The command line that runs `command` with `resolvConf` in the place of the machine's own. */
 export function withResolvConf(resolvConf: string, command: readonly string[]): string[] {

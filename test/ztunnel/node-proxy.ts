@@ -91,7 +91,7 @@ async function setUp(t: Test) {
       dns: () => dns,
     },
     log,
-    { lines: () => undefined, quit: () => quits.push('quit') },
+    { lines: () => undefined, logDropped: () => 0, quit: () => quits.push('quit') },
   );
   const agent = new FakeAgent(config.zdsPath);
   t.teardown(async () => {

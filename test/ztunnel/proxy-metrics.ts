@@ -53,9 +53,10 @@ t.test('the stream to the control plane, also before there is one', (t) => {
 
 t.test('pods and certificates', (t) => {
   const text = textOf([
-    ...podFamilies(pods, { started: 4, stopped: 3 }),
+    ...podFamilies(pods, { started: 4, stopped: 3 }, true),
     ...certificateFamilies(2, 1_700_000_000_500),
   ]);
+  t.match(text, /^weft_zds_synced 1$/m);
   t.match(text, /^workload_manager_active_proxy_count 1$/m);
   t.match(text, /^workload_manager_pending_proxy_count 1$/m);
   t.match(text, /^workload_manager_proxies_started_total 4$/m);
