@@ -10,6 +10,7 @@ import { demo } from './demo-traffic.ts';
 import type { Lab } from './lab.ts';
 import { endOfLog, type LogRecord, waitForRecord } from './log-watch.ts';
 import type { Row } from './report.ts';
+import { skewedClock } from './skewed-clock.ts';
 
 const serverProxy = 'node-b/ztunnel';
 /** New connections that are tried while the control plane is dead. */
@@ -114,7 +115,7 @@ async function rotate(lab: Lab): Promise<void> {
 export async function rotationRow(lab: Lab): Promise<Row> {
   const nodes = lab.plan.nodes.map(({ name }) => name);
   const before = new Set(nodes.flatMap((node) => rootsOn(lab, node)));
-  const clock = ['env', 'FAKETIME_DONT_FAKE_MONOTONIC=1', 'faketime', '-f', `+${skewSeconds}s`];
+  const clock = await skewedClock(skewSeconds);
   await lab.kill(serverProxy);
   await lab.restart(serverProxy, (command) => [...clock, ...command]);
   await lab.ready('node-b');
@@ -130,7 +131,7 @@ export async function rotationRow(lab: Lab): Promise<Row> {
     name: 'the root is rotated under load',
     expected: `0 of over 100 requests fail; 2 of 2 nodes have the new root alone`,
     seen: `${load.failed} of ${answers + load.failed} requests fail${load.reasons[0] ? ` (${load.reasons[0]})` : ''}; ${renewed} of ${nodes.length} nodes have the new root alone`,
-    how: `weft ca rotate, the control plane killed and restarted in between, the clock of node B ${skewSeconds} s ahead (faketime)`,
+    how: `weft ca rotate, the control plane killed and restarted in between, the clock of node B ${skewSeconds} s ahead (libfaketime)`,
     ok: load.failed === 0 && answers > 100 && renewed === nodes.length,
   };
 }
