@@ -833,6 +833,130 @@ H2_TEST("the budget of control frames holds to the last one, and tick() renews i
   }
 }
 
+H2_TEST("resets of streams that were answered are no abuse") {
+  H2Limits limits;
+  limits.controlFramesPerTickMax = 10;
+  RawClient raw(limits);
+  for (StreamId id = 1; id < 101; id += 2) {
+    raw.give(connectFrame(id));
+    raw.server.h2->respond(id, 200, {}, false);
+    raw.give(frame(kRst, 0, id, {0, 0, 0, 8}));
+    CHECK(raw.server.streams[id].resets.size() == 1);
+  }
+  CHECK(raw.server.status.ok());
+}
+
+H2_TEST("window updates are free for what was sent, and more of them are a flood") {
+  H2Limits limits;
+  limits.controlFramesPerTickMax = 10;
+  RawClient raw(limits);
+  raw.give(connectFrame(1));  // two updates are free with it
+  raw.server.h2->respond(1, 200, {}, false);
+  raw.server.send(1, pattern(10));
+  raw.server.take();  // and ten with the DATA
+  for (int i = 0; i < 22; i++) {
+    raw.give(frame(kWindowUpdate, 0, i % 2, {0, 0, 0, 1}));
+    CHECK(raw.server.status.ok());
+  }
+  raw.give(frame(kWindowUpdate, 0, 0, {0, 0, 0, 1}));
+  CHECK(raw.server.status.code() == Code::kLimit);
+  CHECK(raw.codeSaid(0) == 11);
+}
+
+H2_TEST("a peer that makes us reset streams is cut short") {
+  H2Limits limits;
+  limits.controlFramesPerTickMax = 10;
+  RawClient raw(limits);
+  StreamId id = 1;
+  for (; id < 1000 && raw.server.status.ok(); id += 2) {
+    raw.give(frame(kHeaders, kEndHeaders, id, fields({{":method", "CONNECT"}})));
+  }
+  CHECK(id <= 25);
+  CHECK_FALSE(raw.server.status.ok());
+  CHECK(raw.server.streams.empty());
+}
+
+H2_TEST("padding is passed over, given back, and may not be longer than its frame") {
+  RawClient raw;
+  raw.give(connectFrame(1));
+  raw.give(frame(kData, 8, 1, {3, 'a', 'b', 0, 0, 0}));
+  CHECK(raw.server.streams[1].data == Bytes{'a', 'b'});
+  Bytes padded(16384, 'p');
+  padded[0] = 255;
+  for (int i = 0; i < 40; i++) {
+    raw.give(frame(kData, 8, 1, padded));
+  }
+  CHECK(raw.server.status.ok());
+  CHECK(raw.server.streams[1].data.size() == 2 + size_t{40} * (16384 - 256));
+  raw.give(frame(kData, 9, 1, {1, 'c', 0}));
+  CHECK(raw.server.streams[1].ends == 1);
+  raw.give(connectFrame(3));
+  raw.give(frame(kData, 8, 3, {3, 'a', 'b'}));
+  CHECK(raw.codeSaid(0) == 1);
+}
+
+H2_TEST("a header block may be padded, carry a priority, and come in pieces") {
+  RawClient raw;
+  Bytes payload = {2, 0, 0, 0, 0, 16};
+  const Bytes method = literal(":method", "CONNECT");
+  payload += method;
+  payload += Bytes(2);
+  Bytes request = frame(kHeaders, 8 | 0x20, 1, payload);
+  request += frame(kContinuation, kEndHeaders, 1, literal(":authority", "10.0.0.2:80"));
+  raw.give(request);
+  REQUIRE(raw.server.streams.count(1) == 1);
+  CHECK(raw.server.streams[1].request.authority == "10.0.0.2:80");
+}
+
+H2_TEST("what crosses our reset is no error") {
+  RawClient raw;
+  raw.give(connectFrame(1));
+  raw.server.h2->reset(1, H2Error::kCancel);
+  raw.server.take();
+  for (int i = 0; i < 30; i++) {
+    raw.give(frame(kData, 0, 1, Bytes(16384)));
+  }
+  raw.give(frame(kWindowUpdate, 0, 1, {0, 0, 0, 9}));
+  raw.give(frame(kRst, 0, 1, {0, 0, 0, 8}));
+  CHECK(raw.server.status.ok());
+  CHECK(raw.codeSaid(1) == -1);
+  // The connection's window was given back all the same.
+  raw.give(connectFrame(3));
+  raw.give(frame(kData, 0, 3, {1}));
+  CHECK(raw.server.streams[3].data.size() == 1);
+}
+
+H2_TEST("payload beyond a window is an error of the stream, or of the connection") {
+  H2Limits limits;
+  limits.streamWindowBytes = 65'535;
+  limits.connectionWindowBytes = 65'535;
+  RawClient raw(limits);
+  raw.server.takes = false;
+  raw.give(connectFrame(1));
+  Bytes most;
+  for (int i = 0; i < 4; i++) {
+    most += frame(kData, 0, 1, Bytes(i < 3 ? 16'384 : 16'383));
+  }
+  raw.give(most);
+  CHECK(raw.server.streams[1].data.size() == 65'535);
+  raw.give(frame(kData, 0, 1, {1}));
+  CHECK((raw.codeSaid(1) == 3 || raw.codeSaid(0) == 3));
+  CHECK(raw.server.streams[1].data.size() == 65'535);
+}
+
+H2_TEST("a response that comes after the client's reset is passed over") {
+  Pair p;
+  const StreamId id = p.client.connect();
+  const Bytes request = p.client.take();
+  p.server.receive(request);
+  p.client.h2->reset(id, H2Error::kCancel);
+  p.pump();
+  CHECK(p.client.status.ok());
+  CHECK(p.server.status.ok());
+  CHECK(p.server.streams[id].resets == std::vector{H2Error::kCancel});
+  p.open();
+}
+
 H2_TEST("streams that are opened and reset in a row are cut short") {
   H2Limits limits;
   limits.controlFramesPerTickMax = 10;
