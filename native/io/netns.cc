@@ -22,19 +22,33 @@ int homeNetns() {
 }  // namespace
 
 Result<UniqueFd> socketIn(int netns, int family, int type) {
-  const int flags = type | SOCK_NONBLOCK | SOCK_CLOEXEC;
-  if (netns < 0) {
-    UniqueFd fd(::socket(family, flags, 0));
-    return fd ? Result<UniqueFd>(std::move(fd)) : Status::fromErrno("socket", errno);
+  std::vector<UniqueFd> made;
+  if (Status status = socketsIn(netns, family, type, 1, made); !status.ok()) {
+    return status;
   }
-  const int home = homeNetns();
-  if (::setns(netns, CLONE_NEWNET) != 0) {
+  return std::move(made.front());
+}
+
+Status socketsIn(int netns, int family, int type, size_t count, std::vector<UniqueFd>& out) {
+  const int flags = type | SOCK_NONBLOCK | SOCK_CLOEXEC;
+  const int home = netns < 0 ? -1 : homeNetns();
+  if (netns >= 0 && ::setns(netns, CLONE_NEWNET) != 0) {
     return Status::fromErrno("setns", errno);
   }
-  UniqueFd fd(::socket(family, flags, 0));
-  const int error = errno;
-  CHECK(::setns(home, CLONE_NEWNET) == 0);
-  return fd ? Result<UniqueFd>(std::move(fd)) : Status::fromErrno("socket", error);
+  int error = 0;
+  const size_t before = out.size();
+  for (size_t i = 0; i < count && error == 0; i++) {
+    UniqueFd fd(::socket(family, flags, 0));
+    if (fd) {
+      out.push_back(std::move(fd));
+    } else {
+      error = errno;
+    }
+  }
+  if (netns >= 0) {
+    CHECK(::setns(home, CLONE_NEWNET) == 0);
+  }
+  return out.size() > before ? Status{} : Status::fromErrno("socket", error);
 }
 
 Status checkNetns(int fd) {

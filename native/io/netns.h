@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <vector>
+
 #include "base/status.h"
 #include "base/unique_fd.h"
 
@@ -12,6 +14,9 @@ namespace weft::io {
 /// misplaced. Must not be called on a thread that runs JavaScript or a library's work: workers
 /// only.
 Result<UniqueFd> socketIn(int netns, int family, int type);
+
+/// The same for `count` sockets, in one visit: appended to `out`, at least one when ok.
+Status socketsIn(int netns, int family, int type, size_t count, std::vector<UniqueFd>& out);
 
 /// kInvalid unless `fd` is a network namespace.
 Status checkNetns(int fd);

@@ -23,28 +23,6 @@ bool setInt(int fd, int level, int option, int value) {
   return ::setsockopt(fd, level, option, &value, sizeof value) == 0;
 }
 
-Status applyOptions(int fd, const TcpOptions& options) {
-  setInt(fd, IPPROTO_TCP, TCP_NODELAY, 1);
-  if (options.mark != 0 && !setInt(fd, SOL_SOCKET, SO_MARK, static_cast<int>(options.mark))) {
-    return Status::fromErrno("SO_MARK", errno);  // without it capture would loop: fail closed
-  }
-  if (!options.congestion.empty()) {
-    // A kernel without this algorithm serves with its default.
-    ::setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, options.congestion.data(),
-                 static_cast<socklen_t>(options.congestion.size()));
-  }
-  if (options.keepalive) {
-    setInt(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
-    setInt(fd, IPPROTO_TCP, TCP_KEEPIDLE, kKeepaliveSeconds);
-    setInt(fd, IPPROTO_TCP, TCP_KEEPINTVL, kKeepaliveSeconds);
-    setInt(fd, IPPROTO_TCP, TCP_KEEPCNT, kKeepaliveProbes);
-  }
-  if (options.userTimeoutMs != 0) {
-    setInt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, static_cast<int>(options.userTimeoutMs));
-  }
-  return {};
-}
-
 struct SocketAddress {
   sockaddr_storage storage{};
   socklen_t length = 0;
@@ -96,6 +74,37 @@ ssize_t retried(Call call) {
 
 }  // namespace
 
+Status setUp(int fd, const TcpOptions& options) {
+  setInt(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+  if (options.mark != 0 && !setInt(fd, SOL_SOCKET, SO_MARK, static_cast<int>(options.mark))) {
+    return Status::fromErrno("SO_MARK", errno);  // without it capture would loop: fail closed
+  }
+  if (!options.congestion.empty()) {
+    // A kernel without this algorithm serves with its default.
+    ::setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, options.congestion.data(),
+                 static_cast<socklen_t>(options.congestion.size()));
+  }
+  if (options.keepalive) {
+    setInt(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+    setInt(fd, IPPROTO_TCP, TCP_KEEPIDLE, kKeepaliveSeconds);
+    setInt(fd, IPPROTO_TCP, TCP_KEEPINTVL, kKeepaliveSeconds);
+    setInt(fd, IPPROTO_TCP, TCP_KEEPCNT, kKeepaliveProbes);
+  }
+  if (options.userTimeoutMs != 0) {
+    setInt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, static_cast<int>(options.userTimeoutMs));
+  }
+  return {};
+}
+
+std::string congestionOf(int fd) {
+  char name[16] = {};  // TCP_CA_NAME_MAX
+  socklen_t length = sizeof name;
+  if (::getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name, &length) != 0) {
+    return {};
+  }
+  return {name, strnlen(name, sizeof name)};
+}
+
 Result<UniqueFd> listenTcp(int netns, uint16_t port, const TcpOptions& options, bool shared) {
   Ip any;  // ::
   Result<UniqueFd> made = socketIn(netns, AF_INET6, SOCK_STREAM);
@@ -114,7 +123,7 @@ Result<UniqueFd> listenTcp(int netns, uint16_t port, const TcpOptions& options, 
   if (shared) {
     setInt(fd.get(), SOL_SOCKET, SO_REUSEPORT, 1);
   }
-  if (Status s = applyOptions(fd.get(), options); !s.ok()) {
+  if (Status s = setUp(fd.get(), options); !s.ok()) {
     return s;
   }
   const SocketAddress address = addressOf({any, port});
@@ -146,10 +155,13 @@ Result<UniqueFd> connectTcp(int netns, const Endpoint& to, const std::optional<I
   if (!made.ok()) {
     return made.status();
   }
-  UniqueFd fd = std::move(made).value();
-  if (Status s = applyOptions(fd.get(), options); !s.ok()) {
+  if (Status s = setUp(made.value().get(), options); !s.ok()) {
     return s;
   }
+  return connectTcp(std::move(made).value(), to, source);
+}
+
+Result<UniqueFd> connectTcp(UniqueFd fd, const Endpoint& to, const std::optional<Ip>& source) {
   if (source.has_value()) {
     if (Status s = bindTransparent(fd.get(), *source); !s.ok()) {
       return s;

@@ -34,10 +34,17 @@ Result<UniqueFd> listenTcp(int netns, uint16_t port, const TcpOptions& options, 
 /// The next connection, or a descriptor below zero: -EAGAIN when there is none, else -errno.
 int acceptTcp(int listener, Endpoint& peer);
 
+/// Sets up a fresh TCP socket.
+Status setUp(int fd, const TcpOptions& options);
+/// The congestion control of a TCP socket; empty when the kernel does not say.
+std::string congestionOf(int fd);
+
 /// Starts a connect. When `source` is set the socket is bound to it with IP_TRANSPARENT, so that
 /// the destination sees that address. The result may still be connecting: see connectResult().
 Result<UniqueFd> connectTcp(int netns, const Endpoint& to, const std::optional<Ip>& source,
                             const TcpOptions& options);
+/// The same with a socket that was set up before, of the family of `to`.
+Result<UniqueFd> connectTcp(UniqueFd fd, const Endpoint& to, const std::optional<Ip>& source);
 /// Once epoll said `events` of the socket: ok, or why the connect failed. Asks the kernel only
 /// after an error.
 Status connectResult(int fd, uint32_t events);

@@ -167,13 +167,11 @@ void Inbound::refuse(Tunnel& tunnel, http::StreamId id, int status, const Connec
 /// Connects to the application with the client's own address as source, so that the application
 /// sees who called. The pod's policy routing brings the replies back.
 Result<UniqueFd> Inbound::connectToApp(const ConnectionInfo& info) {
-  const Settings& settings = pod_.worker().settings;
   std::optional<Ip> source;
   if (info.source.ip != info.destination.ip && !info.source.ip.isLoopback()) {
     source = info.source.ip;
   }
-  return io::connectTcp(pod_.netns(), info.destination, source,
-                        {settings.mark, settings.appCongestion, false});
+  return pod_.connectToApp(info.destination, source);
 }
 
 void Inbound::onAcceptPlaintext(UniqueFd fd, const Endpoint& peer) {

@@ -120,9 +120,7 @@ void Outbound::onIdentity() {
 }
 
 void Outbound::passthrough(Attempt attempt, Lease lease) {
-  const Settings& settings = pod_.worker().settings;
-  Result<UniqueFd> out = io::connectTcp(pod_.netns(), attempt.info.destination, std::nullopt,
-                                        {settings.mark, settings.appCongestion, false});
+  Result<UniqueFd> out = pod_.connectToApp(attempt.info.destination, std::nullopt);
   if (!out.ok()) {
     lease.failed(monotonicMillis());
     if (!retry(attempt, true)) {

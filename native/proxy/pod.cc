@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "proxy/pod.h"
 
+#include <sys/socket.h>
+
 #include <utility>
 
 #include "proxy/inbound.h"
@@ -8,6 +10,13 @@
 #include "proxy/outbound.h"
 
 namespace weft::proxy {
+namespace {
+
+io::TcpOptions towardsApp(const Settings& settings) {
+  return {settings.mark, settings.appCongestion, false};
+}
+
+}  // namespace
 
 void Connection::release() {
   if (!std::exchange(released_, true)) {
@@ -21,6 +30,8 @@ Pod::Pod(WorkerState& worker, PodSpec spec, UniqueFd netns, std::shared_ptr<PodB
       spec_(std::move(spec)),
       netns_(std::move(netns)),
       budget_(std::move(budget)),
+      sockets4_(netns_.get(), AF_INET, towardsApp(worker.settings)),
+      sockets6_(netns_.get(), AF_INET6, towardsApp(worker.settings)),
       outbound_(std::make_unique<Outbound>(*this)),
       inbound_(std::make_unique<Inbound>(*this)) {}
 
@@ -44,13 +55,12 @@ Status Pod::listen() {
     Listener::Accept accept;
   };
   const Settings& settings = worker_.settings;
-  const io::TcpOptions towardsApp{settings.mark, settings.appCongestion, false};
   const io::TcpOptions towardsPeer{settings.mark, settings.tunnelCongestion, true,
                                    settings.h2.deadAfterMs};
   // Alone, nobody else can take a share of a pod's connections, not even root in the pod.
   const bool shared = settings.workers > 1;
   Entry entries[] = {
-      {kOutboundPort, towardsApp,
+      {kOutboundPort, towardsApp(settings),
        [this](UniqueFd fd, const Endpoint& peer) { outbound_->onAccept(std::move(fd), peer); }},
       {kPlaintextPort, towardsPeer,
        [this](UniqueFd fd, const Endpoint& peer) {
@@ -83,6 +93,12 @@ void Pod::forEachConnection(Visit visit) {
   for (Connection* connection : all) {
     visit(*connection);
   }
+}
+
+Result<UniqueFd> Pod::connectToApp(const Endpoint& to, const std::optional<Ip>& source) {
+  io::SpareSockets& sockets = to.ip.isV4() ? sockets4_ : sockets6_;
+  Result<UniqueFd> fd = sockets.take(worker_.loop.nowMs());
+  return fd.ok() ? io::connectTcp(std::move(fd).value(), to, source) : std::move(fd);
 }
 
 std::shared_ptr<const Workload> Pod::workload() const {

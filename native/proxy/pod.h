@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <unordered_map>
@@ -12,6 +13,7 @@
 #include "base/unique_fd.h"
 #include "io/loop.h"
 #include "io/original_dst.h"
+#include "io/spare_sockets.h"
 #include "io/sys.h"
 #include "proxy/budget.h"
 #include "proxy/event_sink.h"
@@ -124,6 +126,9 @@ class Pod final : public io::Object {
   /// True, and counted, when the pod may hold no further connection. To be asked before adopt().
   bool full();
   const std::shared_ptr<PodBudget>& budget() { return budget_; }
+  /// A socket in the pod's namespace that connects to `to`, as connectTcp() does, set up as sockets
+  /// towards applications are.
+  Result<UniqueFd> connectToApp(const Endpoint& to, const std::optional<Ip>& source);
   Outbound& outbound() { return *outbound_; }
   const Limits& limits() const { return worker_.settings.limits; }
   /// Takes ownership, and counts it among the pod's connections.
@@ -161,6 +166,8 @@ class Pod final : public io::Object {
   PodSpec spec_;
   UniqueFd netns_;
   std::shared_ptr<PodBudget> budget_;
+  io::SpareSockets sockets4_;
+  io::SpareSockets sockets6_;
   std::shared_ptr<const tls::Identity> identity_;
   std::unordered_map<Connection*, std::unique_ptr<Connection>> live_;
   std::unique_ptr<Outbound> outbound_;

@@ -8,19 +8,32 @@
 #include "proxy/pipe.h"
 
 namespace weft::proxy {
+namespace {
 
-void Pool::submit(Pipe& pipe, const Endpoint& to, const std::vector<tls::SpiffeId>& expected) {
-  std::vector<std::string> names;
+/// The identities in one text, whatever their order.
+std::string joined(const std::vector<tls::SpiffeId>& expected) {
+  if (expected.size() == 1) {
+    return expected.front().text;
+  }
+  std::vector<std::string_view> names;
   for (const tls::SpiffeId& id : expected) {
     names.push_back(id.text);
   }
   std::sort(names.begin(), names.end());
-  Key key{to, {}};
-  for (const std::string& name : names) {
-    key.expected += name + "\n";
+  std::string out;
+  for (const std::string_view name : names) {
+    out.append(name).push_back('\n');
   }
-  const auto at = groups_.try_emplace(std::move(key)).first;
-  at->second.expected = expected;
+  return out;
+}
+
+}  // namespace
+
+void Pool::submit(Pipe& pipe, const Endpoint& to, const std::vector<tls::SpiffeId>& expected) {
+  const auto [at, added] = groups_.try_emplace({to, joined(expected)});
+  if (added) {
+    at->second.expected = expected;
+  }
   const std::optional<Outcome> failure = submit(pipe, at);
   if (at->second.tunnels.empty()) {
     groups_.erase(at);  // no connect could even be started

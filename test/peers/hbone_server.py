@@ -16,6 +16,7 @@ import signal
 import tunnel
 
 PROTOCOL_ERROR = 0x1
+REFUSED_STREAM = 0x7
 CANCEL = 0x8
 CONNECT_ERROR = 0xA
 
@@ -138,6 +139,13 @@ async def serve_stream(stream, headers, arguments):
     if fields.get(":method") != "CONNECT":
         await answer(stream, 405, end_stream=True)
         return
+    if arguments.refuse > 0:
+        arguments.refuse -= 1
+        count = 0
+        while count < arguments.refuse_after:
+            count += len(await stream.read())
+        await stream.reset(REFUSED_STREAM)
+        return
     if arguments.answer is not None:
         await answer(stream, arguments.answer, end_stream=True)
         return
@@ -220,6 +228,8 @@ def main():
     parser.add_argument("--key", required=True, metavar="FILE")
     parser.add_argument("--ca", required=True, metavar="FILE", help="roots to check clients by")
     parser.add_argument("--until-eof", action="store_true", help="end when standard input ends")
+    parser.add_argument("--refuse", type=int, default=0, metavar="N", help="first reset N streams")
+    parser.add_argument("--refuse-after", type=int, default=1, metavar="BYTES", help="of payload")
     mode = parser.add_mutually_exclusive_group(required=True)
     mode.add_argument("--echo", action="store_true", help="send back what comes")
     mode.add_argument("--forward", action="store_true", help="connect to the authority")

@@ -303,3 +303,43 @@ t.test('a server that goes', async (t) => {
     t.equal(await gone, 0, 'the tunnel is closed once it is idle');
   });
 });
+
+t.test('a stream that the server did not touch is tried again', async (t) => {
+  const start = async (t: Test, ...mode: string[]): Promise<MeshPair> => {
+    const setting = await startClient(t);
+    const { pair } = setting;
+    await serve(t, setting, pair.ca.issue(spiffeId('server')), ['--echo', ...mode]);
+    return pair;
+  };
+
+  t.test('with all that the application said', async (t) => {
+    const { client, serverPod } = await start(t, '--refuse', '2', '--refuse-after', '5');
+    const near = await client.app.connect(serverPod.ipv4, 8080);
+    await near.write('hello');
+    t.equal(await near.read(5), 'hello');
+    await near.write(' again');
+    t.equal(await near.read(6), ' again');
+    t.equal(client.engine.counters()['connects_retried'], 2n);
+    await near.end();
+    t.equal((await near.readAll()).text, '');
+    t.match(await client.events.take(closed), { bytesSent: 11n, bytesReceived: 11n });
+    t.strictSame(client.events.kept.filter(refused), []);
+  });
+
+  t.test('but not for ever', async (t) => {
+    const { client, serverPod } = await start(t, '--refuse', '9');
+    const near = await client.app.connect(serverPod.ipv4, 8080);
+    await near.write('hello');
+    t.equal(await near.failure(), 'ECONNRESET');
+    t.equal(client.engine.counters()['connects_retried'], 2n);
+    await client.events.take(refused);
+  });
+
+  t.test('and not when more was said than is kept', async (t) => {
+    const { client, serverPod } = await start(t, '--refuse', '1', '--refuse-after', '16385');
+    const near = await client.app.connect(serverPod.ipv4, 8080);
+    await near.write('x'.repeat(16_385));
+    t.equal(await near.failure(), 'ECONNRESET');
+    t.equal(client.engine.counters()['connects_retried'], 0n);
+  });
+});
