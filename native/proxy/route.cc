@@ -163,7 +163,9 @@ Route decideRoute(const RouteQuery& query, Balancer& balancer, uint64_t nowMs) {
     return refused;
   }
   Route route = routeTo(*way.choice, pick.candidate);
-  route.lease = std::move(pick.lease);
+  if (route.kind != Route::Kind::kRefuse) {
+    route.lease = std::move(pick.lease);
+  }
   return route;
 }
 

@@ -90,6 +90,28 @@ bool FieldReader::readRange(protozero::pbf_reader in, Cidr& out) {
   return true;
 }
 
+bool FieldReader::readPortMap(protozero::pbf_reader in, std::vector<PortMap>& out,
+                              bool zeroTarget) {
+  uint64_t service = 0;
+  uint64_t target = 0;
+  while (in.next()) {
+    switch (in.tag_and_type()) {
+      case number(1):
+        service = in.get_uint64();
+        break;
+      case number(2):
+        target = in.get_uint64();
+        break;
+      default:
+        return unknownField(in, "PortMap");
+    }
+  }
+  PortMap& map = out.emplace_back();
+  return room(out.size() - 1, kPortsMax, "ports") &&
+         readPort(service, map.servicePort, "service port") &&
+         readPort(target, map.targetPort, "target port", zeroTarget);
+}
+
 std::optional<Ip> FieldReader::ipOf(const protozero::data_view& view) {
   return Ip::fromBytes({reinterpret_cast<const uint8_t*>(view.data()), view.size()});
 }

@@ -6,6 +6,7 @@
 #include <optional>
 #include <protozero/pbf_reader.hpp>
 #include <string>
+#include <vector>
 
 #include "base/ip.h"
 #include "base/status.h"
@@ -46,6 +47,8 @@ class FieldReader {
   bool readFlag(protozero::pbf_reader& in, bool& out, const char* what);
   bool readPort(uint64_t value, uint16_t& out, const char* what, bool zeroAllowed = false);
 
+  /// One more weft.tables.PortMap, of kPortsMax at most.
+  bool readPortMap(protozero::pbf_reader in, std::vector<PortMap>& out, bool zeroTarget);
   /// A weft.tables.Cidr; an IPv4 block may come in its mapped spelling.
   bool readRange(protozero::pbf_reader in, Cidr& out);
 

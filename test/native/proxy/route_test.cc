@@ -156,7 +156,8 @@ TEST_CASE("a service that cannot be served is refused, never passed through") {
     delta.add(service({{80, 0}})).add(nameless);
     why = "no port 80";
   }
-  const Route route = Routes(delta).to("10.96.0.1", port);
+  Routes routes(delta);
+  const Route route = routes.to("10.96.0.1", port);
   CHECK(route.kind == Kind::kRefuse);
   CHECK(route.detail.find(why) != std::string::npos);
   CHECK(Route().kind == Kind::kRefuse);
@@ -311,6 +312,21 @@ TEST_CASE("a route to an endpoint holds a lease on it; another endpoint comes ne
   const Route second = decideRoute(again, balancer, 0);
   CHECK(second.kind == Kind::kTunnel);
   CHECK(second.workload->uid != first.workload->uid);
+}
+
+TEST_CASE("a route that is refused holds no lease") {
+  Service named = service();
+  named.subjectAltNames = {"https://elsewhere"};
+  const auto tables = DeltaWriter()
+                          .add(named)
+                          .add(serving(workload("a", {"10.0.0.2"}), {}))
+                          .applyTo(Tables::empty())
+                          .value();
+  Balancer balancer(1);
+  const Workload source = workload("client", {"10.0.0.1"});
+  const Route route = decideRoute({*tables, source, at("10.96.0.1", 80), false, {}}, balancer, 0);
+  CHECK(route.kind == Kind::kRefuse);
+  CHECK(balancer.stateCount() == 0);
 }
 
 TEST_CASE("an open connection is stale when its destination is not what it was") {
