@@ -76,11 +76,9 @@ bool configure(SSL_CTX* context, std::span<CRYPTO_BUFFER* const> chain, EVP_PKEY
   // A server's session would else keep the client's whole chain for as long as it lives.
   SSL_CTX_set_retain_only_sha256_of_client_certs(context, 1);
   SSL_CTX_set_alpn_select_cb(context, selectAlpn, nullptr);
-  // The hybrid stands behind two others, or each ClientHello would carry a key share for it too: an
-  // ML-KEM key pair and 1.2 KB for nothing.
   return SSL_CTX_set_min_proto_version(context, TLS1_3_VERSION) == 1 &&
          SSL_CTX_set_max_proto_version(context, TLS1_3_VERSION) == 1 &&
-         SSL_CTX_set1_groups_list(context, "X25519:P-256:X25519MLKEM768") == 1 &&
+         SSL_CTX_set1_groups_list(context, "X25519:X25519MLKEM768:P-256") == 1 &&
          SSL_CTX_set_ciphersuites(context, "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384") == 1 &&
          SSL_CTX_set_verify_algorithm_prefs(context, kSignatureAlgorithms.data(),
                                             kSignatureAlgorithms.size()) == 1 &&

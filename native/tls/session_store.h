@@ -20,6 +20,7 @@ struct StoredSession {
   PeerIdentity peer;
   int64_t expirySeconds = 0;   ///< An hour after the full handshake, or with the first certificate.
   uint64_t identityEpoch = 0;  ///< Of the identity it was made under: key, certificate and bundle.
+  bool hybrid = false;         ///< The peer agreed to X25519MLKEM768.
 };
 
 /// The sessions that a client may resume, by a name of the caller's for the way they go. One per

@@ -93,6 +93,21 @@ EACH_ROW("a second connection resumes the first, and a third the second") {
   CHECK(f.store.size() == 1);
 }
 
+EACH_ROW("a client that resumes sends no key share that its peer did not want before") {
+  Friends f(Row::value);
+  const auto hello = [&] {
+    f.begin();
+    const size_t size = f.client.session->outgoing().size();
+    f.pump();
+    return size;
+  };
+  const size_t full = hello();
+  const size_t again = hello();
+  CHECK(f.client.session->resumed());
+  CHECK(full > 1184);  // an encapsulation key of ML-KEM-768 alone
+  CHECK(again < 900);  // a ticket, and one share
+}
+
 EACH_ROW("without a store, or keys for tickets, each handshake is a full one") {
   Friends f(Row::value);
   f.resumption = {};
