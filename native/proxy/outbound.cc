@@ -33,16 +33,21 @@ void Outbound::onAccept(UniqueFd fd, const Endpoint& peer) {
   }
   Attempt attempt{std::move(fd), std::move(info), std::make_unique<Retry>()};
   attempt.retry->asked = *destination;
-  connect(std::move(attempt));
+  Route route = decide(attempt);
+  connect(std::move(attempt), std::move(route));
 }
 
-void Outbound::connect(Attempt attempt) {
+Route Outbound::decide(const Attempt& attempt) {
   WorkerState& worker = pod_.worker();
+  const Retry& retry = *attempt.retry;
+  return decideRoute({*worker.tables, *attempt.info.sourceWorkload, retry.asked,
+                      worker.settings.registryOnly, retry.tried},
+                     worker.balancer, monotonicMillis());
+}
+
+void Outbound::connect(Attempt attempt, Route route) {
   ConnectionInfo& info = attempt.info;
   attempt.retry->attempts++;
-  Route route = decideRoute({*worker.tables, *info.sourceWorkload, attempt.retry->asked,
-                             worker.settings.registryOnly, attempt.retry->tried},
-                            worker.balancer, monotonicMillis());
   info.destinationWorkload = route.workload;
   info.destinationService = route.service;
   switch (route.kind) {
@@ -70,8 +75,12 @@ bool Outbound::retry(Attempt& attempt, bool elsewhere) {
     }
     attempt.retry->tried.push_back(attempt.info.destinationWorkload->uid);
   }
+  Route route = decide(attempt);
+  if (route.kind == Route::Kind::kRefuse) {
+    return false;  // what failed first tells more than that there is nothing else
+  }
   pod_.worker().counters.add(Counter::kConnectsRetried);
-  connect(std::move(attempt));
+  connect(std::move(attempt), std::move(route));
   return true;
 }
 
@@ -105,6 +114,7 @@ void Outbound::hold(Pipe& pipe, const Route& route) {
   Held* raw = held_.back().get();
   raw->timer.start(pod_.worker().loop, pod_.worker().settings.identityTimeoutMs, [raw] {
     for (Pipe* waiting : std::exchange(raw->pipes, {})) {
+      waiting->hold({});  // the endpoint has no part in it
       waiting->abort({Reason::kIdentity, "the pod has no certificate yet", ""});
     }
   });

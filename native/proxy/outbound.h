@@ -19,7 +19,8 @@ class Outbound {
   /// An application's connection, captured at kOutboundPort.
   void onAccept(UniqueFd fd, const Endpoint& peer);
   /// Tries a connection again whose other side could not be had, `elsewhere` at another endpoint of
-  /// its service. False when it may not be, and `attempt` is then untouched.
+  /// its service. False when it may not be, or nowhere else; its socket and what is known of it are
+  /// then as they were.
   bool retry(Attempt& attempt, bool elsewhere);
   /// Ends it by reset, counted and reported.
   void refuse(UniqueFd fd, const ConnectionInfo& info, const Outcome& outcome);
@@ -35,7 +36,8 @@ class Outbound {
     io::Timer timer;
   };
 
-  void connect(Attempt attempt);
+  Route decide(const Attempt& attempt);
+  void connect(Attempt attempt, Route route);
   void tunnel(Attempt attempt, Route route);
   void hold(Pipe& pipe, const Route& route);
   void passthrough(Attempt attempt, Lease lease);

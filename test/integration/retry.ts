@@ -93,6 +93,23 @@ async function start(t: Test, bad: Bad, withGood: boolean): Promise<MeshPair> {
   return pair;
 }
 
+t.test('an endpoint that fails three times in a row is not tried again for a while', async (t) => {
+  const [noRoute] = bads;
+  if (noRoute === undefined) {
+    throw new Error('nothing to try');
+  }
+  const { client } = await start(t, noRoute, true);
+  for (let count = 0; count < 30; count++) {
+    const near = await client.app.connect(vip, 80);
+    await near.write('ping');
+    t.equal(await near.read(4), 'ping');
+    await near.end();
+  }
+  const { connects_retried: retried } = client.engine.counters();
+  // Half of the connections without that; once more for each time-out that ends meanwhile.
+  t.ok((retried ?? 0n) >= 3n && (retried ?? 0n) <= 5n, `${retried} were tried again`);
+});
+
 for (const bad of bads) {
   t.test(`an endpoint ${bad.title} costs no connection`, async (t) => {
     const pair = await start(t, bad, true);
