@@ -70,6 +70,7 @@ std::shared_ptr<const Tables> mesh() {
       .add(host)
       .add(service())
       .add(denying("client"))
+      .add(denying("plain"))
       .policiesReceived()
       .applyTo(Tables::empty())
       .value();
