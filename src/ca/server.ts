@@ -34,18 +34,25 @@ import {
 /** A call of the one method. */
 export type CertificateCall = ServerUnaryCall<IstioCertificateRequest, IstioCertificateResponse>;
 
+/** Who calls, by a certificate that was verified. */
+export interface ProvenCaller {
+  readonly spiffeId: SpiffeId;
+  /** The certificate's serial number in hexadecimal: small letters, no leading zeros. */
+  readonly serial: string;
+}
+
 /** What the service needs from its surroundings. */
 export interface CertificateServerOptions {
   readonly log: Logger;
   readonly authority: Authority;
   readonly tokens: JoinTokens;
   readonly ledger: LeafLedger;
-  /** The identity in the caller's verified certificate; undefined when it showed none. */
-  readonly callerOf: (call: CertificateCall) => SpiffeId | undefined;
+  /** Who calls; undefined when it showed no certificate, or none that is an SVID. */
+  readonly callerOf: (call: CertificateCall) => ProvenCaller | undefined;
   /** Whether the registry places a workload of this service account on this node. */
   readonly places: (node: string, namespace: string, serviceAccount: string) => boolean;
-  /** Whether the deny list names this identity. */
-  readonly denies: (spiffeId: string) => boolean;
+  /** Whether the deny list names this identity, or the certificate with this serial number. */
+  readonly denies: (spiffeId: string, serial?: string) => boolean;
   readonly now: () => Date;
 }
 
@@ -76,6 +83,7 @@ class Refusal extends Error {
 // A caller: a node with a certificate, or with a token that is still to be used up.
 interface Caller {
   readonly node: string;
+  readonly serial: string | undefined;
   readonly token: JoinClaims | undefined;
 }
 
@@ -139,19 +147,22 @@ export class CertificateServer {
     const spiffe = formatSpiffeId(spiffeId);
     const holder = { node: caller.node, spiffeId: spiffe, generation, serial, notAfter };
     await this.#options.ledger.record(holder, now());
+    // What was denied meanwhile is not handed out.
+    this.#refuseDenied(caller, spiffe);
     log.info({ node: caller.node, spiffeId: spiffe, serial, notAfter }, 'certificate issued');
     return leaf.chainPem;
   }
 
   async #callerOf(call: CertificateCall): Promise<Caller> {
     const { authority, callerOf, now, tokens } = this.#options;
-    const id = callerOf(call);
-    if (id !== undefined) {
+    const proven = callerOf(call);
+    if (proven !== undefined) {
+      const { spiffeId: id, serial } = proven;
       const node = id.trustDomain === authority.trustDomain ? nodeOf(id) : undefined;
       if (node === undefined) {
         throw new Refusal('denied', `caller ${formatSpiffeId(id)} is not a node`);
       }
-      return { node, token: undefined };
+      return this.#undenied({ node, serial, token: undefined });
     }
     const [header] = call.metadata.get(authorizationKey);
     const [, token] = /^Bearer ([^ ]+)$/.exec(String(header ?? '')) ?? [];
@@ -162,14 +173,30 @@ export class CertificateServer {
     if (!claims.ok) {
       throw new Refusal('unauthenticated', claims.error.message);
     }
-    return { node: claims.value.node, token: claims.value };
+    return this.#undenied({ node: claims.value.node, serial: undefined, token: claims.value });
+  }
+
+  // A node that is denied gets nothing, whichever identity it asks for.
+  #undenied(caller: Caller): Caller {
+    const { authority, denies } = this.#options;
+    const { node, serial } = caller;
+    if (denies(formatSpiffeId(nodeSpiffeId(authority.trustDomain, node)), serial)) {
+      const shown = serial === undefined ? 'a join token' : `certificate ${serial}`;
+      throw new Refusal('denied', `caller node ${node}, by ${shown}, is on the deny list`);
+    }
+    return caller;
+  }
+
+  #refuseDenied(caller: Caller, asked: string): void {
+    this.#undenied(caller);
+    if (this.#options.denies(asked)) {
+      throw new Refusal('denied', `node ${caller.node}: ${asked} is on the deny list`);
+    }
   }
 
   #authorize(caller: Caller, message: IstioCertificateRequest, request: ProvenRequest): void {
     const asked = formatSpiffeId(request.spiffeId);
-    if (this.#options.denies(asked)) {
-      throw new Refusal('denied', `node ${caller.node}: ${asked} is on the deny list`);
-    }
+    this.#refuseDenied(caller, asked);
     if (message.metadata?.[impersonatedIdentityKey] !== undefined) {
       this.#authorizeWorkload(caller, impersonatedIdentityOf(message), asked);
       return;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Who is at the other end of a gRPC call, by its verified certificate alone.
 import { X509Certificate } from 'node:crypto';
+import type { ProvenCaller } from '../ca/server.ts';
 import { parseSpiffeId, type SpiffeId } from '../spiffe/id.ts';
 
 /** The part of a gRPC call that tells who calls. */
@@ -24,8 +25,15 @@ export function spiffeIdOf(certificate: X509Certificate): SpiffeId | undefined {
   return id.ok && id.value.path !== '' ? id.value : undefined;
 }
 
-/** The identity of a caller; undefined when it showed no certificate, or none that is an SVID. */
-export function callerOf(call: AuthenticatedCall): SpiffeId | undefined {
+/** Who calls; undefined when it showed no certificate, or none that is an SVID. */
+export function callerOf(call: AuthenticatedCall): ProvenCaller | undefined {
   const raw = call.getAuthContext().sslPeerCertificate?.raw;
-  return raw === undefined ? undefined : spiffeIdOf(new X509Certificate(raw));
+  if (raw === undefined) {
+    return undefined;
+  }
+  const certificate = new X509Certificate(raw);
+  const spiffeId = spiffeIdOf(certificate);
+  // As a deny list writes it.
+  const serial = certificate.serialNumber.toLowerCase().replace(/^0+(?=.)/, '');
+  return spiffeId && { spiffeId, serial };
 }

@@ -141,7 +141,7 @@ export class ControlPlane {
       log: this.#log,
       authority: this.#authority,
       ledger: this.#ledger,
-      denies: (spiffeId) => this.#trust.denies(spiffeId),
+      denies: (...holder) => this.#trust.denies(...holder),
       tokens: await JoinTokens.open(state, trustDomain, new Date()),
       callerOf,
       places: (...workload) => this.#mesh?.snapshot.places(...workload) ?? false,
@@ -182,9 +182,20 @@ export class ControlPlane {
   }
 
   #nodeCalling(stream: DeltaStream): Caller | undefined {
-    const id = callerOf(stream);
-    const node = id?.trustDomain === this.#authority.trustDomain ? nodeOf(id) : undefined;
-    return id === undefined || node === undefined ? undefined : { name: formatSpiffeId(id), node };
+    const proven = callerOf(stream);
+    if (proven === undefined) {
+      return undefined;
+    }
+    const { spiffeId: id, serial } = proven;
+    const name = formatSpiffeId(id);
+    const node = id.trustDomain === this.#authority.trustDomain ? nodeOf(id) : undefined;
+    const denied = this.#trust.denies(name, serial);
+    if (node === undefined || denied) {
+      const reason = denied ? 'the caller is on the deny list' : 'the caller is not a node';
+      this.#log.warn({ caller: name, serial, reason }, 'stream refused');
+      return undefined;
+    }
+    return { name, node, serial };
   }
 
   /** Ends open streams and calls, and gives the state folder free. */

@@ -16,7 +16,7 @@ import { Rotation } from './rotation.ts';
 export interface TrustKeeperParts {
   readonly authority: Authority;
   readonly ledger: LeafLedger;
-  readonly ads: Pick<AdsServer, 'publish' | 'ackedBy'>;
+  readonly ads: Pick<AdsServer, 'publish' | 'ackedBy' | 'endDenied'>;
   readonly places: (node: string, namespace: string, serviceAccount: string) => boolean;
   /** The roots have changed: the server's own certificate and what it checks clients with, too. */
   readonly onRoots: () => Promise<void>;
@@ -59,19 +59,24 @@ export class TrustKeeper {
     clearInterval(this.#timer);
   }
 
-  /** Takes the deny lists among the objects of the registry in place of those before. */
+  /**
+   * Takes the deny lists among the objects of the registry in place of those before. Streams of
+   * nodes that are denied now are ended before anything else goes out.
+   */
   deny(objects: readonly MeshObject[]): void {
     const lists = objects.flatMap(({ kind, value }) => (kind === 'DenyList' ? [value] : []));
     this.#identities = new Set(lists.flatMap(({ identities }) => identities));
     this.#serials = new Set(lists.flatMap(({ serials }) => serials));
+    this.#parts.ads.endDenied(({ name, serial }) => this.denies(name, serial));
     if (this.#revision > 0) {
       this.#publish();
     }
   }
 
-  /** Whether the deny list names this identity. */
-  denies(spiffeId: string): boolean {
-    return this.#identities.has(spiffeId);
+  /** Whether the deny list names this identity, or the certificate with this serial number. */
+  denies(spiffeId: string, serial?: string): boolean {
+    const byNumber = serial !== undefined && this.#serials.has(serial);
+    return byNumber || this.#identities.has(spiffeId);
   }
 
   /**

@@ -42,6 +42,8 @@ export const answerMsDefault = 30_000;
 /** Most streams at one time. */
 export const streamsMax = 20_000;
 
+const unknownCaller = 'a node certificate is needed';
+
 /** The definition to register the service with. */
 export const adsService: ServiceDefinition = {
   DeltaAggregatedResources: { ...deltaMethod, responseSerialize: (bytes: Buffer) => bytes },
@@ -126,6 +128,20 @@ export class AdsServer {
     return { acked: names('acked'), waiting: names('waiting'), others: names('others') };
   }
 
+  /**
+   * Ends the streams of callers that may not use the service any more. They are told what a caller
+   * is told that was never let in.
+   */
+  endDenied(isDenied: (caller: Caller) => boolean): void {
+    for (const stream of [...this.#streams].filter(({ caller }) => isDenied(caller))) {
+      const { name: caller, serial } = stream.caller;
+      const reason = 'the caller is on the deny list';
+      this.#options.log.warn({ caller, serial, reason }, 'stream ended');
+      stream.end();
+      stream.close(status.UNAUTHENTICATED, unknownCaller);
+    }
+  }
+
   /** Ends every stream, so that clients look for another server, or for this one again later. */
   close(): void {
     for (const stream of this.#streams) {
@@ -144,7 +160,7 @@ export class AdsServer {
       stream.emit('error', { code, details });
     };
     if (caller === undefined) {
-      refuse(status.UNAUTHENTICATED, 'a node certificate is needed');
+      refuse(status.UNAUTHENTICATED, unknownCaller);
     } else if (!requiredTypes.every((typeUrl) => this.#published.has(typeUrl))) {
       // An empty answer would make a restarted client forget all it knows.
       refuse(status.UNAVAILABLE, 'not ready');

@@ -13,8 +13,10 @@ export type DeltaStream = ServerDuplexStream<DeltaDiscoveryRequest, Buffer>;
 
 /** Who is at the other end. */
 export interface Caller {
-  /** For the log. */
+  /** Its identity; also for the log. */
   readonly name: string;
+  /** The serial number of the certificate it showed, as deny lists write it. */
+  readonly serial: string;
   /** The node it stands for; empty when it stands for none. */
   readonly node: string;
 }

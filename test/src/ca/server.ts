@@ -16,6 +16,7 @@ import { makeRequest } from '../../support/certificate-requests.ts';
 
 const nodeA = 'spiffe://td/node/a';
 const web = 'spiffe://td/ns/demo/sa/web';
+const callerSerial = '5e41a1';
 
 interface Ask {
   readonly csrPem: string;
@@ -35,6 +36,8 @@ async function serve(t: Test) {
   const ledger = await LeafLedger.open(state, now);
   t.teardown(() => ledger.close());
   const denied = new Set<string>();
+  // Called when the node authorizer is asked, which is after the deny list.
+  const events: { placing?: () => void } = {};
   const reasons: string[] = [];
   const log = createLog('test', 'info', {
     write: (line) => void reasons.push(String(JSON.parse(line).reason)),
@@ -44,12 +47,15 @@ async function serve(t: Test) {
     authority: await Authority.open(state, 'td', now),
     tokens: await JoinTokens.open(state, 'td', now),
     ledger,
-    denies: (spiffeId) => denied.has(spiffeId),
+    denies: (spiffeId, serial = '') => denied.has(spiffeId) || denied.has(serial),
     callerOf: (call) => {
       const id = parseSpiffeId(String(call.metadata.get('test-caller')[0] ?? ''));
-      return id.ok ? id.value : undefined;
+      return id.ok ? { spiffeId: id.value, serial: callerSerial } : undefined;
     },
-    places: (node, namespace, account) => `${node} ${namespace} ${account}` === 'a demo web',
+    places: (node, namespace, account) => {
+      events.placing?.();
+      return `${node} ${namespace} ${account}` === 'a demo web';
+    },
     now: () => now,
   });
   const server = new Server();
@@ -94,7 +100,7 @@ async function serve(t: Test) {
   };
   const mint = (node: string, ttlSeconds = 60) =>
     mintJoinToken(state, { node, trustDomain: 'td', rootSha256: ['00'], ttlSeconds }, now);
-  return { ask, denied, mint, now, reasons };
+  return { ask, denied, events, mint, now, reasons };
 }
 
 t.test('a node gets its own identity with a token, once', async (t) => {
@@ -199,6 +205,47 @@ t.test('an identity on the deny list gets no certificate', async (t) => {
   t.match(await ask({ csrPem: own.csrPem, caller: nodeA }), { leaf: {} }, 'others do');
   denied.add(nodeA);
   t.match(await ask({ csrPem: own.csrPem, caller: nodeA }), { code: status.PERMISSION_DENIED });
+});
+
+t.test('a caller on the deny list gets nothing, by its identity or its certificate', async (t) => {
+  const { ask, denied, mint, reasons } = await serve(t);
+  const own = await makeRequest(nodeA);
+  const workload = await makeRequest(web);
+  const token = `Bearer ${await mint('a')}`;
+  const calls: readonly [string, Ask][] = [
+    ['renewal', { csrPem: own.csrPem, caller: nodeA }],
+    ['a workload on the node', { csrPem: workload.csrPem, caller: nodeA, impersonate: web }],
+    ['before its request is read', { csrPem: 'junk', caller: nodeA }],
+  ];
+  for (const entry of [nodeA, callerSerial]) {
+    denied.add(entry);
+    for (const [name, call] of calls) {
+      t.match(
+        await ask(call),
+        { code: status.PERMISSION_DENIED, details: 'the identity was not granted' },
+        `${entry}: ${name}`,
+      );
+      t.match(reasons.at(-1), /caller node a, by certificate 5e41a1, is on the deny list/);
+    }
+    denied.delete(entry);
+  }
+  denied.add(nodeA);
+  t.match(await ask({ csrPem: 'junk', token }), { code: status.PERMISSION_DENIED });
+  t.match(reasons.at(-1), /caller node a, by a join token, is on the deny list/);
+  denied.clear();
+  t.match(await ask({ csrPem: own.csrPem, token }), { leaf: {} }, 'the token was not used up');
+});
+
+t.test('what is denied while it is being issued is not handed out', async (t) => {
+  const { ask, denied, events, reasons } = await serve(t);
+  const { csrPem } = await makeRequest(web);
+  for (const entry of [web, nodeA, callerSerial]) {
+    events.placing = () => void denied.add(entry);
+    const answer = await ask({ csrPem, caller: nodeA, impersonate: web });
+    t.match(answer, { code: status.PERMISSION_DENIED }, entry);
+    t.match(reasons.at(-1), /on the deny list/);
+    denied.clear();
+  }
 });
 
 t.test('the validity asked for is clamped', async (t) => {

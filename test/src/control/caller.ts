@@ -62,5 +62,5 @@ t.test('a caller without a verified certificate is nobody', async (t) => {
   t.equal(callerOf({ getAuthContext: () => ({}) }), undefined);
   const { raw } = await certificate([node]);
   const known = { getAuthContext: () => ({ sslPeerCertificate: { raw } }) };
-  t.same(callerOf(known), { trustDomain: 'td', path: '/node/a' });
+  t.match(callerOf(known), { spiffeId: { trustDomain: 'td', path: '/node/a' } });
 });

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The real process, seen by plain gRPC clients over real TLS.
-import { writeFile } from 'node:fs/promises';
+import { X509Certificate } from 'node:crypto';
+import { once } from 'node:events';
+import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { connect } from 'node:tls';
 import { type Client, type ClientDuplexStream, status } from '@grpc/grpc-js';
@@ -63,6 +65,13 @@ metadata: {name: p, namespace: demo}
 spec:
   selector: {matchLabels: {app: web}}
   rules: [{from: [{source: {principals: ["${principal}"]}}]}]
+`;
+
+const denyList = (spec: string) => `
+apiVersion: weft.dev/v1alpha1
+kind: DenyList
+metadata: {name: lost}
+spec: ${spec}
 `;
 
 const ids = {
@@ -182,6 +191,41 @@ t.test('a stream without a node certificate is refused', async (t) => {
   await t.rejects(stream.next());
   t.match(await error, { code: status.UNAUTHENTICATED });
   stream.close();
+});
+
+t.test('a node that is denied is cut off, by its name or its certificate', async (t) => {
+  const control = await start(t);
+  const identity = await control.join('a');
+  const { csrPem } = await makeRequest(ids.nodeA);
+  const client = await makeRequest(ids.client);
+  const { serialNumber } = new X509Certificate(identity.chainPem);
+  const file = join(control.config, 'deny.yaml');
+  const refusal = { code: status.UNAUTHENTICATED, details: 'a node certificate is needed' };
+  for (const spec of [`{identities: ["${ids.nodeA}"]}`, `{serials: ["${serialNumber}"]}`]) {
+    const open = new Stream(control.client(identity));
+    open.subscribe(typeUrls.address);
+    await open.next();
+    const error = once(open.raw, 'error');
+    await writeFile(file, denyList(spec));
+    t.match(await error, [refusal], `${spec}: the open stream`);
+    const again = new Stream(control.client(identity));
+    t.match(await once(again.raw, 'error'), [refusal], 'another');
+    const denied = { code: status.PERMISSION_DENIED, details: 'the identity was not granted' };
+    t.match(await control.certify(csrPem, { identity }), denied, 'renewal');
+    const asked = { identity, impersonate: ids.client };
+    t.match(await control.certify(client.csrPem, asked), denied, 'a workload placed on it');
+    open.close();
+    again.close();
+    const snapshots = control.records.filter(({ msg }) => msg === 'snapshot').length;
+    await rm(file);
+    await control.record(
+      ({ msg }) =>
+        msg === 'snapshot' &&
+        control.records.filter((record) => record['msg'] === 'snapshot').length > snapshots,
+    );
+  }
+  t.ok(Array.isArray(await control.certify(csrPem, { identity })), 'off the list');
+  await control.record(({ reason }) => String(reason).startsWith('caller node a, by certificate'));
 });
 
 t.test('a certificate of another authority is refused at the door', async (t) => {

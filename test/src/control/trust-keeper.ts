@@ -11,6 +11,7 @@ import { TrustKeeper } from '../../../src/control/trust-keeper.ts';
 import { createLog } from '../../../src/lib/log.ts';
 import type { MeshObject } from '../../../src/mesh/objects.ts';
 import type { Publication } from '../../../src/xds/server.ts';
+import type { Caller } from '../../../src/xds/stream.ts';
 import {
   ResourceSchema,
   type TrustBundle,
@@ -24,6 +25,12 @@ function listOf(name: string, identities: string[], serials: string[] = []): Mes
   return { kind: 'DenyList', value: { name, identities, serials } };
 }
 
+// Streams that are open all the time.
+const callers: readonly Caller[] = [
+  { name: 'spiffe://td/node/a', node: 'a', serial: 'a1' },
+  { name: 'spiffe://td/node/b', node: 'b', serial: 'b1' },
+];
+
 async function setUp(t: Test) {
   const time = { ms: Date.now() };
   const now = () => new Date(time.ms);
@@ -34,6 +41,7 @@ async function setUp(t: Test) {
   const bundles: TrustBundle[] = [];
   const messages: string[] = [];
   const changes: number[] = [];
+  const ended: string[][] = [];
   const ads = {
     publish: (publication: Publication) => {
       const [resource] = publication[typeUrls.trustBundle]?.changed ?? [];
@@ -42,6 +50,9 @@ async function setUp(t: Test) {
       return bundles.length;
     },
     ackedBy: () => ({ acked: [], waiting: [], others: [] }),
+    endDenied: (isDenied: (caller: Caller) => boolean) => {
+      ended.push(callers.filter(isDenied).map(({ node }) => node));
+    },
   };
   const log = createLog('test', 'info', {
     write: (line) => void messages.push(String(JSON.parse(line).msg)),
@@ -52,7 +63,7 @@ async function setUp(t: Test) {
     onRoots: async () => void changes.push(authority.epoch),
   });
   t.teardown(() => keeper.stop());
-  return { authority, bundles, changes, folder, keeper, messages, time };
+  return { authority, bundles, changes, ended, folder, keeper, messages, time };
 }
 
 t.test('roots and deny lists go out, each change once', async (t) => {
@@ -72,6 +83,18 @@ t.test('roots and deny lists go out, each change once', async (t) => {
   keeper.deny([]);
   t.equal(bundles.length, 2);
   t.equal(keeper.denies(web), false);
+});
+
+t.test('streams of nodes that are denied end, by identity or serial number', async (t) => {
+  const { ended, keeper } = await setUp(t);
+  keeper.start();
+  keeper.deny([listOf('x', ['spiffe://td/node/a'])]);
+  keeper.deny([listOf('x', [], ['b1'])]);
+  keeper.deny([listOf('x', [web], ['c1'])]);
+  t.same(ended, [['a'], ['b'], []]);
+  t.equal(keeper.denies('spiffe://td/node/b', 'c1'), true, 'one of the two is enough');
+  t.equal(keeper.denies('spiffe://td/node/b', 'b1'), false);
+  t.equal(keeper.denies('spiffe://td/node/b'), false);
 });
 
 t.test('each step of a rotation is published, and told to the server', async (t) => {

@@ -47,7 +47,7 @@ type Raw = ClientDuplexStream<DeltaDiscoveryRequest, DeltaDiscoveryResponse>;
 async function serve(t: Test, options: Partial<AdsServerOptions> = {}) {
   const lines: string[] = [];
   const log = createLog('test', 'info', { write: (line) => void lines.push(line) });
-  const callerOf = () => ({ name: 'somebody', node: 'here' });
+  const callerOf = () => ({ name: 'somebody', node: 'here', serial: 'a1' });
   const ads = new AdsServer({ log, callerOf, ...options });
   const server = new Server();
   server.addService(adsService, ads.handlers);
@@ -100,6 +100,25 @@ t.test('refuses a caller that is not known', async (t) => {
   const { ads, open } = await serve(t, { callerOf: () => undefined });
   ads.publish(snapshotOf([], []));
   t.match(await open().error, { code: status.UNAUTHENTICATED });
+});
+
+t.test('ends the streams of those who are denied, and no others', async (t) => {
+  const serials = ['a1', 'a2'];
+  const callerOf = () => ({ name: 'somebody', node: 'here', serial: serials.shift() ?? '' });
+  const { ads, lines, open } = await serve(t, { callerOf });
+  ads.publish(snapshotOf([], []));
+  const [first, second] = [open(), open()];
+  for (const stream of [first, second]) {
+    stream.subscribe(typeUrls.address);
+    await stream.next();
+  }
+  const refusal = { code: status.UNAUTHENTICATED, details: 'a node certificate is needed' };
+  ads.endDenied(({ serial }) => serial === 'a1');
+  t.match(await first.error, refusal, 'told no more than a stranger');
+  t.match(ads.status, [{ caller: { serial: 'a2' } }], 'and over at once');
+  t.match(lines.join(''), /"serial":"a1","reason":"the caller is on the deny list"/);
+  ads.publish(snapshotOf([], [resource('w')]));
+  t.equal(text(await second.next()), 'address: +w');
 });
 
 t.test('answers the first request of each type, even with nothing', async (t) => {
