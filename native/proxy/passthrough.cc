@@ -129,7 +129,7 @@ void Passthrough::onAgain() {
 }
 
 void Passthrough::pump() {
-  if (!connected_) {
+  if (released() || !connected_) {
     return;
   }
   if (!move(client_, server_, info_.bytesSent) || !move(server_, client_, info_.bytesReceived)) {
@@ -168,6 +168,7 @@ bool Passthrough::move(Side& from, Side& to, uint64_t& count) {
     }
     if (n == 0) {
       from.ended = true;
+      activeMs_ = pod_.worker().loop.nowMs();
       watchIdle();
     }
     to.pending.commit(static_cast<size_t>(n));
@@ -235,6 +236,9 @@ void Passthrough::abort(const Outcome& outcome) {
 }
 
 void Passthrough::finish(EventKind kind, const Outcome& outcome) {
+  if (released()) {
+    return;
+  }
   CounterRow& counters = pod_.worker().counters;
   counters.add(kind == EventKind::kRefused ? Counter::kStreamsRefused
                                            : Counter::kPassthroughClosed);

@@ -66,7 +66,7 @@ class Passthrough final : public Connection {
   ConnectionInfo info_;
   std::unique_ptr<Retry> retry_;  // outbound, until the server took it
   bool connected_ = false;
-  uint64_t activeMs_ = 0;  // a byte moved last
+  uint64_t activeMs_ = 0;  // a byte or an end moved last
   io::Timer timer_;        // connect, then idle
 };
 

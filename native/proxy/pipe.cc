@@ -274,6 +274,7 @@ void Pipe::remember(std::span<const uint8_t> said) {
 
 void Pipe::onAppEnd() {
   appEnded_ = true;
+  activeMs_ = pod_.worker().loop.nowMs();
   tunnel_->h2().end(id_);
   tunnel_->markDirty();
   finishIfDone();
@@ -359,6 +360,7 @@ void Pipe::onPeerEnd() {
     return;
   }
   peerEnded_ = true;
+  activeMs_ = pod_.worker().loop.nowMs();
   if (connected_ && pieces_.empty() && pending_.empty()) {
     endToApp();
   }

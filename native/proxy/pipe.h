@@ -97,7 +97,7 @@ class Pipe final : public Connection {
   std::vector<iovec> pieces_;  // into the tunnel's receive scratch; emptied by flushToApp()
   Buffer pending_;             // what the application did not take; bounded by the stream's window
   size_t counted_ = 0;         // of pending_, in the pod's budget
-  uint64_t activeMs_ = 0;      // a byte moved last
+  uint64_t activeMs_ = 0;      // a byte or an end moved last
   io::Timer timer_;            // connect, then idle
 };
 

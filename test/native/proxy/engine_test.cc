@@ -437,6 +437,41 @@ TEST_CASE("a connection that moves no byte ends where a limit says so, in each o
   CHECK(closed->detail.starts_with("no byte moved for "));
 }
 
+TEST_CASE("an end counts as movement: a stream that was idle for long ends cleanly") {
+  auto ns = newNamespace();
+  if (!ns) {
+    return;
+  }
+  Settings settings = settingsOf(1);
+  settings.halfClosedIdleMs = 400;
+  Mesh mesh(*ns, settings);
+  mesh.start();
+  const App app(*ns);
+  HbonePeer peer = mesh.peer();
+  StreamId id = 0;
+  REQUIRE(peer.ask(app.authority(), &id) == 200);
+  const Line line = app.accept();
+  CHECK(line.quietFor(500));
+  SUBCASE("the client's") {
+    peer.end(id);
+    CHECK(line.atEnd());
+    CHECK(line.send(bytesOf("late")));
+    line.end();
+    CHECK(peer.untilOver(id));
+    CHECK(peer[id].data == bytesOf("late"));
+  }
+  SUBCASE("the application's") {
+    line.end();
+    CHECK(peer.untilOver(id));
+    peer.end(id);
+    CHECK(line.atEnd());
+  }
+  CHECK_FALSE(peer[id].reset.has_value());
+  const auto closed = mesh.event(EventKind::kClosed);
+  REQUIRE(closed.has_value());
+  CHECK(closed->is(Reason::kNone));
+}
+
 TEST_CASE("a drain tells peers, lets streams end, and cuts the rest at its deadline") {
   auto ns = newNamespace();
   if (!ns) {

@@ -4,15 +4,18 @@
 // hanging.
 #pragma once
 
+#include <arpa/inet.h>
 #include <fcntl.h>
 #include <net/if.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 
 #include <cerrno>
+#include <cstring>
 #include <fstream>
 #include <functional>
 #include <map>
@@ -56,6 +59,21 @@ class NetworkNamespace {
   }
 
   const UniqueFd& fd() const { return fd_; }
+
+  /// 10.1.1.2, of its loopback too: an address that capture takes for one of elsewhere.
+  static constexpr const char* kOutside = "10.1.1.2";
+  void addOutside() const {
+    std::thread([&] {
+      need(::setns(fd_.get(), CLONE_NEWNET) == 0);
+      const UniqueFd control(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+      ifreq request{};
+      std::strcpy(request.ifr_name, "lo:1");
+      auto* address = reinterpret_cast<sockaddr_in*>(&request.ifr_addr);
+      address->sin_family = AF_INET;
+      need(::inet_pton(AF_INET, kOutside, &address->sin_addr) == 1 &&
+           ::ioctl(control.get(), SIOCSIFADDR, &request) == 0);
+    }).join();
+  }
 
   /// Sockets made in it from now on hold not much more than that in each direction.
   void limitBuffers(size_t bytes) const {
@@ -137,6 +155,11 @@ struct Line {
   int nextError() const {
     uint8_t one = 0;
     return ::recv(fd.get(), &one, 1, 0) < 0 ? errno : 0;
+  }
+  /// True when nothing at all came for so long.
+  bool quietFor(int ms) const {
+    pollfd one{fd.get(), POLLIN | POLLRDHUP, 0};
+    return ::poll(&one, 1, ms) == 0;
   }
   void end() const { ::shutdown(fd.get(), SHUT_WR); }
   void reset() {
