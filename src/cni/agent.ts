@@ -1,23 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // The pods of this node that are in the mesh: captured, and handed to the node proxy.
-import { fstatSync, statfsSync, statSync } from 'node:fs';
-import { Backoff } from '../lib/backoff.ts';
+import { fstatSync } from 'node:fs';
 import { MeshError } from '../lib/error.ts';
 import type { Logger } from '../lib/log.ts';
 import type { Capture } from './capture.ts';
+import { checkNamespace, isGone, pathOfFd, whyNotOpened } from './netns.ts';
+import { type ListedPod, type PodEnrolment, podsMax, sameClaim } from './pod.ts';
+import { Retries } from './retries.ts';
+import { Turns } from './turns.ts';
 import type { ZdsPod } from './zds-server.ts';
-
-/** What a container runtime tells about a pod. */
-export interface PodEnrolment {
-  readonly uid: string;
-  readonly name: string;
-  readonly namespace: string;
-  readonly serviceAccount: string;
-  /** A file of the pod's network namespace. */
-  readonly netns: string;
-  /** The addresses of its own resolvers, at most `nameserversMax`. */
-  readonly nameservers: readonly string[];
-}
 
 /** What the agent works with. */
 export interface AgentParts {
@@ -28,68 +19,39 @@ export interface AgentParts {
   readonly openPath: (path: string) => number;
   readonly closeFd: (fd: number) => void;
   /** Keeps the list over a restart of the agent. */
-  readonly save: (pods: readonly PodEnrolment[]) => void;
+  readonly save: (pods: readonly ListedPod[]) => void;
   readonly log: Logger;
 }
 
-/** Most pods of one node. */
-export const podsMax = 1024;
-/** Most resolvers of one pod, as in the C library. */
-export const nameserversMax = 3;
-
-/** First and longest wait until a pod of an earlier run is tried again. */
-export const takeOverFirstMs = 1_000;
-export const takeOverMaxMs = 60_000;
-
-const nsfsMagic = 0x6e736673;
-
-interface Enrolled {
+/** A pod on the list that this run opened. Its rules may be there in each of these phases. */
+interface Known {
   readonly pod: PodEnrolment;
   readonly fd: number;
   readonly inode: number;
   /** The capture's epoch when its rules were installed. */
   epoch: string;
+  phase: 'enrolling' | 'enrolled' | 'releasing';
 }
 
-/** A pod of an earlier run that is not enrolled again yet. Its rules of that run are in force. */
+/** A pod of an earlier run, whose rules may be in force and which this run has not dealt with. */
 interface Left {
   readonly pod: PodEnrolment;
-  readonly backoff: Backoff;
-  timer: NodeJS.Timeout | undefined;
-}
-
-// By descriptor, so that a path that changes meanwhile cannot send the rules somewhere else.
-const pathOfFd = (fd: number): string => `/proc/${process.pid}/fd/${fd}`;
-
-// Whether there is nothing at the path, which a refused open alone does not say.
-function isGone(path: string): boolean {
-  try {
-    statSync(path);
-    return false;
-  } catch (error) {
-    return error instanceof Error && 'code' in error && error.code === 'ENOENT';
-  }
-}
-
-function sameClaim(a: PodEnrolment, b: PodEnrolment): boolean {
-  return (
-    a.name === b.name &&
-    a.namespace === b.namespace &&
-    a.serviceAccount === b.serviceAccount &&
-    a.nameservers.join() === b.nameservers.join()
-  );
+  releasing: boolean;
 }
 
 /**
  * Enrols and un-enrols pods; what is asked for one pod is done in order, different pods go side by
  * side. A pod is captured before the proxy hears of it and until the proxy let go of it, so its
- * traffic is refused rather than sent in plaintext (fail-closed). Main thread only.
+ * traffic is refused rather than sent in plaintext (fail-closed). It is on the saved list before its
+ * first rule goes in and until its last one is gone, so that an agent that is killed anywhere between
+ * leaves nothing behind that the next one does not finish. Main thread only.
  */
 export class Agent {
   readonly #parts: AgentParts;
-  readonly #pods = new Map<string, Enrolled>();
+  readonly #pods = new Map<string, Known>();
   readonly #left = new Map<string, Left>();
-  readonly #turns = new Map<string, Promise<void>>();
+  readonly #retries = new Retries();
+  readonly #turns = new Turns();
 
   constructor(parts: AgentParts) {
     this.#parts = parts;
@@ -97,55 +59,70 @@ export class Agent {
 
   /** The enrolled pods, by uid. */
   list(): PodEnrolment[] {
-    return [...this.#pods.values()].map(({ pod }) => pod);
+    return this.#enrolled().map(({ pod }) => pod);
   }
 
   /** The enrolled pods for a proxy that connects; renews rules that depend on its cgroup. */
   async snapshot(): Promise<ZdsPod[]> {
     const epoch = this.#parts.capture.epoch();
-    for (const { pod, epoch: before } of [...this.#pods.values()]) {
+    for (const { pod, epoch: before } of this.#enrolled()) {
       if (before !== epoch) {
-        await this.#inTurn(pod.uid, () => this.#renew(pod.uid));
+        await this.#turns.take(pod.uid, () => this.#renew(pod.uid));
       }
     }
-    return [...this.#pods.values()].map(({ pod, fd }) => ({ ...pod, netns: fd }));
+    return this.#enrolled().map(({ pod, fd }) => ({ ...pod, netns: fd }));
   }
 
   /**
    * Captures a pod and hands it to the proxy. A pod that is enrolled just so is left alone; one
-   * with another namespace or account is replaced. When this rejects the pod is not captured.
+   * with another namespace or account is replaced. When this rejects the pod is not captured, or on
+   * the list as one to release, which is tried until it is done. Rejects with `invalid` when `netns`
+   * is no network namespace and `conflict` when nothing is there or another pod has it.
    */
   enrol(pod: PodEnrolment): Promise<void> {
-    return this.#inTurn(pod.uid, async () => {
-      const fd = this.#parts.openPath(pod.netns);
-      try {
-        await this.#enrol(pod, fd);
-      } catch (error) {
-        this.#parts.closeFd(fd);
-        throw MeshError.from(error);
+    return this.#turns.take(pod.uid, () => this.#enrol(pod));
+  }
+
+  /**
+   * Takes a pod out of the mesh; an unknown uid and a namespace that is gone are no errors. With
+   * `netns`, a pod that is not known loses whatever rules of ours that namespace has; rejects with
+   * `conflict`, changing nothing, when it is another pod's.
+   */
+  unenrol(uid: string, netns?: string): Promise<void> {
+    return this.#turns.take(uid, async () => {
+      if (this.#pods.has(uid)) {
+        await this.#drop(uid);
+      } else if (this.#left.has(uid)) {
+        await this.#dropLeft(uid);
+      } else if (netns !== undefined && !isGone(netns)) {
+        await this.#release(uid, netns);
       }
     });
   }
 
-  /** Takes a pod out of the mesh; an unknown uid and a namespace that is gone are no errors. */
-  unenrol(uid: string): Promise<void> {
-    return this.#inTurn(uid, () => this.#drop(uid));
-  }
-
   /**
-   * Takes pods over from an earlier run of the agent. They are captured again and stay so; the
-   * proxy gets them when it connects. A pod whose namespace is gone is forgotten; one that fails
-   * otherwise is kept, captured as it was, and tried again with backoff.
+   * Takes pods over from an earlier run of the agent. They are captured again and stay so, also
+   * those whose enrolment was cut short; the proxy gets them when it connects. Those whose release
+   * was cut short are released. A pod whose namespace is gone is forgotten; one that fails otherwise
+   * is kept, captured as it was, and tried again with backoff.
    */
-  async restore(pods: readonly PodEnrolment[]): Promise<void> {
-    for (const pod of pods) {
-      const backoff = new Backoff({ firstMs: takeOverFirstMs, maxMs: takeOverMaxMs, jitter: 0.2 });
-      this.#left.set(pod.uid, { pod, backoff, timer: undefined });
+  async restore(pods: readonly ListedPod[]): Promise<void> {
+    for (const { releasing = false, ...pod } of pods) {
+      this.#left.set(pod.uid, { pod, releasing });
     }
-    for (const { uid } of pods) {
-      await this.#inTurn(uid, () => this.#takeOver(uid));
+    // Releases last: by then it is known whether another pod has the namespace now.
+    for (const last of [false, true]) {
+      for (const { uid, releasing = false } of pods) {
+        if (releasing === last) {
+          await this.#turns.take(uid, () => this.#takeOver(uid));
+        }
+      }
     }
     this.#save();
+  }
+
+  #enrolled(): Known[] {
+    return [...this.#pods.values()].filter(({ phase }) => phase === 'enrolled');
   }
 
   async #takeOver(uid: string): Promise<void> {
@@ -153,22 +130,18 @@ export class Agent {
     if (left === undefined) {
       return;
     }
-    const { pod } = left;
+    const { pod, releasing } = left;
     try {
-      await this.#capture(pod);
+      await (releasing ? this.#releaseLeft(pod) : this.#capture(pod));
       this.#forgetLeft(uid);
     } catch (thrown) {
       const error = MeshError.from(thrown);
-      const { log } = this.#parts;
       if (error.code === 'invalid' || isGone(pod.netns)) {
         this.#forgetLeft(uid);
-        log.warn({ uid, reason: error.message }, 'a pod was not taken over');
+        this.#parts.log.warn({ uid, reason: error.message }, 'a pod was not taken over');
         return;
       }
-      const waitMs = Math.round(left.backoff.next());
-      log.error({ uid, reason: error.message, waitMs }, 'a pod is not taken over yet');
-      // It need not keep the process: the pod is on the list for the next run too.
-      left.timer = setTimeout(() => this.#retryInTurn(uid), waitMs).unref();
+      this.#retryLater(uid, error, 'a pod is not taken over yet');
     }
   }
 
@@ -176,34 +149,52 @@ export class Agent {
     const { capture, closeFd, openPath } = this.#parts;
     const fd = openPath(pod.netns);
     try {
+      checkNamespace(fd, pod.netns);
+      await capture.check(pathOfFd(fd));
       const inode = this.#check(pod, fd);
       const epoch = capture.epoch();
       await capture.install(pathOfFd(fd));
-      this.#pods.set(pod.uid, { pod, fd, inode, epoch });
+      this.#pods.set(pod.uid, { pod, fd, inode, epoch, phase: 'enrolled' });
     } catch (error) {
       closeFd(fd);
       throw error;
     }
   }
 
-  #retryInTurn(uid: string): void {
-    this.#inTurn(uid, () => this.#retry(uid)).catch((error: unknown) => {
-      this.#parts.log.error({ uid, reason: MeshError.from(error).message }, 'a retry failed');
+  // It need not keep the process: the pod is on the list for the next run too.
+  #retryLater(uid: string, error: MeshError, what: string): void {
+    const { log } = this.#parts;
+    const waitMs = this.#retries.later(uid, () => {
+      this.#turns
+        .take(uid, () => this.#retry(uid))
+        .catch((thrown: unknown) => {
+          log.error({ uid, reason: MeshError.from(thrown).message }, 'a retry failed');
+        });
     });
+    log.error({ uid, reason: error.message, waitMs }, what);
+  }
+
+  async #retry(uid: string): Promise<void> {
+    if (this.#pods.get(uid)?.phase === 'releasing') {
+      // It says itself what failed, and when it is tried next.
+      await this.#drop(uid).catch(() => undefined);
+      return;
+    }
+    const tried = this.#left.has(uid);
+    await this.#takeOver(uid);
+    if (tried && !this.#left.has(uid)) {
+      this.#save();
+      await this.#tellProxy(uid);
+    }
   }
 
   // By now a proxy may be connected, which has to be told of the pod by itself.
-  async #retry(uid: string): Promise<void> {
-    const tried = this.#left.has(uid);
-    await this.#takeOver(uid);
+  async #tellProxy(uid: string): Promise<void> {
+    const { proxies, log } = this.#parts;
     const enrolled = this.#pods.get(uid);
-    if (tried && !this.#left.has(uid)) {
-      this.#save();
-    }
-    if (!tried || enrolled === undefined) {
+    if (enrolled === undefined) {
       return;
     }
-    const { proxies, log } = this.#parts;
     try {
       await proxies.add({ ...enrolled.pod, netns: enrolled.fd });
       log.info({ uid }, 'a pod was taken over late');
@@ -217,49 +208,41 @@ export class Agent {
   // whatever namespace has the descriptor's number by then.
   async #renew(uid: string): Promise<void> {
     const { capture, log } = this.#parts;
-    const enrolled = this.#pods.get(uid);
+    const known = this.#pods.get(uid);
     const epoch = capture.epoch();
-    if (enrolled === undefined || enrolled.epoch === epoch) {
+    if (known?.phase !== 'enrolled' || known.epoch === epoch) {
       return;
     }
-    await capture.install(pathOfFd(enrolled.fd));
-    enrolled.epoch = epoch;
+    await capture.install(pathOfFd(known.fd));
+    known.epoch = epoch;
     log.info({ uid }, 'capture renewed for a new proxy');
   }
 
   #forgetLeft(uid: string): boolean {
-    clearTimeout(this.#left.get(uid)?.timer);
+    this.#retries.stop(uid);
     return this.#left.delete(uid);
   }
 
   #save(): void {
-    const left = [...this.#left.values()].map(({ pod }) => pod);
-    this.#parts.save([...this.list(), ...left]);
+    const known = [...this.#pods.values()].map(({ pod, phase }) => ({
+      pod,
+      releasing: phase === 'releasing',
+    }));
+    const all = [...known, ...this.#left.values()];
+    this.#parts.save(all.map(({ pod, releasing }) => (releasing ? { ...pod, releasing } : pod)));
   }
 
-  #inTurn(uid: string, work: () => Promise<void>): Promise<void> {
-    const done = (this.#turns.get(uid) ?? Promise.resolve()).then(work);
-    const settled = done
-      .catch(() => undefined)
-      .then(() => {
-        if (this.#turns.get(uid) === settled) {
-          this.#turns.delete(uid);
-        }
-      });
-    this.#turns.set(uid, settled);
-    return done;
-  }
-
-  #check(pod: PodEnrolment, fd: number): number {
-    if (statfsSync(pathOfFd(fd)).type !== nsfsMagic) {
-      throw new MeshError('invalid', `${pod.netns} is not a namespace`);
-    }
-    const inode = fstatSync(fd).ino;
+  #checkOwner(uid: string, inode: number): void {
     for (const other of this.#pods.values()) {
-      if (other.inode === inode && other.pod.uid !== pod.uid) {
+      if (other.inode === inode && other.pod.uid !== uid) {
         throw new MeshError('conflict', `pod ${other.pod.uid} has this network namespace`);
       }
     }
+  }
+
+  #check(pod: PodEnrolment, fd: number): number {
+    const inode = fstatSync(fd).ino;
+    this.#checkOwner(pod.uid, inode);
     const known = this.#pods.has(pod.uid) || this.#left.has(pod.uid);
     if (!known && this.#pods.size + this.#left.size >= podsMax) {
       throw new MeshError('limit', `there are ${podsMax} pods already`);
@@ -267,75 +250,151 @@ export class Agent {
     return inode;
   }
 
-  async #enrol(pod: PodEnrolment, fd: number): Promise<void> {
-    const inode = this.#check(pod, fd);
-    const before = this.#pods.get(pod.uid);
-    if (before !== undefined) {
-      if (before.inode === inode && sameClaim(before.pod, pod)) {
-        this.#parts.closeFd(fd);
+  #open(path: string): number {
+    try {
+      return this.#parts.openPath(path);
+    } catch (error) {
+      throw whyNotOpened(path, error);
+    }
+  }
+
+  async #enrol(pod: PodEnrolment): Promise<void> {
+    const { capture, closeFd } = this.#parts;
+    const fd = this.#open(pod.netns);
+    let known: Known;
+    try {
+      checkNamespace(fd, pod.netns);
+      await capture.check(pathOfFd(fd));
+      const inode = this.#check(pod, fd);
+      const before = this.#pods.get(pod.uid);
+      const same = before?.inode === inode && sameClaim(before.pod, pod);
+      if (same && before.phase === 'enrolled') {
+        closeFd(fd);
         return;
       }
-      await this.#drop(pod.uid);
+      await this.#clearFor(pod, before !== undefined);
+      this.#checkOwner(pod.uid, inode);
+      known = { pod, fd, inode, epoch: capture.epoch(), phase: 'enrolling' };
+      this.#note(known);
+    } catch (error) {
+      closeFd(fd);
+      throw MeshError.from(error);
     }
-    // What the runtime says now takes the place of what an earlier run knew.
-    const wasLeft = this.#forgetLeft(pod.uid);
+    await this.#bringIn(known);
+  }
+
+  async #clearFor({ uid, netns }: PodEnrolment, known: boolean): Promise<void> {
+    const left = this.#left.get(uid);
+    if (known) {
+      await this.#drop(uid);
+    } else if (left !== undefined && left.pod.netns !== netns) {
+      await this.#dropLeft(uid);
+    }
+  }
+
+  // Puts the pod on the saved list. What the runtime says now takes the place of what an earlier run
+  // knew, unless it cannot be saved.
+  #note(known: Known): void {
+    const { uid } = known.pod;
+    const left = this.#left.get(uid);
+    this.#left.delete(uid);
+    this.#pods.set(uid, known);
+    try {
+      this.#save();
+    } catch (error) {
+      this.#pods.delete(uid);
+      if (left !== undefined) {
+        this.#left.set(uid, left);
+      }
+      throw error;
+    }
+    this.#retries.stop(uid);
+  }
+
+  async #bringIn(known: Known): Promise<void> {
     const { capture, proxies, log } = this.#parts;
-    let epoch = capture.epoch();
+    const { pod, fd } = known;
     try {
       await capture.install(pathOfFd(fd));
       await proxies.add({ ...pod, netns: fd });
       const now = capture.epoch();
-      if (now !== epoch) {
+      if (now !== known.epoch) {
         // A proxy came meanwhile, and its snapshot had this pod without a renewal.
         await capture.install(pathOfFd(fd));
-        epoch = now;
+        known.epoch = now;
       }
     } catch (error) {
-      // The proxy may hold the pod as pending; the rules go last.
-      await proxies.remove(pod.uid);
-      await capture.remove(pathOfFd(fd));
-      if (wasLeft) {
-        this.#save();
-      }
-      throw error;
+      // The proxy may hold the pod as pending; the rules go last. What the caller has to know is
+      // why it failed; whether it is undone already is on the list.
+      await this.#drop(pod.uid).catch(() => undefined);
+      throw MeshError.from(error);
     }
-    this.#pods.set(pod.uid, { pod, fd, inode, epoch });
-    this.#save();
+    known.phase = 'enrolled';
     log.info({ uid: pod.uid, pod: `${pod.namespace}/${pod.name}` }, 'enrolled');
   }
 
+  // A pod whose rules cannot be taken away stays on the list, and is tried again.
   async #drop(uid: string): Promise<void> {
-    const enrolled = this.#pods.get(uid);
-    if (enrolled === undefined) {
-      await this.#dropLeft(uid);
+    const known = this.#pods.get(uid);
+    if (known === undefined) {
       return;
     }
     const { capture, proxies, closeFd, log } = this.#parts;
-    await proxies.remove(uid);
-    await capture.remove(pathOfFd(enrolled.fd));
+    known.phase = 'releasing';
+    try {
+      this.#save();
+      await proxies.remove(uid);
+      await capture.remove(pathOfFd(known.fd));
+    } catch (thrown) {
+      const error = MeshError.from(thrown);
+      this.#retryLater(uid, error, 'a pod is not released yet');
+      throw error;
+    }
+    this.#retries.stop(uid);
     this.#pods.delete(uid);
-    closeFd(enrolled.fd);
+    closeFd(known.fd);
     this.#save();
     log.info({ uid }, 'un-enrolled');
   }
 
-  // Its rules are still there, so it is forgotten only when they or their namespace are gone.
+  // Its rules may be there, so it is forgotten only when they or their namespace are gone.
   async #dropLeft(uid: string): Promise<void> {
     const left = this.#left.get(uid);
     if (left === undefined) {
       return;
     }
-    const { capture, closeFd, openPath, log } = this.#parts;
-    if (!isGone(left.pod.netns)) {
-      const fd = openPath(left.pod.netns);
-      try {
-        await capture.remove(pathOfFd(fd));
-      } finally {
-        closeFd(fd);
-      }
-    }
+    left.releasing = true;
+    this.#save();
+    await this.#releaseLeft(left.pod);
     this.#forgetLeft(uid);
     this.#save();
-    log.info({ uid }, 'un-enrolled');
+    this.#parts.log.info({ uid }, 'un-enrolled');
+  }
+
+  async #releaseLeft(pod: PodEnrolment): Promise<void> {
+    try {
+      await this.#release(pod.uid, pod.netns);
+    } catch (error) {
+      const { code } = MeshError.from(error);
+      // The namespace that it had is gone; what is at its path now is none of its.
+      if (code !== 'invalid' && code !== 'conflict') {
+        throw error;
+      }
+    }
+  }
+
+  // Takes away the rules of a pod that this run did not open, if the namespace is not another's now.
+  async #release(uid: string, netns: string): Promise<void> {
+    const { capture, proxies, closeFd } = this.#parts;
+    const fd = this.#open(netns);
+    try {
+      checkNamespace(fd, netns);
+      await capture.check(pathOfFd(fd));
+      this.#checkOwner(uid, fstatSync(fd).ino);
+      await proxies.remove(uid);
+      await capture.remove(pathOfFd(fd));
+    } finally {
+      closeFd(fd);
+    }
   }
 }

@@ -5,7 +5,7 @@ import { z } from 'zod';
 import { MeshError, type MeshErrorCode } from '../lib/error.ts';
 import type { Logger } from '../lib/log.ts';
 import { listenPrivate } from '../lib/unix-socket.ts';
-import { nameserversMax, type PodEnrolment } from './agent.ts';
+import { nameserversMax, type PodEnrolment } from './pod.ts';
 
 /** Largest request body, in bytes. */
 export const bodyBytesMax: number = 16 * 1024;
@@ -29,30 +29,43 @@ const label = z
   .regex(/^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$/, 'is not a Kubernetes name');
 const uidPattern = /^[\w./:-]{1,253}$/;
 
+const netnsPath = z
+  .string()
+  .startsWith('/')
+  .max(4096)
+  .refine((path) => !path.includes('\0'), 'is not a path');
+
 const podSchema = z.strictObject({
   name: label,
   namespace: label,
   serviceAccount: label.default('default'),
-  netns: z.string().startsWith('/').max(4096),
+  netns: netnsPath,
   // As in the result of a CNI plugin, of which the proxy needs no more.
   dns: z.object({ nameservers: z.array(z.union([z.ipv4(), z.ipv6()])).max(16) }).optional(),
 });
+
+// The body of a deletion may be empty.
+const deletionSchema = z.strictObject({ netns: netnsPath.optional() });
 
 /** What the API does its work with. */
 export interface ApiAgent {
   list(): readonly PodEnrolment[];
   enrol(pod: PodEnrolment): Promise<void>;
-  unenrol(uid: string): Promise<void>;
+  unenrol(uid: string, netns?: string): Promise<void>;
 }
 
-/** Parses the body of an enrolment. Throws MeshError `invalid`. */
-function parsePod(uid: string, body: string): PodEnrolment {
-  const parsed = podSchema.safeParse(jsonOf(body));
+function parse<T>(schema: z.ZodType<T>, body: string): T {
+  const parsed = schema.safeParse(jsonOf(body));
   if (!parsed.success) {
     const [issue] = parsed.error.issues;
     throw new MeshError('invalid', `${issue?.path.join('.') || 'body'}: ${issue?.message}`);
   }
-  const { dns, ...pod } = parsed.data;
+  return parsed.data;
+}
+
+/** Parses the body of an enrolment. Throws MeshError `invalid`. */
+function parsePod(uid: string, body: string): PodEnrolment {
+  const { dns, ...pod } = parse(podSchema, body);
   return { uid, ...pod, nameservers: dns?.nameservers.slice(0, nameserversMax) ?? [] };
 }
 
@@ -106,7 +119,8 @@ async function answer(request: IncomingMessage, agent: ApiAgent, ready: boolean)
     return {};
   }
   if (method === 'DELETE' && url.startsWith('/pods/')) {
-    await agent.unenrol(uidOf(url));
+    const body = await bodyOf(request);
+    await agent.unenrol(uidOf(url), parse(deletionSchema, body === '' ? '{}' : body).netns);
     return {};
   }
   throw new MeshError('invalid', `there is no ${method} ${url}`);
@@ -118,8 +132,8 @@ function send(response: ServerResponse, status: number, body: unknown): void {
 }
 
 /**
- * Serves the API at `path` (0600, in a 0700 folder): `PUT /pods/<uid>`, `DELETE /pods/<uid>`,
- * `GET /pods`, `GET /ready`. Errors are `{error}` with the status of their code. Rejects with
+ * Serves the API at `path` (0600, in a 0700 folder): `PUT /pods/<uid>`, `DELETE /pods/<uid>` (with
+ * `{netns}` it also releases a pod that the agent does not know), `GET /pods`, `GET /ready`. Errors are `{error}` with the status of their code. Rejects with
  * MeshError `conflict` when another agent serves there.
  */
 export async function serveApi(

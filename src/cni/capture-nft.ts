@@ -180,6 +180,18 @@ export class NftCapture implements Capture {
     this.#cgroup = proxyCgroup;
   }
 
+  async check(netnsPath: string): Promise<void> {
+    const result = await runProgram('nsenter', [...inside(netnsPath), 'true']);
+    if (result.code === 0) {
+      return;
+    }
+    // The kernel's answer for a namespace of another kind.
+    if (result.stderr.includes('Invalid argument')) {
+      throw new MeshError('invalid', `${netnsPath} is not a network namespace`);
+    }
+    throw new MeshError('internal', result.stderr.trim());
+  }
+
   async install(netnsPath: string): Promise<void> {
     const rules = rulesOf(this.#describe());
     // Routes first: rules without them would lose answers, routes without rules do nothing.

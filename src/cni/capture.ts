@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /**
- * Redirects a pod's TCP and DNS to the node proxy, inside the pod's network namespace. Both calls are
+ * Redirects a pod's TCP and DNS to the node proxy, inside the pod's network namespace. All calls are
  * idempotent. Each takes effect whole or not at all for the packet path; a call that throws
  * MeshError leaves the pod as it was or captured by rules without a listener, so it fails closed.
  */
 export interface Capture {
+  /** Rejects with MeshError `invalid` when `netnsPath` is not one of a network namespace. */
+  check(netnsPath: string): Promise<void>;
   /** Captures the namespace at `netnsPath`; rules of an earlier install are replaced. */
   install(netnsPath: string): Promise<void>;
   /** Takes every rule of ours away again. Rules of others are never touched. */

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// The list of enrolled pods on disk, so that a restarted agent does not forget whom it captured.
+// The list of pods on disk, from before each is captured until it is released, so that a restarted
+// agent does not forget whom it captured.
 import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { z } from 'zod';
 import { MeshError } from '../lib/error.ts';
-import { type PodEnrolment, podsMax } from './agent.ts';
+import { type ListedPod, podsMax } from './pod.ts';
 
 const schema = z
   .array(
@@ -14,18 +15,19 @@ const schema = z
       serviceAccount: z.string(),
       netns: z.string(),
       nameservers: z.array(z.string()).default([]),
+      releasing: z.literal(true).optional(),
     }),
   )
   .max(podsMax);
 
 /** Writes the list (0600) in one step: a crash leaves the old one or the new one. */
-export function savePods(path: string, pods: readonly PodEnrolment[]): void {
+export function savePods(path: string, pods: readonly ListedPod[]): void {
   writeFileSync(`${path}.new`, JSON.stringify(pods), { mode: 0o600 });
   renameSync(`${path}.new`, path);
 }
 
 /** Reads the list back; empty when there is none. Throws MeshError `invalid` when it is damaged. */
-export function loadPods(path: string): PodEnrolment[] {
+export function loadPods(path: string): ListedPod[] {
   let text: string;
   try {
     text = readFileSync(path, 'utf8');

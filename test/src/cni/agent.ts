@@ -4,7 +4,9 @@ import { fstatSync, openSync } from 'node:fs';
 import { mock } from 'node:test';
 import t from 'tap';
 import { closeFd } from '../../../native/index.ts';
-import { Agent, type PodEnrolment, podsMax, takeOverMaxMs } from '../../../src/cni/agent.ts';
+import { Agent } from '../../../src/cni/agent.ts';
+import { type ListedPod, type PodEnrolment, podsMax } from '../../../src/cni/pod.ts';
+import { retryMaxMs } from '../../../src/cni/retries.ts';
 import { MeshError } from '../../../src/lib/error.ts';
 import { createLog } from '../../../src/lib/log.ts';
 
@@ -12,7 +14,9 @@ interface Fixture {
   readonly agent: Agent;
   /** What was done, in order. */
   readonly done: string[];
-  readonly saved: PodEnrolment[][];
+  readonly saved: ListedPod[][];
+  /** The list that the next run would find. */
+  listed(): ListedPod[];
   /** Descriptors that are open. */
   readonly open: Set<number>;
   epoch: string;
@@ -23,7 +27,7 @@ interface Fixture {
 
 function make(): Fixture {
   const done: string[] = [];
-  const saved: PodEnrolment[][] = [];
+  const saved: ListedPod[][] = [];
   const open = new Set<number>();
   const step = async (what: string): Promise<void> => {
     done.push(what);
@@ -34,6 +38,11 @@ function make(): Fixture {
   };
   const agent = new Agent({
     capture: {
+      check: async () => {
+        if (fixture.failAt === 'check') {
+          throw new MeshError('invalid', 'not of a network');
+        }
+      },
       install: () => step('install'),
       remove: () => step('remove'),
       epoch: () => fixture.epoch,
@@ -55,11 +64,17 @@ function make(): Fixture {
       open.delete(fd);
       closeFd(fd);
     },
-    save: (pods) => saved.push([...pods]),
+    save: (pods) => {
+      if (fixture.failAt === 'save') {
+        throw new MeshError('internal', 'no room');
+      }
+      saved.push([...pods]);
+    },
     log: createLog('test', 'silent'),
   });
   const hold = async (): Promise<void> => undefined;
-  const fixture: Fixture = { agent, done, saved, open, epoch: 'e1', failAt: '', hold };
+  const listed = (): ListedPod[] => saved.at(-1) ?? [];
+  const fixture: Fixture = { agent, done, saved, listed, open, epoch: 'e1', failAt: '', hold };
   return fixture;
 }
 
@@ -72,14 +87,47 @@ function pod(change: Partial<PodEnrolment> = {}): PodEnrolment {
   return { ...of, netns: '/proc/self/ns/net', nameservers: ['10.0.0.53'], ...change };
 }
 
+const releasing = { releasing: true } as const;
+
 t.test('a pod is captured before the proxy hears of it, and until it let go', async (t) => {
   const { agent, done, saved, open } = make();
   await agent.enrol(pod());
   t.same(agent.list(), [pod()]);
   await agent.unenrol('one');
   t.same(done, ['install', 'add one true', 'del one', 'remove']);
-  t.same(saved, [[pod()], []]);
+  t.same(saved, [[pod()], [{ ...pod(), ...releasing }], []]);
   t.equal(open.size, 0);
+});
+
+t.test('a pod is on the saved list before its first rule and until its last', async (t) => {
+  const fixture = make();
+  const { agent, done, listed } = fixture;
+  const seen: [string, ListedPod[]][] = [];
+  fixture.hold = async (what) => void seen.push([what, listed()]);
+  await agent.enrol(pod());
+  await agent.unenrol('one');
+  const leaving = [{ ...pod(), ...releasing }];
+  t.same(seen, [
+    ['install', [pod()]],
+    ['add one true', [pod()]],
+    ['del one', leaving],
+    ['remove', leaving],
+  ]);
+  fixture.failAt = 'save';
+  done.length = 0;
+  await t.rejects(agent.enrol(pod()), { code: 'internal' });
+  t.same(done, [], 'what cannot be written down is not captured');
+  t.equal(fixture.open.size, 0);
+});
+
+t.test('a pod that is not enrolled yet or not any more is in no list or snapshot', async (t) => {
+  const fixture = make();
+  const { agent } = fixture;
+  const seen: unknown[] = [];
+  fixture.hold = async () => void seen.push(agent.list(), await agent.snapshot());
+  await agent.enrol(pod());
+  await agent.unenrol('one');
+  t.same(seen, Array(8).fill([]));
 });
 
 t.test('what is asked twice is done once', async (t) => {
@@ -110,6 +158,48 @@ t.test('a capture that fails is taken back whole', async (t) => {
   t.equal(fixture.open.size, 0);
 });
 
+t.test('rules that cannot be taken back are on the list until they are', async (t) => {
+  mock.timers.enable({ apis: ['setTimeout'] });
+  t.teardown(() => mock.timers.reset());
+  const fixture = make();
+  const { agent, done, open, listed } = fixture;
+  fixture.hold = async (what) => {
+    if (what.startsWith('add') || what === 'remove') {
+      throw new MeshError('internal', `no ${what}`);
+    }
+  };
+  await t.rejects(agent.enrol(pod()), { message: 'no add one true' });
+  t.same(agent.list(), []);
+  t.same(listed(), [{ ...pod(), ...releasing }], 'the next run knows it too');
+  await t.rejects(agent.unenrol('one'), { message: 'no remove' }, 'no false success');
+  t.equal(open.size, 1);
+  fixture.hold = async () => undefined;
+  done.length = 0;
+  mock.timers.tick(retryMaxMs);
+  await settle();
+  t.same(done, ['del one', 'remove']);
+  t.same(listed(), []);
+  t.equal(open.size, 0);
+  mock.timers.tick(retryMaxMs);
+  await settle();
+  t.equal(done.length, 2, 'once it is released it is not tried again');
+});
+
+t.test('a pod whose release failed is enrolled from the start', async (t) => {
+  const fixture = make();
+  const { agent, done, listed } = fixture;
+  await agent.enrol(pod());
+  fixture.failAt = 'remove';
+  await t.rejects(agent.unenrol('one'));
+  fixture.failAt = '';
+  done.length = 0;
+  await agent.enrol(pod());
+  t.same(done, ['del one', 'remove', 'install', 'add one true']);
+  t.same(listed(), [pod()]);
+  await agent.unenrol('one');
+  t.equal(fixture.open.size, 0);
+});
+
 t.test('another account or namespace for a uid replaces the pod', async (t) => {
   const { agent, done, open } = make();
   await agent.enrol(pod());
@@ -128,10 +218,15 @@ t.test('two pods cannot have one network namespace', async (t) => {
 });
 
 t.test('a file that is no namespace is refused untouched', async (t) => {
-  const { agent, done, open } = make();
+  const fixture = make();
+  const { agent, done, open } = fixture;
   await t.rejects(agent.enrol(pod({ netns: '/etc/hosts' })), { code: 'invalid' });
-  await t.rejects(agent.enrol(pod({ netns: '/no/such/file' })), { code: 'unavailable' });
+  await t.rejects(agent.enrol(pod({ netns: '/no/such/file' })), { code: 'conflict' });
+  fixture.failAt = 'check';
+  await t.rejects(agent.enrol(pod()), { code: 'invalid' });
+  await t.rejects(agent.unenrol('one', '/proc/self/ns/net'), { code: 'invalid' });
   t.same(done, []);
+  t.same(fixture.saved, []);
   t.equal(open.size, 0);
 });
 
@@ -185,18 +280,49 @@ t.test('a pod that cannot be taken over now is kept, and tried until it is', asy
   t.same(saved, [[pod()]], 'the next run knows it too');
   t.same(agent.list(), []);
   t.equal(open.size, 0);
-  mock.timers.tick(takeOverMaxMs);
+  mock.timers.tick(retryMaxMs);
   await settle();
   t.same(done, ['install', 'install']);
   fixture.failAt = 'add';
-  mock.timers.tick(takeOverMaxMs);
+  mock.timers.tick(retryMaxMs);
   await settle();
   t.same(done, ['install', 'install', 'install', 'add one true'], 'a proxy may be there by now');
   t.same(agent.list(), [pod()], 'and what it says is for its next snapshot');
   t.same(saved, [[pod()], [pod()]]);
-  mock.timers.tick(takeOverMaxMs);
+  mock.timers.tick(retryMaxMs);
   await settle();
   t.equal(done.length, 4, 'once it is taken over it is not tried again');
+});
+
+t.test('a release that was cut short is finished by the next run', async (t) => {
+  const { agent, done, listed, open } = make();
+  const uts = pod({ uid: 'two', netns: '/proc/self/ns/uts' });
+  await agent.restore([{ ...pod(), ...releasing }, uts]);
+  t.same(done, ['install', 'del one', 'remove']);
+  t.same(listed(), [uts]);
+  t.same(agent.list(), [uts]);
+  t.equal(open.size, 1);
+});
+
+t.test('a release does not touch a namespace that is another pod by now', async (t) => {
+  const { agent, done, listed } = make();
+  const other = pod({ uid: 'two' });
+  await agent.restore([{ ...pod(), ...releasing }, other]);
+  t.same(done, ['install']);
+  t.same(listed(), [other]);
+});
+
+t.test('a pod that nobody knows loses its rules when its namespace is named', async (t) => {
+  const { agent, done, open } = make();
+  await agent.unenrol('one', '/proc/self/ns/net');
+  t.same(done, ['del one', 'remove']);
+  await agent.unenrol('one', '/no/such/file');
+  await t.rejects(agent.unenrol('one', '/etc/hosts'), { code: 'invalid' });
+  await agent.enrol(pod());
+  await t.rejects(agent.unenrol('other', '/proc/self/ns/net'), { code: 'conflict' });
+  t.same(agent.list(), [pod()]);
+  t.equal(done.filter((what) => what === 'remove').length, 1);
+  t.equal(open.size, 1);
 });
 
 t.test('a file that is no namespace any more is forgotten', async (t) => {
@@ -213,11 +339,12 @@ t.test('a pod that waits to be taken over can be un-enrolled, and loses its rule
   await agent.restore([pod()]);
   fixture.failAt = 'remove';
   await t.rejects(agent.unenrol('one'), { code: 'unavailable' });
-  t.same(saved, [[pod()]], 'while its rules are there it is not forgotten');
+  const leaving = [{ ...pod(), ...releasing }];
+  t.same(saved, [[pod()], leaving], 'while its rules are there it is not forgotten');
   fixture.failAt = '';
   await agent.unenrol('one');
-  t.same(done, ['install', 'remove', 'remove']);
-  t.same(saved, [[pod()], []]);
+  t.same(done, ['install', 'del one', 'remove', 'del one', 'remove']);
+  t.same(fixture.listed(), []);
   t.equal(open.size, 0);
 });
 
@@ -225,14 +352,14 @@ t.test('a pod that waits to be taken over is replaced when it is enrolled', asyn
   mock.timers.enable({ apis: ['setTimeout'] });
   t.teardown(() => mock.timers.reset());
   const fixture = make();
-  const { agent, done, saved } = fixture;
+  const { agent, done } = fixture;
   fixture.failAt = 'install';
   await agent.restore([pod()]);
   await t.rejects(agent.enrol(pod()), { code: 'unavailable' });
-  t.same(saved, [[pod()], []], 'it is not captured then, and not kept');
+  t.same(fixture.listed(), [], 'it is not captured then, and not kept');
   fixture.failAt = '';
   done.length = 0;
-  mock.timers.tick(takeOverMaxMs);
+  mock.timers.tick(retryMaxMs);
   await settle();
   t.same(done, []);
 });

@@ -5,8 +5,8 @@ import { request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import t, { type Test } from 'tap';
-import type { PodEnrolment } from '../../../src/cni/agent.ts';
 import { bodyBytesMax, serveApi } from '../../../src/cni/api.ts';
+import type { PodEnrolment } from '../../../src/cni/pod.ts';
 import { MeshError, type MeshErrorCode } from '../../../src/lib/error.ts';
 import { createLog } from '../../../src/lib/log.ts';
 import { runProgram } from '../../../src/lib/program.ts';
@@ -17,6 +17,8 @@ const body = { name: 'one', namespace: 'demo', serviceAccount: 'web', netns: '/r
 interface Fixture {
   readonly path: string;
   readonly pods: PodEnrolment[];
+  /** The namespaces that came with deletions. */
+  readonly released: (string | undefined)[];
   fail: MeshErrorCode | undefined;
   ready: boolean;
   call(method: string, path: string, body?: unknown): Promise<{ status: number; body: unknown }>;
@@ -31,6 +33,7 @@ function socketPath(t: Test): string {
 async function serve(t: Test): Promise<Fixture> {
   const path = socketPath(t);
   const pods: PodEnrolment[] = [];
+  const released: Fixture['released'] = [];
   const act = async (work: () => void): Promise<void> => {
     if (fixture.fail !== undefined) {
       throw new MeshError(fixture.fail, 'as told');
@@ -40,13 +43,18 @@ async function serve(t: Test): Promise<Fixture> {
   const agent = {
     list: () => pods,
     enrol: (pod: PodEnrolment) => act(() => pods.push(pod)),
-    unenrol: (uid: string) =>
-      act(() => pods.splice(0, pods.length, ...pods.filter((p) => p.uid !== uid))),
+    unenrol: (uid: string, netns?: string) =>
+      act(() => {
+        pods.splice(0, pods.length, ...pods.filter((p) => p.uid !== uid));
+        released.push(netns);
+      }),
   };
   const call: Fixture['call'] = (method, url, content) =>
     new Promise((resolve, reject) => {
-      const text = typeof content === 'string' ? content : JSON.stringify(content);
-      const asked = request({ socketPath: path, method, path: url }, (response) => {
+      const text = typeof content === 'string' ? content : (JSON.stringify(content) ?? '');
+      // Node sends the body of a DELETE without its length otherwise.
+      const headers = { 'content-length': Buffer.byteLength(text) };
+      const asked = request({ socketPath: path, method, path: url, headers }, (response) => {
         let answer = '';
         response.on('data', (piece) => {
           answer += piece;
@@ -58,7 +66,7 @@ async function serve(t: Test): Promise<Fixture> {
       asked.on('error', reject);
       asked.end(text);
     });
-  const fixture: Fixture = { path, pods, fail: undefined, ready: true, call };
+  const fixture: Fixture = { path, pods, released, fail: undefined, ready: true, call };
   const server = await serveApi(path, agent, () => fixture.ready, log);
   t.teardown(() => {
     server.closeAllConnections();
@@ -97,6 +105,9 @@ t.test('what is not a pod is refused by its field', async (t) => {
   const bad: [string, unknown, RegExp][] = [
     ['/pods/u', '{', /not JSON/],
     ['/pods/u', { ...body, netns: 'relative' }, /^netns: /],
+    ['/pods/u', { ...body, netns: 7 }, /^netns: /],
+    ['/pods/u', { ...body, netns: '/run/\0' }, /^netns: /],
+    ['/pods/u', null, /^body: /],
     ['/pods/u', { ...body, dns: { nameservers: ['a.b'] } }, /^dns\.nameservers\.0: /],
     ['/pods/u', { ...body, name: 'No' }, /^name: is not a Kubernetes name/],
     ['/pods/u', { ...body, more: 1 }, /more/],
@@ -109,6 +120,18 @@ t.test('what is not a pod is refused by its field', async (t) => {
     t.match(await call('PUT', path, content), { status: 400, body: { error } }, path);
   }
   t.same(pods, []);
+});
+
+t.test('a deletion may name the namespace', async (t) => {
+  const { call, released } = await serve(t);
+  t.match(await call('DELETE', '/pods/u'), { status: 200 });
+  t.match(await call('DELETE', '/pods/u', {}), { status: 200 });
+  t.match(await call('DELETE', '/pods/u', { netns: '/run/netns/one' }), { status: 200 });
+  t.same(released, [undefined, undefined, '/run/netns/one']);
+  for (const bad of [{ netns: 7 }, { netns: 'relative' }, { more: 1 }, [], '{']) {
+    t.match(await call('DELETE', '/pods/u', bad), { status: 400 }, JSON.stringify(bad));
+  }
+  t.equal(released.length, 3);
 });
 
 t.test('a body is taken up to its limit', async (t) => {

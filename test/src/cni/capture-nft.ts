@@ -122,6 +122,14 @@ t.test('a cgroup is described by its depth below the version 2 root', { skip }, 
   t.throws(() => describeCgroup('/tmp'), { code: 'unsupported' });
 });
 
+t.test('only a network namespace is taken for one', { skip }, async (t) => {
+  const capture = new NftCapture();
+  await capture.check('/proc/self/ns/net');
+  await t.rejects(capture.check('/proc/self/ns/uts'), { code: 'invalid' });
+  await t.rejects(capture.check('/etc/hosts'), { code: 'invalid' });
+  await t.rejects(capture.check('/no/such/file'), { code: 'internal' });
+});
+
 t.test('capture in two pods', { skip }, async (t: Test) => {
   t.teardown(destroy);
   await build();

@@ -57,18 +57,55 @@ function start(folder: string): Process {
 
 function call(folder: string, method: string, path: string, content?: unknown): Promise<number> {
   return new Promise((resolve, reject) => {
-    const options = { socketPath: `${folder}/cni.sock`, method, path };
+    const text = content === undefined ? '' : JSON.stringify(content);
+    // Node sends the body of a DELETE without its length otherwise.
+    const headers = { 'content-length': Buffer.byteLength(text) };
+    const options = { socketPath: `${folder}/cni.sock`, method, path, headers };
     const asked = request(options, (response) => {
       response.resume();
       response.on('end', () => resolve(response.statusCode ?? 0));
     });
     asked.on('error', reject);
-    asked.end(content === undefined ? '' : JSON.stringify(content));
+    asked.end(text);
   });
 }
 
 async function rules(): Promise<string> {
   return await mustRun('nsenter', [`--net=${netnsPath}`, 'nft', 'list', 'ruleset']);
+}
+
+function listed(folder: string): unknown {
+  return JSON.parse(readFileSync(`${folder}/pods.json`, 'utf8'));
+}
+
+async function kill(agent: Process): Promise<void> {
+  const ended = once(agent.child, 'exit');
+  agent.child.kill('SIGKILL');
+  await ended;
+}
+
+// The proxy has got the pod and never says so: its rules are in, and its enrolment has no end.
+async function killInEnrolment(folder: string, agent: Process): Promise<void> {
+  const answer = (heard: string): string | undefined => (heard.startsWith('add') ? undefined : '');
+  const proxy = new FakeProxy(`${folder}/zds.sock`, { version: 1, answer });
+  await proxy.until(({ heard }) => heard.includes('snapshot'));
+  const cut = call(folder, 'PUT', '/pods/u-1', body).catch(() => 0);
+  await proxy.until(({ heard }) => heard.some((what) => what.startsWith('add')));
+  await kill(agent);
+  await cut;
+  proxy.close();
+}
+
+async function enrolThenKillInRelease(folder: string, agent: Process): Promise<void> {
+  const answer = (heard: string): string | undefined => (heard.startsWith('del') ? undefined : '');
+  const proxy = new FakeProxy(`${folder}/zds.sock`, { version: 1, answer });
+  await proxy.until(({ heard }) => heard.includes('snapshot'));
+  await call(folder, 'PUT', '/pods/u-1', body);
+  const cut = call(folder, 'DELETE', '/pods/u-1').catch(() => 0);
+  await proxy.until(({ heard }) => heard.includes('del u-1'));
+  await kill(agent);
+  await cut;
+  proxy.close();
 }
 
 function prepare(t: Test): string {
@@ -143,6 +180,55 @@ t.test('the agent from enrolment to restart', { skip }, async (t) => {
     t.equal(await rules(), '');
     t.equal(await call(folder, 'DELETE', '/pods/u-1'), 200);
     proxy.close();
+  });
+
+  await t.test('what is no network namespace, or gone, is the mistake of who asks', async (t) => {
+    const proxy = new FakeProxy(`${folder}/zds.sock`, { version: 1 });
+    await proxy.until(({ heard }) => heard.includes('snapshot'));
+    const status = (path: string): Promise<number> =>
+      call(folder, 'PUT', '/pods/u-1', { ...body, netns: path });
+    for (const path of ['/proc/self/ns/uts', '/etc/hosts', '/tmp', '/etc/hosts/x']) {
+      t.equal(await status(path), 400, path);
+      t.equal(await call(folder, 'DELETE', '/pods/u-1', { netns: path }), 400, path);
+    }
+    t.equal(await status(`${netnsPath}-gone`), 409);
+    t.same(listed(folder), []);
+    proxy.close();
+  });
+
+  await t.test('killed in mid-enrolment, it finishes it at the next start', async (t) => {
+    await killInEnrolment(folder, agent);
+    t.match(await rules(), 'table inet weft');
+    t.match(listed(folder), [{ uid: 'u-1', netns: netnsPath }]);
+    agent = start(folder);
+    await agent.logged('ready');
+    t.match(await rules(), 'table inet weft');
+    const proxy = new FakeProxy(`${folder}/zds.sock`, { version: 1 });
+    await proxy.until(({ heard }) => heard.includes('snapshot'));
+    t.match(proxy.heard, [/^add u-1 /, 'snapshot'], 'the proxy has it, so it is whole');
+    t.equal(await call(folder, 'DELETE', '/pods/u-1'), 200);
+    t.equal(await rules(), '');
+    t.same(listed(folder), []);
+    proxy.close();
+  });
+
+  await t.test('killed while it un-enrols, it releases the pod at the next start', async (t) => {
+    await enrolThenKillInRelease(folder, agent);
+    t.match(await rules(), 'table inet weft');
+    agent = start(folder);
+    await agent.logged('ready');
+    t.equal(await rules(), '');
+    t.same(listed(folder), []);
+  });
+
+  await t.test('rules that no list knows go when the namespace is named', async (t) => {
+    await killInEnrolment(folder, agent);
+    rmSync(`${folder}/pods.json`);
+    agent = start(folder);
+    await agent.logged('ready');
+    t.match(await rules(), 'table inet weft');
+    t.equal(await call(folder, 'DELETE', '/pods/u-1', { netns: netnsPath }), 200);
+    t.equal(await rules(), '');
   });
 
   await t.test('a pod whose namespace was deleted can be deleted', async (t) => {

@@ -10,8 +10,9 @@ const pod = { ...old, nameservers: ['10.0.0.53'] };
 t.test('the list comes back as it was saved, readable by its owner only', async (t) => {
   const path = join(t.testdir(), 'pods.json');
   t.same(loadPods(path), []);
-  savePods(path, [pod]);
-  t.same(loadPods(path), [pod]);
+  const leaving = { ...pod, uid: 'v', releasing: true } as const;
+  savePods(path, [pod, leaving]);
+  t.same(loadPods(path), [pod, leaving]);
   t.equal(statSync(path).mode & 0o777, 0o600);
 });
 

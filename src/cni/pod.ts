@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/** What a container runtime tells about a pod. */
+export interface PodEnrolment {
+  readonly uid: string;
+  readonly name: string;
+  readonly namespace: string;
+  readonly serviceAccount: string;
+  /** A file of the pod's network namespace. */
+  readonly netns: string;
+  /** The addresses of its own resolvers, at most `nameserversMax`. */
+  readonly nameservers: readonly string[];
+}
+
+/** A pod on the list that outlives the agent. */
+export interface ListedPod extends PodEnrolment {
+  /** It is on its way out: what is left to do is to take its rules away. */
+  readonly releasing?: true | undefined;
+}
+
+/** Most pods of one node. */
+export const podsMax = 1024;
+/** Most resolvers of one pod, as in the C library. */
+export const nameserversMax = 3;
+
+/** Whether both say the same of a pod, but for the file of its namespace. */
+export function sameClaim(a: PodEnrolment, b: PodEnrolment): boolean {
+  return (
+    a.name === b.name &&
+    a.namespace === b.namespace &&
+    a.serviceAccount === b.serviceAccount &&
+    a.nameservers.join() === b.nameservers.join()
+  );
+}
