@@ -51,6 +51,14 @@ struct H2Limits {
   /// CONTINUATION, more WINDOW_UPDATE than our DATA asks for; whatever we refuse) between two calls
   /// of tick(), before it gets ENHANCE_YOUR_CALM.
   uint32_t controlFramesPerTickMax = 1000;
+  /// Requests that may come to nothing between two calls of tick(): the owner refused them (another
+  /// answer than 2xx, or a reset instead of one), or the peer took them back unanswered. One more
+  /// gets ENHANCE_YOUR_CALM. Twice the rate that a policy may refuse for good, 1,000 a second: a
+  /// busy thread's ticks come late.
+  uint32_t lostRequestsPerTickMax = 2000;
+  /// RST_STREAM between two calls of tick() for streams that were answered, or that we reset
+  /// ourselves. An honest peer paid a round trip for each; applications do reset connections.
+  uint32_t resetsPerTickMax = 10'000;
   uint32_t pingAfterMs = 10'000;  ///< Silence after which we ask whether the peer is there.
   uint32_t deadAfterMs = 20'000;  ///< Silence after which it is not. More than pingAfterMs.
 };

@@ -16,6 +16,7 @@ constexpr size_t kHpackTableBytesMax = 4096;
 constexpr size_t kHeaderOverheadBytes = 32;
 /// A header list over its limit costs the stream; over this many times its limit, the connection.
 constexpr size_t kHeaderAbuseFactor = 4;
+constexpr char kTooManyLost[] = "too many requests that come to nothing";
 
 std::string_view textOf(nghttp2_rcbuf* buffer) {
   const nghttp2_vec bytes = nghttp2_rcbuf_get_buf(buffer);
@@ -30,7 +31,7 @@ NgHttp2::NgHttp2(bool server, const H2Limits& limits, const H2Wiring& wiring)
       events_(wiring.events),
       out_(wiring.out),
       windows_(wiring.windows),
-      guard_(limits.controlFramesPerTickMax),
+      guard_(limits),
       pulse_(limits.pingAfterMs, limits.deadAfterMs) {
   nghttp2_session_callbacks* callbacks = nullptr;
   nghttp2_option* options = nullptr;
@@ -111,7 +112,8 @@ void NgHttp2::setOptions(nghttp2_option* options, const H2Limits& limits) {
   // busy, honest peer, whose applications may well reset 33 connections a second. They are all
   // there is against frames of unknown types, which no callback sees.
   const uint64_t behind = uint64_t{4} * limits.controlFramesPerTickMax;
-  const uint64_t farBehind = 25 * behind;  // also counts resets of streams that were answered
+  const uint64_t farBehind =
+      uint64_t{4} * (limits.controlFramesPerTickMax + limits.resetsPerTickMax);
   nghttp2_option_set_stream_reset_rate_limit(options, farBehind, farBehind);
   nghttp2_option_set_glitch_rate_limit(options, behind, behind);
 }
@@ -215,12 +217,12 @@ void NgHttp2::inspect(std::span<const uint8_t> frame) {
   }
 }
 
-int NgHttp2::spend(bool granted) {
+int NgHttp2::spend(bool granted, const char* why) {
   if (granted) {
     return 0;
   }
   if (failure_.ok()) {
-    fail(H2Error::kEnhanceYourCalm, Status(Code::kLimit, "HTTP/2: too many control frames"));
+    fail(H2Error::kEnhanceYourCalm, Status(Code::kLimit, std::string("HTTP/2: ") + why));
   }
   return NGHTTP2_ERR_CALLBACK_FAILURE;
 }
@@ -228,21 +230,32 @@ int NgHttp2::spend(bool granted) {
 int NgHttp2::onBeginFrame(const nghttp2_frame_hd& frame) {
   switch (frame.type) {
     case NGHTTP2_HEADERS:
-      return 0;
+      // The library passes over what comes after GOAWAY without a word.
+      return server_ && goawayAsked_ && find(frame.stream_id) == nullptr ? spend(guard_.spend())
+                                                                         : 0;
     case NGHTTP2_WINDOW_UPDATE:
       return spend(guard_.spendUpdate());
     case NGHTTP2_DATA:
       return frame.length > 0 || (frame.flags & NGHTTP2_FLAG_END_STREAM) != 0
                  ? 0
                  : spend(guard_.spend());
-    case NGHTTP2_RST_STREAM: {
-      // A client that takes back what was answered has paid a round trip and a stream for it.
-      const H2Stream* stream = find(frame.stream_id);
-      return stream != nullptr && (!server_ || stream->answered) ? 0 : spend(guard_.spend());
-    }
+    case NGHTTP2_RST_STREAM:
+      return spendReset(frame.stream_id);
     default:
       return spend(guard_.spend());
   }
+}
+
+int NgHttp2::spendReset(StreamId id) {
+  const H2Stream* stream = find(id);
+  if (stream != nullptr && !server_) {
+    return 0;  // we asked for each of them
+  }
+  if (stream == nullptr || stream->answered) {
+    return spend(guard_.spendReset(), "too many resets");
+  }
+  guard_.onRequestLost();
+  return spend(guard_.mayAsk(), kTooManyLost);
 }
 
 int NgHttp2::onHeader(std::string_view name, std::string_view value) {
@@ -273,7 +286,9 @@ int NgHttp2::onFrame(const nghttp2_frame& frame) {
   const StreamId id = frame.hd.stream_id;
   switch (frame.hd.type) {
     case NGHTTP2_HEADERS:
-      onHeaders(frame);
+      if (const int result = onHeaders(frame); result != 0) {
+        return result;
+      }
       break;
     case NGHTTP2_SETTINGS:
       greeted_ = true;
@@ -304,44 +319,41 @@ int NgHttp2::onFrame(const nghttp2_frame& frame) {
   return 0;
 }
 
-void NgHttp2::onHeaders(const nghttp2_frame& frame) {
+int NgHttp2::onHeaders(const nghttp2_frame& frame) {
   const StreamId id = frame.hd.stream_id;
-  const bool request = frame.headers.cat == NGHTTP2_HCAT_REQUEST;
-  const bool tooLong = block_.bytes > limits_.headerListBytesMax;
-  if (request) {
-    if (tooLong) {
-      nghttp2_submit_rst_stream(session_, NGHTTP2_FLAG_NONE, id, NGHTTP2_ENHANCE_YOUR_CALM);
-      return;
-    }
-    if (!windows_.take(limits_.streamWindowBytes)) {
-      spend(guard_.spend());
-      nghttp2_submit_rst_stream(session_, NGHTTP2_FLAG_NONE, id, NGHTTP2_REFUSED_STREAM);
-      return;
-    }
-    open(id);
-    // Moved out: the owner may write to the connection from within.
-    const H2HeaderBlock block = std::move(block_);
-    events_.onRequest(id, block.method, block.fields);
-    return;
+  if (frame.headers.cat == NGHTTP2_HCAT_REQUEST) {
+    return onRequest(id);
   }
   H2Stream* stream = find(id);
   if (stream == nullptr) {
-    return;
+    return 0;
   }
-  if (tooLong) {
+  if (block_.bytes > limits_.headerListBytesMax) {
     abandon(id, H2Error::kEnhanceYourCalm);
-    return;
-  }
-  if (server_ || stream->answered) {
+  } else if (server_ || stream->answered) {
     // RFC 9113 section 8.5: nothing but DATA on a connected stream, so no trailers.
     abandon(id, H2Error::kProtocolError);
-    return;
-  }
-  if (block_.status >= 200) {
+    return spend(guard_.spend());
+  } else if (block_.status >= 200) {
     stream->answered = true;
     const H2HeaderBlock block = std::move(block_);
     events_.onResponse(id, block.status, block.fields.headers);
   }
+  return 0;
+}
+
+int NgHttp2::onRequest(StreamId id) {
+  const bool tooLong = block_.bytes > limits_.headerListBytesMax;
+  if (tooLong || !windows_.take(limits_.streamWindowBytes)) {
+    nghttp2_submit_rst_stream(session_, NGHTTP2_FLAG_NONE, id,
+                              tooLong ? NGHTTP2_ENHANCE_YOUR_CALM : NGHTTP2_REFUSED_STREAM);
+    return spend(guard_.spend());
+  }
+  open(id);
+  // Moved out: the owner may write to the connection from within.
+  const H2HeaderBlock block = std::move(block_);
+  events_.onRequest(id, block.method, block.fields);
+  return spend(guard_.mayAsk(), kTooManyLost);
 }
 
 void NgHttp2::onChunk(StreamId id, std::span<uint8_t> data) {

@@ -81,7 +81,8 @@ class NgHttp2 final : public H2 {
 
   int onBeginFrame(const nghttp2_frame_hd& frame);
   int onHeader(std::string_view name, std::string_view value);
-  void onHeaders(const nghttp2_frame& frame);
+  int onHeaders(const nghttp2_frame& frame);
+  int onRequest(StreamId id);
   int onFrame(const nghttp2_frame& frame);
   void onChunk(StreamId id, std::span<uint8_t> data);
   void onClosed(StreamId id, uint32_t code);
@@ -91,7 +92,8 @@ class NgHttp2 final : public H2 {
   void open(StreamId id);
   void grow(StreamId id, H2Stream& stream);
   void growConnection();
-  int spend(bool granted);
+  int spend(bool granted, const char* why = "too many control frames");
+  int spendReset(StreamId id);
   void ask(uint64_t payload);
   void onAnswer(const uint8_t* payload);
   void abandon(StreamId id, H2Error code);

@@ -61,6 +61,9 @@ void NgHttp2::respond(StreamId id, int status, const std::vector<Header>& header
   }
   stream->answered = true;
   stream->ending = stream->ending || end;
+  if (status / 100 != 2) {
+    guard_.onRequestLost();
+  }
   const std::string code = std::to_string(status);
   std::vector<nghttp2_nv> fields = {fieldOf(":status", code)};
   for (const Header& header : headers) {
@@ -121,6 +124,9 @@ void NgHttp2::reset(StreamId id, H2Error code) {
   const auto stream = streams_.find(id);
   if (stream == streams_.end()) {
     return;
+  }
+  if (server_ && !stream->second.answered) {
+    guard_.onRequestLost();
   }
   forget(stream);
   nghttp2_submit_rst_stream(session_, NGHTTP2_FLAG_NONE, id, static_cast<uint32_t>(code));

@@ -12,6 +12,8 @@ constexpr int kContinuationsMax = 8;
 constexpr size_t kResetsRememberedMax = 256;
 constexpr size_t kPriorityBytes = 5;
 constexpr int kSwitchingProtocols = 101;  // not in HTTP/2 (RFC 9113 section 8.6)
+constexpr char kTooManyLost[] = "too many requests that come to nothing";
+constexpr char kTooManyResets[] = "too many resets";
 
 }  // namespace
 
@@ -46,7 +48,7 @@ OwnH2::OwnH2(bool server, const H2Limits& limits, const H2Wiring& wiring, Stream
       prefaceBytes_(server ? 0 : kPrefaceBytes),
       nextId_(static_cast<uint32_t>(firstId)),
       connectionWindow_(std::clamp(limits.connectionWindowBytes, kWindowDefault, kWindowLimit)),
-      guard_(limits.controlFramesPerTickMax),
+      guard_(limits),
       pulse_(limits.pingAfterMs, limits.deadAfterMs) {
   receiveWindow_ = static_cast<int32_t>(connectionWindow_);
   sendPreface();
@@ -65,9 +67,9 @@ void OwnH2::fail(H2Error code, const char* why) {
                     std::string("HTTP/2: ") + why);
 }
 
-bool OwnH2::spend(bool granted) {
+bool OwnH2::spend(bool granted, const char* why) {
   if (!granted) {
-    fail(H2Error::kEnhanceYourCalm, "too many control frames");
+    fail(H2Error::kEnhanceYourCalm, why);
   }
   return granted;
 }
@@ -254,7 +256,7 @@ void OwnH2::endRequest(const Held& held) {
   } else {
     open(id);
     events_.onRequest(id, held.block.method(), held.block.fields());
-    if (held.end && streams_.find(id) != nullptr) {
+    if (spend(guard_.mayAsk(), kTooManyLost) && held.end && streams_.find(id) != nullptr) {
       finishStream(id);
     }
   }
@@ -281,20 +283,26 @@ void OwnH2::endResponse(const Held& held) {
 void OwnH2::onRstStream(std::span<const uint8_t> payload) {
   const StreamId id = frame_.id;
   const OwnStream* stream = streams_.find(id);
+  if (stream == nullptr && isIdle(id)) {
+    fail(H2Error::kProtocolError, "RST_STREAM on an idle stream");
+  } else if (spendReset(stream, id) && stream != nullptr) {
+    forget(id);
+    events_.onReset(id, static_cast<H2Error>(read32(payload.data())));
+  }
+}
+
+bool OwnH2::spendReset(const OwnStream* stream, StreamId id) {
   if (stream == nullptr) {
-    if (isIdle(id)) {
-      fail(H2Error::kProtocolError, "RST_STREAM on an idle stream");
-    } else {
-      spend(mayBeLate(id) || guard_.spend());
-    }
-    return;
+    return mayBeLate(id) ? spend(guard_.spendReset(), kTooManyResets) : spend(guard_.spend());
   }
-  // A client that takes back what was answered has paid a round trip and a stream for it.
-  if (server_ && !stream->answered && !spend(guard_.spend())) {
-    return;
+  if (!server_) {
+    return true;  // we asked for each of them
   }
-  forget(id);
-  events_.onReset(id, static_cast<H2Error>(read32(payload.data())));
+  if (stream->answered) {
+    return spend(guard_.spendReset(), kTooManyResets);
+  }
+  guard_.onRequestLost();
+  return spend(guard_.mayAsk(), kTooManyLost);
 }
 
 void OwnH2::onSettings(std::span<const uint8_t> payload) {

@@ -94,7 +94,8 @@ class OwnH2 final : public H2 {
   void cutOff(StreamId id, H2Error code);
   void forget(StreamId id);
   void forgetIfDone(StreamId id);
-  bool spend(bool granted);
+  bool spend(bool granted, const char* why = "too many control frames");
+  bool spendReset(const OwnStream* stream, StreamId id);
   void fail(H2Error code, const char* why);
 
   // h2_own_send.cc

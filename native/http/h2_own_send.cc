@@ -128,6 +128,9 @@ void OwnH2::respond(StreamId id, int status, const std::vector<Header>& headers,
   }
   stream->answered = true;
   stream->ending = stream->ending || end;
+  if (status / 100 != 2) {
+    guard_.onRequestLost();
+  }
   sendableChanged_ = true;
   sendHeaders(id, encodeResponse(status, headers, !tableSaid_), stream->ending);
   forgetIfDone(id);
@@ -186,10 +189,15 @@ void OwnH2::end(StreamId id) {
 }
 
 void OwnH2::reset(StreamId id, H2Error code) {
-  if (streams_.find(id) != nullptr) {
-    forget(id);
-    cutOff(id, code);
+  const OwnStream* stream = streams_.find(id);
+  if (stream == nullptr) {
+    return;
   }
+  if (server_ && !stream->answered) {
+    guard_.onRequestLost();
+  }
+  forget(id);
+  cutOff(id, code);
 }
 
 void OwnH2::consumed(StreamId id, size_t n) {

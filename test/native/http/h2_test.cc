@@ -833,17 +833,173 @@ H2_TEST("the budget of control frames holds to the last one, and tick() renews i
   }
 }
 
-H2_TEST("resets of streams that were answered are no abuse") {
+// Batches of what `make` makes for one stream, until the connection fails or 1000 went; how many.
+int flood(RawClient& raw, const std::function<Bytes(StreamId)>& make) {
+  int given = 0;
+  for (; given < 1000 && raw.server.status.ok(); given++) {
+    raw.give(make(2 * given + 1));
+  }
+  return given;
+}
+
+bool calmed(const RawClient& raw) {
+  return raw.server.status.code() == Code::kLimit && raw.codeSaid(0) == 11;
+}
+
+Bytes requestAndReset(StreamId id) {
+  Bytes both = connectFrame(id);
+  both += frame(kRst, 0, id, {0, 0, 0, 8});
+  return both;
+}
+
+H2_TEST("requests that are taken back are a flood beyond their budget, which tick() renews") {
+  H2Limits limits;
+  limits.lostRequestsPerTickMax = 10;
+  RawClient raw(limits);
+  StreamId id = 1;
+  for (int round = 0; round < 3; round++) {
+    for (int i = 0; i < 10; i++, id += 2) {
+      raw.give(requestAndReset(id));
+    }
+    CHECK(raw.server.status.ok());
+    raw.server.tick();
+  }
+  RawClient fast(limits);
+  CHECK(flood(fast, requestAndReset) == 11);
+  CHECK(calmed(fast));
+}
+
+H2_TEST("requests that we refuse are a flood beyond their budget, which tick() renews") {
+  H2Limits limits;
+  limits.lostRequestsPerTickMax = 10;
+  const auto refuse = [](RawClient& raw, int status) {
+    raw.server.onOpen = [&raw, status](StreamId id) {
+      if (status > 0) {
+        raw.server.h2->respond(id, status, {}, true);
+      } else {
+        raw.server.h2->reset(id, H2Error::kRefusedStream);
+      }
+    };
+  };
+  const auto ask = [](StreamId id) { return connectFrame(id, kEndHeaders | kEndStream); };
+  for (const int status : {400, 401, 503, 0}) {
+    CAPTURE(status);
+    RawClient slow(limits);
+    refuse(slow, status);
+    StreamId id = 1;
+    for (int round = 0; round < 3; round++) {
+      for (int i = 0; i < 10; i++, id += 2) {
+        slow.give(ask(id));
+      }
+      CHECK(slow.server.status.ok());
+      slow.server.tick();
+    }
+    for (const bool reset : {false, true}) {
+      RawClient fast(limits);
+      refuse(fast, status);
+      CHECK(flood(fast, reset ? std::function<Bytes(StreamId)>(requestAndReset) : ask) == 11);
+      CHECK(calmed(fast));
+      CHECK(fast.server.h2->openStreams() == 0);
+    }
+  }
+}
+
+H2_TEST("refusals between two receipts are held against the peer when it asks next") {
+  H2Limits limits;
+  limits.lostRequestsPerTickMax = 10;
+  RawClient raw(limits);
+  for (StreamId id = 1; id <= 21; id += 2) {
+    raw.give(connectFrame(id));
+  }
+  for (StreamId id = 1; id <= 21; id += 2) {
+    raw.server.h2->respond(id, 503, {}, true);
+    raw.server.take();
+    raw.server.h2->reset(id, H2Error::kNoError);  // counts no second time
+  }
+  raw.give(frame(kPing, 0, 0, Bytes(8)));
+  CHECK(raw.server.status.ok());
+  raw.give(connectFrame(23));
+  CHECK(calmed(raw));
+}
+
+H2_TEST("refusals by us and requests taken back come out of one budget") {
+  H2Limits limits;
+  limits.lostRequestsPerTickMax = 10;
+  RawClient raw(limits);
+  raw.server.onOpen = [&raw](StreamId id) {
+    if (id % 4 == 1) {
+      raw.server.h2->respond(id, 401, {}, true);
+    }
+  };
+  CHECK(flood(raw, requestAndReset) == 11);
+  CHECK(calmed(raw));
+}
+
+H2_TEST("a peer that is refused 2,000 times between ticks, and resets each, is not cut") {
+  RawClient raw;
+  raw.server.onOpen = [&raw](StreamId id) { raw.server.h2->respond(id, 401, {}, true); };
+  for (int i = 0; i < 2000; i++) {
+    const StreamId id = 2 * i + 1;
+    raw.give(connectFrame(id));
+    raw.server.h2->reset(id, H2Error::kNoError);
+    raw.server.take();
+    raw.give(frame(kRst, 0, id, {0, 0, 0, 8}));  // crossed our own
+  }
+  CHECK(raw.server.status.ok());
+  raw.give(connectFrame(4001));
+  CHECK(calmed(raw));
+}
+
+H2_TEST("resets of streams that were answered have a budget, which tick() renews") {
   H2Limits limits;
   limits.controlFramesPerTickMax = 10;
+  limits.lostRequestsPerTickMax = 0;
+  limits.resetsPerTickMax = 20;
   RawClient raw(limits);
-  for (StreamId id = 1; id < 101; id += 2) {
+  StreamId id = 1;
+  const auto openAndReset = [&] {
     raw.give(connectFrame(id));
     raw.server.h2->respond(id, 200, {}, false);
     raw.give(frame(kRst, 0, id, {0, 0, 0, 8}));
     CHECK(raw.server.streams[id].resets.size() == 1);
+    id += 2;
+  };
+  for (int round = 0; round < 2; round++) {
+    for (int i = 0; i < 20; i++) {
+      openAndReset();
+    }
+    CHECK(raw.server.status.ok());
+    raw.server.tick();
   }
-  CHECK(raw.server.status.ok());
+  for (int i = 0; i < 21; i++) {
+    openAndReset();
+  }
+  CHECK(calmed(raw));
+}
+
+H2_TEST("resets of one stream over and over are a flood, however many we reset") {
+  H2Limits limits;
+  limits.resetsPerTickMax = 500;
+  RawClient raw(limits);
+  for (StreamId id = 1; id < 601; id += 2) {
+    raw.give(connectFrame(id));
+    raw.server.h2->reset(id, H2Error::kCancel);
+    raw.server.take();
+  }
+  const Bytes again = frame(kRst, 0, 1, {0, 0, 0, 8});
+  CHECK(flood(raw, [&](StreamId) { return again; }) == 501);
+  CHECK(calmed(raw));
+}
+
+H2_TEST("requests after our GOAWAY are passed over, but not for ever") {
+  H2Limits limits;
+  limits.controlFramesPerTickMax = 10;
+  RawClient raw(limits);
+  raw.give(connectFrame(1));  // without an open stream nghttp2 reads nothing any more
+  raw.server.h2->goaway(H2Error::kNoError);
+  raw.server.take();
+  CHECK(flood(raw, [](StreamId id) { return connectFrame(id + 2); }) == 11);
+  CHECK(calmed(raw));
 }
 
 H2_TEST("window updates are free for what was sent, and more of them are a flood") {
@@ -955,21 +1111,6 @@ H2_TEST("a response that comes after the client's reset is passed over") {
   CHECK(p.server.status.ok());
   CHECK(p.server.streams[id].resets == std::vector{H2Error::kCancel});
   p.open();
-}
-
-H2_TEST("streams that are opened and reset in a row are cut short") {
-  H2Limits limits;
-  limits.controlFramesPerTickMax = 10;
-  RawClient raw(limits);
-  StreamId id = 1;
-  for (; id < 100 && raw.server.status.ok(); id += 2) {
-    Bytes both = connectFrame(id);
-    both += frame(kRst, 0, id, {0, 0, 0, 8});
-    raw.give(both);
-  }
-  CHECK(id == 23);
-  CHECK(raw.server.status.code() == Code::kLimit);
-  CHECK(raw.codeSaid(0) == 11);
 }
 
 H2_TEST("frames of unknown types are passed over, but not for ever") {
