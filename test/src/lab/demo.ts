@@ -61,7 +61,18 @@ const breaks: readonly Break[] = [
   {
     title: 'a namespace that is not in the mesh',
     edits: [['platform.yaml', 'dataplane-mode: ambient', 'dataplane-mode: none']],
-    fail: ['names', 'wire', 'identity', 'claim', 'policy', 'cut', 'locked', 'late', 'bulk'],
+    fail: [
+      'names',
+      'wire',
+      'identity',
+      'claim',
+      'policy',
+      'cut',
+      'locked',
+      'strict',
+      'late',
+      'bulk',
+    ],
     hold: ['detector'],
   },
   {
@@ -72,7 +83,7 @@ const breaks: readonly Break[] = [
       ['server.yaml', 'fd77:0:0:2::10', 'fd77:0:0:1::20'],
     ],
     fail: ['wire', 'identity', 'claim', 'cut', 'outage', 'detector'],
-    hold: ['reach', 'names', 'late', 'bulk'],
+    hold: ['reach', 'names', 'strict', 'rotation', 'late', 'bulk'],
   },
   {
     title: 'a policy that admits only the intruder',

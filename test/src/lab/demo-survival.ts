@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+// The rows about survival fail when it fails: by their own causes, which no YAML can break.
+import { setTimeout as wait } from 'node:timers/promises';
+import t from 'tap';
+import { outageRow, rotationRow } from '../../../src/lab/demo-survival.ts';
+import type { Lab } from '../../../src/lab/lab.ts';
+import { skipLab, startLab } from '../../support/trust-lab.ts';
+
+const loadMsMax = 20_000;
+
+t.setTimeout(180_000);
+
+t.test('an outage fails its row when saved state is not used', { skip: skipLab }, async (t) => {
+  // Both proxies take no state that is older than this, so there is none to come back from.
+  const lab = await startLab(t, ['--state-max-age', '1s']);
+  const row = await outageRow(lab).catch((error: Error) => ({ ok: false, seen: error.message }));
+  t.equal(row.ok, false);
+  t.notMatch(row.seen, 'back from saved state');
+});
+
+async function loadRuns(lab: Lab): Promise<void> {
+  const until = Date.now() + loadMsMax;
+  for (;;) {
+    try {
+      lab.process('pods/client/load');
+      return;
+    } catch (error) {
+      if (Date.now() > until) {
+        throw error;
+      }
+      await wait(20);
+    }
+  }
+}
+
+t.test('a rotation fails its row when a request fails meanwhile', { skip: skipLab }, async (t) => {
+  const lab = await startLab(t);
+  const rotating = rotationRow(lab);
+  await loadRuns(lab);
+  await lab.kill('node-a/ztunnel');
+  await lab.restart('node-a/ztunnel');
+  const row = await rotating;
+  t.equal(row.ok, false);
+  t.match(row.seen, /^[1-9]\d* of \d+ requests fail/);
+});
