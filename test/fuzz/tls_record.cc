@@ -154,6 +154,20 @@ struct Game final : weft::tls::PlainSink {
     put(ContentType{0}, content);
   }
 
+  /// A record of any type. With type 0 the type is the last byte of the content that is not 0 (RFC
+  /// 8446 section 5.4), so that this too may be application data.
+  void putOdd(uint8_t type, const Bytes& content) {
+    Bytes inner = content;
+    inner.push_back(type);
+    while (!inner.empty() && inner.back() == 0) {
+      inner.pop_back();
+    }
+    if (!inner.empty() && inner.back() == static_cast<uint8_t>(ContentType::kApplicationData)) {
+      said.append(inner.begin(), inner.end() - 1);
+    }
+    put(ContentType{type}, content);
+  }
+
   void play(uint8_t what) {
     switch (what % 10) {
       case 0:
@@ -178,7 +192,7 @@ struct Game final : weft::tls::PlainSink {
         break;
       }
       case 6:
-        put(ContentType{script.next()}, script.some());
+        putOdd(script.next(), script.some());
         break;
       case 7:
         if (!wire.empty()) {
