@@ -20,6 +20,7 @@ Passthrough::Passthrough(Pod& pod, Attempt client, UniqueFd server)
       retry_(std::move(client.retry)) {
   if (retry_ != nullptr) {
     info_.bytesSent = 0;  // counted when it is written
+    account(server_, retry_->said.size());
   }
   client_.fd = std::move(client.fd);
   server_.fd = std::move(server);

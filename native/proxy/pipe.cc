@@ -22,6 +22,7 @@ Pipe::Pipe(Pod& pod, Attempt attempt)
       retry_(std::move(attempt.retry)),
       connected_(true) {
   pod_.worker().loop.watch(fd_.get(), this);
+  account();
 }
 
 Pipe::Pipe(Pod& pod, UniqueFd fd, ConnectionInfo info)
@@ -44,12 +45,21 @@ uint64_t& Pipe::sentToApp() {
 
 void Pipe::opened() {
   opened_ = true;
+  timer_.cancel();
   lease_.succeeded();
-  retry_.reset();
+  forgetSaid();
   pod_.worker().counters.add(Counter::kStreamsOpened);
   pod_.report(EventKind::kOpened, info_, {});
   activeMs_ = pod_.worker().loop.nowMs();
   watchIdle();
+}
+
+/// Once the peer took the stream, nothing of it is said again; but first all of it once.
+void Pipe::forgetSaid() {
+  if (opened_ && !hasToRepeat()) {
+    retry_.reset();
+  }
+  account();
 }
 
 /// How long no byte may move in the state that the connection is in; 0 for ever.
@@ -75,10 +85,14 @@ void Pipe::watchIdle() {
   timer_.start(loop, limitMs - idleMs, [this] { watchIdle(); });
 }
 
-/// What is left for the application of a stream that HTTP/2 has forgotten is in nobody's window.
+/// What is left for the application of a stream that HTTP/2 has forgotten is in nobody's window,
+/// nor is what may have to be said again.
 void Pipe::account() {
-  const bool ours = !released() && (streamGone_ || (appEnded_ && peerEnded_));
-  const size_t bytes = ours ? pending_.size() : 0;
+  const bool pendingIsOurs = streamGone_ || (appEnded_ && peerEnded_);
+  size_t bytes = 0;
+  if (!released()) {
+    bytes = (pendingIsOurs ? pending_.size() : 0) + (retry_ == nullptr ? 0 : retry_->said.size());
+  }
   if (bytes != counted_) {
     pod_.budget()->account(std::exchange(counted_, bytes), bytes);
   }
@@ -95,8 +109,22 @@ void Pipe::attach(Tunnel& tunnel, http::StreamId id) {
   id_ = id;
   maySend_ = true;
   tunnel.attach(id, this);
+  WorkerState& worker = pod_.worker();
+  timer_.start(worker.loop, worker.settings.connectTimeoutMs + kAnswerSlackMs,
+               [this] { unanswered(); });
   if (readable_ || hasToRepeat()) {
-    pod_.worker().loop.again(this);
+    worker.loop.again(this);
+  }
+}
+
+/// A peer that is silent may have given its application what it got, so bytes that were said to it
+/// are not said to another one.
+void Pipe::unanswered() {
+  const Outcome outcome{Reason::kConnect, "the peer did not answer in time", ""};
+  if (retry_ != nullptr && retry_->said.empty()) {
+    failed(outcome, true);
+  } else {
+    abort(outcome);
   }
 }
 
@@ -259,6 +287,8 @@ void Pipe::repeatOnce(std::span<uint8_t> room) {
   tunnel_->h2().commit(id_, n);
   tunnel_->markDirty();
   repeated_ += n;
+  activeMs_ = pod_.worker().loop.nowMs();
+  forgetSaid();
 }
 
 void Pipe::remember(std::span<const uint8_t> said) {
@@ -270,6 +300,7 @@ void Pipe::remember(std::span<const uint8_t> said) {
     retry_->said.append(said);
     repeated_ = retry_->said.size();
   }
+  account();
 }
 
 void Pipe::onAppEnd() {
@@ -446,6 +477,10 @@ void Pipe::failed(const Outcome& outcome, bool elsewhere) {
   }
   if (elsewhere) {
     lease_.failed(monotonicMillis());
+  }
+  if (tunnel_ != nullptr && !streamGone_) {
+    tunnel_->h2().reset(id_, H2Error::kCancel);
+    tunnel_->markDirty();
   }
   pod_.worker().loop.unwatch(fd_.get());
   Attempt attempt{std::move(fd_), info_, std::move(retry_)};

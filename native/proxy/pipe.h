@@ -62,6 +62,8 @@ class Pipe final : public Connection {
   std::span<uint8_t> reserveRoom();
   bool hasToRepeat() const { return retry_ != nullptr && repeated_ < retry_->said.size(); }
   void repeatOnce(std::span<uint8_t> room);
+  void forgetSaid();
+  void unanswered();
   void remember(std::span<const uint8_t> said);
   void leave();
   void onAppEnd();
@@ -79,7 +81,7 @@ class Pipe final : public Connection {
 
   UniqueFd fd_;
   ConnectionInfo info_;
-  std::unique_ptr<Retry> retry_;            // client role, until the peer took the stream
+  std::unique_ptr<Retry> retry_;            // client role, until the peer took it, whole
   size_t repeated_ = 0;                     // of retry_->said, in this stream
   Tunnel* tunnel_ = nullptr;                // null before a stream is opened
   std::vector<Pipe*>* waitList_ = nullptr;  // the list it waits in
@@ -96,9 +98,9 @@ class Pipe final : public Connection {
   bool streamGone_ = false;    // HTTP/2 forgot the stream; the tunnel still knows this pipe by id_
   std::vector<iovec> pieces_;  // into the tunnel's receive scratch; emptied by flushToApp()
   Buffer pending_;             // what the application did not take; bounded by the stream's window
-  size_t counted_ = 0;         // of pending_, in the pod's budget
+  size_t counted_ = 0;         // of pending_ and retry_->said, in the pod's budget
   uint64_t activeMs_ = 0;      // a byte or an end moved last
-  io::Timer timer_;            // connect, then idle
+  io::Timer timer_;            // connect or answer, then idle
 };
 
 }  // namespace weft::proxy

@@ -101,6 +101,9 @@ inline constexpr size_t kTunnelFlushBytes = 128 << 10;   ///< Sent in mid-turn b
 inline constexpr size_t kPassthroughBytesMin = 4 << 10;  ///< When the pod's bytes are used up.
 /// Of what an application said before its other side took it; kept to say it to another one.
 inline constexpr size_t kRetryBytesMax = 16 << 10;
+/// A peer answers a CONNECT within connectTimeoutMs, which is its own time for its application, and
+/// this for the way.
+inline constexpr uint64_t kAnswerSlackMs = 1000;
 inline constexpr size_t kAcceptsPerTurn = 16;        ///< From one listener.
 inline constexpr size_t kLingerBytesMax = 64 << 10;  ///< Discarded behind a fatal alert.
 inline constexpr uint64_t kServerIdleMsMin = 10000;  ///< An unused inbound tunnel stays so long.

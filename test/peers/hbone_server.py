@@ -133,18 +133,28 @@ async def answer(stream, status, end_stream):
     await stream.connection.drain()
 
 
+async def refuse(stream, arguments):
+    """Says that nothing was done for the stream, once a part of it came."""
+    count = 0
+    while count < arguments.refuse_after:
+        count += len(await stream.read())
+    if arguments.refuse_by_goaway:
+        stream.connection.go_away(max(stream.number - 2, 0))
+    else:
+        await stream.reset(REFUSED_STREAM)
+
+
 async def serve_stream(stream, headers, arguments):
     fields = dict(headers)
     authority = fields.get(":authority", "")
+    if arguments.silent:
+        return
     if fields.get(":method") != "CONNECT":
         await answer(stream, 405, end_stream=True)
         return
     if arguments.refuse > 0:
         arguments.refuse -= 1
-        count = 0
-        while count < arguments.refuse_after:
-            count += len(await stream.read())
-        await stream.reset(REFUSED_STREAM)
+        await refuse(stream, arguments)
         return
     if arguments.answer is not None:
         await answer(stream, arguments.answer, end_stream=True)
@@ -185,7 +195,9 @@ async def serve_connection(reader, writer, arguments, connections):
         tasks.add(task)
         task.add_done_callback(tasks.discard)
 
-    connection = tunnel.Connection(reader, writer, client=False, on_request=on_request)
+    connection = tunnel.Connection(
+        reader, writer, client=False, on_request=on_request, stream_window=arguments.window
+    )
     connections.add(connection)
     await connection.run()
     if tasks:
@@ -230,10 +242,15 @@ def main():
     parser.add_argument("--until-eof", action="store_true", help="end when standard input ends")
     parser.add_argument("--refuse", type=int, default=0, metavar="N", help="first reset N streams")
     parser.add_argument("--refuse-after", type=int, default=1, metavar="BYTES", help="of payload")
+    parser.add_argument("--refuse-by-goaway", action="store_true", help="that leaves them out")
+    parser.add_argument(
+        "--window", type=int, default=tunnel.STREAM_WINDOW_BYTES, metavar="BYTES", help="of a stream"
+    )
     mode = parser.add_mutually_exclusive_group(required=True)
     mode.add_argument("--echo", action="store_true", help="send back what comes")
     mode.add_argument("--forward", action="store_true", help="connect to the authority")
     mode.add_argument("--answer", type=int, metavar="STATUS", help="refuse every request with it")
+    mode.add_argument("--silent", action="store_true", help="take every request, answer none")
     try:
         asyncio.run(serve(parser.parse_args()))
     except KeyboardInterrupt:

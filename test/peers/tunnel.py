@@ -154,7 +154,7 @@ class Stream:
 class Connection:
     """HTTP/2 over one TLS connection. `on_request(stream, headers)` starts what a server does."""
 
-    def __init__(self, reader, writer, client, on_request=None):
+    def __init__(self, reader, writer, client, on_request=None, stream_window=STREAM_WINDOW_BYTES):
         # Tests also send what a good client would not: whoever receives it has to judge it. h2 wants
         # a :path in each request, so that the server has to judge a CONNECT itself.
         config = h2.config.H2Configuration(
@@ -174,7 +174,7 @@ class Connection:
         self.http.initiate_connection()
         self.http.update_settings(
             {
-                h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: STREAM_WINDOW_BYTES,
+                h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: stream_window,
                 h2.settings.SettingCodes.MAX_CONCURRENT_STREAMS: STREAMS_MAX,
             }
         )
@@ -225,9 +225,10 @@ class Connection:
             stream.fail(self.error)
         self.writer.close()
 
-    def go_away(self):
+    def go_away(self, last_stream=None):
         """Announces that new streams are no longer taken, as bytes: h2 would end those that run."""
-        last_stream = max(self.streams, default=0)
+        if last_stream is None:
+            last_stream = max(self.streams, default=0)
         payload = last_stream.to_bytes(4, "big") + bytes(4)
         self.flush()
         header = len(payload).to_bytes(3, "big") + bytes([GOAWAY_TYPE]) + bytes(5)

@@ -326,6 +326,17 @@ t.test('a stream that the server did not touch is tried again', async (t) => {
     t.strictSame(client.events.kept.filter(refused), []);
   });
 
+  t.test('when a GOAWAY left it out, in another tunnel', async (t) => {
+    const { client, serverPod } = await start(t, '--refuse', '1', '--refuse-by-goaway');
+    const near = await client.app.connect(serverPod.ipv4, 8080);
+    await near.write('hello');
+    t.equal(await near.read(5), 'hello');
+    t.equal(client.engine.counters()['connects_retried'], 1n);
+    t.equal(client.engine.counters()['tunnels_opened'], 2n);
+    await near.end();
+    t.equal((await near.readAll()).text, '');
+  });
+
   t.test('but not for ever', async (t) => {
     const { client, serverPod } = await start(t, '--refuse', '9');
     const near = await client.app.connect(serverPod.ipv4, 8080);
