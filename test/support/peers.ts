@@ -4,7 +4,7 @@ import { type ChildProcessByStdio, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import type { Readable, Writable } from 'node:stream';
+import { PassThrough, type Readable, type Writable } from 'node:stream';
 import type { LeafFiles } from './test-ca.ts';
 
 // Debian's own: the h2 package is installed for it.
@@ -72,7 +72,8 @@ export class HboneClient {
       stdio: ['pipe', 'pipe', 'pipe'],
     });
     this.input = this.#child.stdin;
-    this.output = this.#child.stdout;
+    // What nobody reads yet when the client exits would else be thrown away.
+    this.output = this.#child.stdout.pipe(new PassThrough());
     // The client may end before it has read all there is.
     this.input.on('error', () => {});
     this.#errors = collect(this.#child.stderr);
