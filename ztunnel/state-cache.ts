@@ -42,6 +42,9 @@ export interface SavedState {
 /** Largest file that is written or read, in bytes: some 500,000 workloads. */
 export const stateBytesMax: number = 256 * 1024 * 1024;
 
+/** State from further ahead than this is refused: it could be of any age. */
+export const clockSkewMs = 60_000;
+
 /** How long changes are gathered before they are saved. */
 export const saveDelayMs = 500;
 
@@ -134,7 +137,7 @@ export class StateCache {
   }
 
   /**
-   * What was saved; undefined when nothing was, or it is not used: too old, of another node, broken,
+   * What was saved; undefined when nothing was, or it is not used: too old, from the future, of another node, broken,
    * or open to others (fail-closed). Why is said in the log.
    */
   load(): SavedState | undefined {
@@ -161,6 +164,9 @@ export class StateCache {
     const ageMs = Date.now() - confirmed.getTime();
     if (ageMs > maxAgeMs) {
       throw refuse(`it is ${Math.round(ageMs / 1000)} s old, over ${maxAgeMs / 1000} s`);
+    }
+    if (ageMs < -clockSkewMs) {
+      throw refuse(`it is from ${Math.round(-ageMs / 1000)} s ahead of the clock`);
     }
     const resources = new Map<TypeUrl, Resource[]>(facts.types.map((type) => [type, []]));
     for (const resource of fromBinary(DeltaDiscoveryResponseSchema, body).resources) {

@@ -3,10 +3,12 @@
 // node joins), but one that it shows must be good, or the connection ends.
 import { constants } from 'node:crypto';
 import { once } from 'node:events';
+import type { Socket } from 'node:net';
 import { createServer, type Server, type TLSSocket, type TlsOptions } from 'node:tls';
 import { MeshError } from '../lib/error.ts';
 import type { Logger } from '../lib/log.ts';
 import type { ListenAddress } from './config.ts';
+import { HandshakeGate } from './handshake-gate.ts';
 
 /** The server's own key and certificates, in PEM. */
 export interface ServerMaterial {
@@ -18,9 +20,6 @@ export interface ServerMaterial {
 
 /** Most connections at one time on each address. */
 export const connectionsMax = 20_000;
-
-/** A client that has not finished its handshake by then is cut off. */
-export const handshakeTimeoutMs = 10_000;
 
 /** Most connections at one time, over all addresses, whose clients showed no certificate. */
 export const strangersMax = 256;
@@ -38,7 +37,6 @@ function optionsOf(material: ServerMaterial): TlsOptions {
     requestCert: true,
     // Decided in `#accept`, since there is no "if it shows one".
     rejectUnauthorized: false,
-    handshakeTimeout: handshakeTimeoutMs,
     // A resumed session would carry a certificate that nobody checked this time.
     secureOptions: constants.SSL_OP_NO_TICKET,
   };
@@ -49,6 +47,7 @@ export class TlsPort {
   readonly #log: Logger;
   readonly #onConnection: (socket: TLSSocket) => void;
   readonly #servers: Server[] = [];
+  readonly #handshakes: HandshakeGate;
   readonly #sockets: Set<TLSSocket> = new Set();
   // Oldest first.
   readonly #strangers: Set<TLSSocket> = new Set();
@@ -58,6 +57,9 @@ export class TlsPort {
   constructor(material: ServerMaterial, log: Logger, onConnection: (socket: TLSSocket) => void) {
     this.#material = material;
     this.#log = log;
+    this.#handshakes = new HandshakeGate((peer, reason) =>
+      log.debug({ peer, reason }, 'handshake cut off'),
+    );
     this.#onConnection = onConnection;
   }
 
@@ -70,6 +72,7 @@ export class TlsPort {
     for (const { host, port } of addresses) {
       const server = createServer(optionsOf(this.#material), (socket) => this.#accept(socket));
       server.maxConnections = connectionsMax;
+      server.on('connection', (socket: Socket) => this.#handshakes.enter(socket));
       server.on('tlsClientError', (error, socket) => {
         const peer = socket.remoteAddress;
         this.#log.debug({ peer, reason: error.message }, 'handshake failed');
@@ -104,12 +107,14 @@ export class TlsPort {
 
   /** Ends what is still open. */
   destroy(): void {
+    this.#handshakes.close();
     for (const socket of this.#sockets) {
       socket.destroy();
     }
   }
 
   #accept(socket: TLSSocket): void {
+    this.#handshakes.leave(socket);
     // A reset by the peer must not end the process; gRPC sees the close.
     socket.on('error', (error) => this.#log.debug({ reason: error.message }, 'connection broke'));
     const certificate = socket.getPeerX509Certificate();

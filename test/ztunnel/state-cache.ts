@@ -6,7 +6,7 @@ import { create } from '@bufbuild/protobuf';
 import t, { type Test } from 'tap';
 import { createLog } from '../../src/lib/log.ts';
 import { type Resource, ResourceSchema, type TypeUrl, typeUrls } from '../../src/xds/wire.ts';
-import { StateCache, saveDelayMs } from '../../ztunnel/state-cache.ts';
+import { clockSkewMs, StateCache, saveDelayMs } from '../../ztunnel/state-cache.ts';
 
 function resource(type: TypeUrl, name: string, version = '1'): Resource {
   const value = new TextEncoder().encode(`body of ${name}`);
@@ -127,6 +127,19 @@ t.test(
     t.ok(open().load());
   },
 );
+
+t.test('state from further ahead than clocks may differ is refused', async (t) => {
+  const { open, reasons, saved } = setUp(t);
+  mock.timers.enable({ apis: ['Date'], now: Date.now() });
+  t.teardown(() => mock.timers.reset());
+  await saved();
+  const savedMs = Date.now();
+  mock.timers.setTime(savedMs - clockSkewMs);
+  t.ok(open().load(), 'at the limit');
+  mock.timers.setTime(savedMs - clockSkewMs - 1);
+  t.equal(open().load(), undefined, 'one past it');
+  t.match(reasons.at(-1), /it is from 60 s ahead of the clock/);
+});
 
 t.test('state that others may read or write is refused', async (t) => {
   const { open, path, reasons, saved } = setUp(t);

@@ -3,9 +3,11 @@
 import 'reflect-metadata';
 import { X509Certificate } from 'node:crypto';
 import { once } from 'node:events';
+import { connect as connectTcp, type Socket } from 'node:net';
 import { mock } from 'node:test';
 import { type ConnectionOptions, connect, type TLSSocket } from 'node:tls';
 import t, { type Test } from 'tap';
+import { handshakesPerSourceMax, handshakeTimeoutMs } from '../../../src/control/handshake-gate.ts';
 import { strangerLifeMs, strangersMax, TlsPort } from '../../../src/control/tls-port.ts';
 import { createLog } from '../../../src/lib/log.ts';
 import { makeRequest } from '../../support/certificate-requests.ts';
@@ -50,7 +52,15 @@ async function open(t: Test) {
     await once(socket, 'secureConnect');
     return socket;
   };
-  return { accepted, ca, dial, first: first.promise, port, reasons };
+  /** Connects, and says nothing. */
+  const dialSilently = async (localAddress: string): Promise<Socket> => {
+    const socket = connectTcp({ port: number, host: '127.0.0.1', localAddress });
+    t.teardown(() => socket.destroy());
+    socket.on('error', () => {});
+    await once(socket, 'connect');
+    return socket;
+  };
+  return { accepted, ca, dial, dialSilently, first: first.promise, port, reasons };
 }
 
 /** A key and certificate of a client. */
@@ -143,6 +153,37 @@ t.test('holds so many clients without a certificate, and then the oldest goes', 
   t.notOk(second?.destroyed);
   t.notOk(accepted.at(-1)?.destroyed);
   t.notOk(node?.destroyed, 'a client with a certificate does not count');
+});
+
+t.test('clients that do not finish their handshakes give way to others, and to time', async (t) => {
+  const { accepted, dial, dialSilently } = await open(t);
+  const known = await dial();
+  const elsewhere = await dialSilently('127.0.0.3');
+  mock.timers.enable({ apis: ['setTimeout'] });
+  t.teardown(() => mock.timers.reset());
+  const first = await dialSilently('127.0.0.2');
+  for (let i = 1; i < handshakesPerSourceMax; i += 1) {
+    await dialSilently('127.0.0.2');
+  }
+  // Whoever is served after them shows that they were all seen.
+  await dial({ socket: await dialSilently('127.0.0.3') });
+  t.notOk(first.destroyed, 'at the limit');
+  const closed = once(first.resume(), 'close');
+  const last = await dialSilently('127.0.0.2');
+  await closed;
+  await dial({ socket: await dialSilently('127.0.0.2') });
+  while (accepted.length < 3) {
+    await new Promise(setImmediate);
+  }
+  t.same([last.destroyed, elsewhere.destroyed], [false, false], 'the oldest of that address goes');
+  const cut = once(last.resume(), 'close');
+  mock.timers.tick(handshakeTimeoutMs);
+  await cut;
+  t.notOk(known.destroyed);
+  t.notOk(
+    accepted.some(({ destroyed }) => destroyed),
+    'a finished handshake is not timed',
+  );
 });
 
 t.test('listens on every address with one port number', async (t) => {
