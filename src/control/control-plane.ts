@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The control plane: registry to snapshot to xDS, and the CA beside it, on one TLS port.
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { TLSSocket } from 'node:tls';
 import { Authority } from '../ca/authority.ts';
 import { readGivenAuthority } from '../ca/given-authority.ts';
@@ -202,6 +203,8 @@ export class ControlPlane {
   async stop(): Promise<void> {
     this.#port?.stopListening();
     this.#ads.close();
+    // The last words of the streams go out before their sessions are told to close.
+    await nextTurn();
     await Promise.all([this.#joining?.stop(shutdownMs), this.#known?.stop(shutdownMs)]);
     await this.#release();
     await this.#lock.release();
