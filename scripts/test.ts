@@ -17,7 +17,7 @@ const unitLanes: readonly Lane[] = [
 const fuzzLane: Lane = { name: 'fuzz', sanitize: '', compilers: ['clang-14', 'clang++-14'] };
 
 const unitTimeoutMs = 300_000;
-const tapTimeoutMs = 900_000;
+const tapTimeoutMs = 2_400_000;
 /** Fuzzers at work at once. */
 const fuzzersMax = 2;
 const fuzzSeconds = Number(
