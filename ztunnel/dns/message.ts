@@ -4,7 +4,7 @@
 import { type Answer, decode, encode, type OptAnswer } from 'dns-packet';
 import { parseIp } from '../../src/lib/ip.ts';
 
-/** Longest query that is looked at, in bytes; stub resolvers send far shorter ones. */
+/** Longest query that is looked at, in bytes; the resolvers of applications send far shorter ones. */
 export const queryBytesMax = 4096;
 /** Longest answer by UDP without EDNS, in bytes (RFC 1035 section 2.3.4). */
 export const plainUdpBytes = 512;

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// Long, since each table of the state is walked through the same additions, changes and removals.
 #include "proxy/tables_state.h"
 
 #include <doctest/doctest.h>
