@@ -105,7 +105,7 @@ std::string congestionOf(int fd) {
   return {name, strnlen(name, sizeof name)};
 }
 
-Result<UniqueFd> listenTcp(int netns, uint16_t port, const TcpOptions& options, bool shared) {
+Result<UniqueFd> listenTcp(int netns, uint16_t port, const TcpOptions& options) {
   Ip any;  // ::
   Result<UniqueFd> made = socketIn(netns, AF_INET6, SOCK_STREAM);
   if (!made.ok()) {
@@ -120,9 +120,6 @@ Result<UniqueFd> listenTcp(int netns, uint16_t port, const TcpOptions& options, 
     setInt(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, 0);
   }
   setInt(fd.get(), SOL_SOCKET, SO_REUSEADDR, 1);
-  if (shared) {
-    setInt(fd.get(), SOL_SOCKET, SO_REUSEPORT, 1);
-  }
   if (Status s = setUp(fd.get(), options); !s.ok()) {
     return s;
   }

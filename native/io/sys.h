@@ -27,9 +27,9 @@ struct TcpOptions {
 };
 
 /// Listens on `port` at every address of the namespace, IPv6 and IPv4; IPv4 alone where the kernel
-/// has no IPv6. `shared` sets SO_REUSEPORT, so that each worker has a listener of its own; then
-/// other processes of the same user may join in too.
-Result<UniqueFd> listenTcp(int netns, uint16_t port, const TcpOptions& options, bool shared);
+/// has no IPv6. The port is nobody else's while the socket is open: binding it again fails,
+/// whatever the options and the user.
+Result<UniqueFd> listenTcp(int netns, uint16_t port, const TcpOptions& options);
 
 /// The next connection, or a descriptor below zero: -EAGAIN when there is none, else -errno.
 int acceptTcp(int listener, Endpoint& peer);

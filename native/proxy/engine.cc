@@ -138,16 +138,28 @@ void Engine::addPod(PodSpec spec, const UniqueFd& netns, Done done) {
     }
   };
   auto gathering = std::make_shared<Gathering>(workers_.size(), std::move(settle));
-  const auto budget = std::make_shared<PodBudget>(settings_.limits, nodeBytes_);
-  for (auto& worker : workers_) {
+  const PodShare share = shareOf(uid);
+  // The listening worker comes last: what it accepts finds the other parts in their place. It is
+  // the same one for a pod that is replaced, so that the old listeners are closed before.
+  for (size_t i = 1; i <= workers_.size(); i++) {
+    const size_t worker = (share.spread->listener() + i) % workers_.size();
     UniqueFd copy(::fcntl(netns.get(), F_DUPFD_CLOEXEC, 0));
     if (!copy) {
       gathering->arrive(Status::fromErrno("dup", errno));
       continue;
     }
-    worker->addPod(spec, std::move(copy), budget,
-                   [gathering](const Status& opened) { gathering->arrive(opened); });
+    workers_[worker]->addPod(spec, std::move(copy), share,
+                             [gathering](const Status& opened) { gathering->arrive(opened); });
   }
+}
+
+PodShare Engine::shareOf(const std::string& uid) {
+  const size_t listener = std::hash<std::string>{}(uid) % workers_.size();
+  return {std::make_shared<PodBudget>(settings_.limits, nodeBytes_),
+          std::make_shared<Spread>(listener, workers_.size()),
+          [this, uid](size_t worker, Accepted accepted) {
+            workers_[worker]->handOver(uid, std::move(accepted));
+          }};
 }
 
 void Engine::removePod(const std::string& uid, Done done) {

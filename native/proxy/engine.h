@@ -52,8 +52,9 @@ class Engine {
   void setDenyList(const std::vector<std::string>& identities,
                    const std::vector<std::string>& serials);
 
-  /// Opens the pod's listeners in every worker. `done` comes once: ok when all of them accept, else
-  /// the first error, with nothing left open. A pod of the same uid is closed first.
+  /// Opens the pod's part in every worker, and its listeners in one. `done` comes once: ok when
+  /// they accept, else the first error, with nothing left open. A pod of the same uid is closed
+  /// first.
   void addPod(PodSpec spec, const UniqueFd& netns, Done done);
   /// Ends the pod's listeners and connections. An unknown uid is no error.
   void removePod(const std::string& uid, Done done);
@@ -71,6 +72,8 @@ class Engine {
   std::shared_ptr<CounterTable> counters() const { return counters_; }
 
  private:
+  PodShare shareOf(const std::string& uid);
+
   Settings settings_;
   io::NetfilterOriginalDst originalDst_;
   EventQueue events_;

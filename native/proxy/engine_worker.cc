@@ -14,8 +14,8 @@ constexpr uint64_t kDrainCheckMs = 10;
 EngineWorker::EngineWorker(size_t index, const Settings& settings, CounterRow counters,
                            EventQueue& queue, const io::OriginalDst& originalDst)
     : worker_(std::make_unique<io::Worker>("weft-" + std::to_string(index))),
-      state_(std::make_unique<WorkerState>(worker_->loop(), settings, counters, queue, originalDst,
-                                           monotonicMicros() ^ (index << 56))) {}
+      state_(std::make_unique<WorkerState>(index, worker_->loop(), settings, counters, queue,
+                                           originalDst, monotonicMicros() ^ (index << 56))) {}
 
 EngineWorker::~EngineWorker() {
   close();
@@ -93,14 +93,14 @@ void EngineWorker::snapshot(std::function<void(const std::string&)> done) {
   });
 }
 
-void EngineWorker::addPod(PodSpec spec, UniqueFd netns, std::shared_ptr<PodBudget> budget,
+void EngineWorker::addPod(PodSpec spec, UniqueFd netns, PodShare share,
                           std::function<void(Status)> done) {
   // std::function must be copyable, a descriptor is not: it travels shared.
   auto shared = std::make_shared<UniqueFd>(std::move(netns));
   worker_->post(
-      [this, spec = std::move(spec), shared, budget = std::move(budget), done = std::move(done)] {
+      [this, spec = std::move(spec), shared, share = std::move(share), done = std::move(done)] {
         closePod(spec.uid, Reason::kDrained, "the pod was replaced");
-        Result<std::unique_ptr<Pod>> pod = Pod::open(*state_, spec, std::move(*shared), budget);
+        Result<std::unique_ptr<Pod>> pod = Pod::open(*state_, spec, std::move(*shared), share);
         if (!pod.ok()) {
           done(pod.status());
           return;
@@ -112,6 +112,20 @@ void EngineWorker::addPod(PodSpec spec, UniqueFd netns, std::shared_ptr<PodBudge
         pods_[spec.uid] = std::move(pod).value();
         done({});
       });
+}
+
+void EngineWorker::handOver(std::string uid, Accepted accepted) {
+  auto shared = std::make_shared<Accepted>(std::move(accepted));
+  worker_->post([this, uid = std::move(uid), shared] {
+    const std::shared_ptr<Spread> spread = shared->spread;
+    const auto pod = pods_.find(uid);
+    if (pod != pods_.end() && pod->second->spread() == spread) {
+      pod->second->take(std::move(*shared));
+    } else {
+      io::resetOnClose(shared->fd.get());
+    }
+    spread->arrived(state_->index);
+  });
 }
 
 void EngineWorker::removePod(std::string uid, std::function<void()> done) {

@@ -30,8 +30,10 @@ class EngineWorker {
   void removeIdentity(std::string spiffeId);
   void setDenyList(std::shared_ptr<const tls::DenyList> list);
   void setTicketKeys(std::shared_ptr<tls::TicketKeys> keys);
-  void addPod(PodSpec spec, UniqueFd netns, std::shared_ptr<PodBudget> budget,
-              std::function<void(Status)> done);
+  void addPod(PodSpec spec, UniqueFd netns, PodShare share, std::function<void(Status)> done);
+  /// A connection that another worker accepted for the pod `uid`. Resets it when the pod whose
+  /// listener it was is gone, or replaced.
+  void handOver(std::string uid, Accepted accepted);
   void removePod(std::string uid, std::function<void()> done);
   void drain(uint64_t deadlineMs, std::function<void()> done);
   void snapshot(std::function<void(const std::string&)> done);

@@ -25,11 +25,11 @@ void Connection::release() {
   }
 }
 
-Pod::Pod(WorkerState& worker, PodSpec spec, UniqueFd netns, std::shared_ptr<PodBudget> budget)
+Pod::Pod(WorkerState& worker, PodSpec spec, UniqueFd netns, PodShare share)
     : worker_(worker),
       spec_(std::move(spec)),
       netns_(std::move(netns)),
-      budget_(std::move(budget)),
+      share_(std::move(share)),
       sockets4_(netns_.get(), AF_INET, towardsApp(worker.settings)),
       sockets6_(netns_.get(), AF_INET6, towardsApp(worker.settings)),
       outbound_(std::make_unique<Outbound>(*this)),
@@ -38,9 +38,10 @@ Pod::Pod(WorkerState& worker, PodSpec spec, UniqueFd netns, std::shared_ptr<PodB
 Pod::~Pod() = default;
 
 Result<std::unique_ptr<Pod>> Pod::open(WorkerState& worker, PodSpec spec, UniqueFd netns,
-                                       std::shared_ptr<PodBudget> budget) {
-  std::unique_ptr<Pod> pod(new Pod(worker, std::move(spec), std::move(netns), std::move(budget)));
-  if (Status status = pod->listen(); !status.ok()) {
+                                       PodShare share) {
+  const bool listens = share.spread->listener() == worker.index;
+  std::unique_ptr<Pod> pod(new Pod(worker, std::move(spec), std::move(netns), std::move(share)));
+  if (Status status = listens ? pod->listen() : Status{}; !status.ok()) {
     pod->close(Reason::kNone, "");
     worker.loop.bury(std::move(pod));
     return status;
@@ -49,37 +50,48 @@ Result<std::unique_ptr<Pod>> Pod::open(WorkerState& worker, PodSpec spec, Unique
 }
 
 Status Pod::listen() {
-  struct Entry {
-    uint16_t port;
-    io::TcpOptions options;
-    Listener::Accept accept;
-  };
   const Settings& settings = worker_.settings;
   const io::TcpOptions towardsPeer{settings.mark, settings.tunnelCongestion, true,
                                    settings.h2.deadAfterMs};
-  // Alone, nobody else can take a share of a pod's connections, not even root in the pod.
-  const bool shared = settings.workers > 1;
-  Entry entries[] = {
-      {kOutboundPort, towardsApp(settings),
-       [this](UniqueFd fd, const Endpoint& peer) { outbound_->onAccept(std::move(fd), peer); }},
-      {kPlaintextPort, towardsPeer,
-       [this](UniqueFd fd, const Endpoint& peer) {
-         inbound_->onAcceptPlaintext(std::move(fd), peer);
-       }},
-      {kHbonePort, towardsPeer,
-       [this](UniqueFd fd, const Endpoint& peer) { inbound_->onAccept(std::move(fd), peer); }},
-  };
-  for (Entry& entry : entries) {
-    Result<UniqueFd> fd = io::listenTcp(netns_.get(), entry.port, entry.options, shared);
+  const std::pair<uint16_t, io::TcpOptions> doors[] = {{kOutboundPort, towardsApp(settings)},
+                                                       {kPlaintextPort, towardsPeer},
+                                                       {kHbonePort, towardsPeer}};
+  for (const auto& [port, options] : doors) {
+    Result<UniqueFd> fd = io::listenTcp(netns_.get(), port, options);
     if (!fd.ok()) {
       return fd.status();
     }
-    auto listener =
-        std::make_unique<Listener>(*this, std::move(fd).value(), std::move(entry.accept));
+    auto listener = std::make_unique<Listener>(
+        *this, std::move(fd).value(), [this, port](UniqueFd accepted, const Endpoint& peer) {
+          onAccept(port, std::move(accepted), peer);
+        });
     Listener* raw = listener.get();
     live_.emplace(raw, std::move(listener));
   }
   return {};
+}
+
+void Pod::onAccept(uint16_t port, UniqueFd fd, const Endpoint& peer) {
+  Accepted accepted{port, std::move(fd), peer, share_.spread};
+  const size_t worker = share_.spread->choose();
+  if (worker != worker_.index) {
+    share_.handOver(worker, std::move(accepted));
+    return;
+  }
+  take(std::move(accepted));
+  share_.spread->arrived(worker);
+}
+
+void Pod::take(Accepted accepted) {
+  if (draining_) {
+    io::resetOnClose(accepted.fd.get());
+  } else if (accepted.port == kOutboundPort) {
+    outbound_->onAccept(std::move(accepted.fd), accepted.peer);
+  } else if (accepted.port == kPlaintextPort) {
+    inbound_->onAcceptPlaintext(std::move(accepted.fd), accepted.peer);
+  } else {
+    inbound_->onAccept(std::move(accepted.fd), accepted.peer);
+  }
 }
 
 template <typename Visit>
@@ -115,7 +127,7 @@ void Pod::setIdentity(std::shared_ptr<const tls::Identity> identity) {
 }
 
 bool Pod::full() {
-  if (!budget_->connections().full()) {
+  if (!share_.budget->connections().full()) {
     return false;
   }
   worker_.counters.add(Counter::kLimitReached);
@@ -126,7 +138,8 @@ void Pod::release(Connection* connection) {
   const auto found = live_.find(connection);
   CHECK(found != live_.end());
   if (connection->counted_) {
-    budget_->connections().subtract(1);
+    share_.budget->connections().subtract(1);
+    share_.spread->closed(worker_.index);
   }
   worker_.loop.bury(std::move(found->second));
   live_.erase(found);
@@ -169,6 +182,7 @@ void Pod::describe(Snapshot& snapshot) const {
 }
 
 void Pod::drain() {
+  draining_ = true;
   forEachConnection([](Connection& connection) { connection.drain(); });
 }
 

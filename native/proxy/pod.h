@@ -21,6 +21,7 @@
 #include "proxy/route.h"
 #include "proxy/settings.h"
 #include "proxy/snapshot.h"
+#include "proxy/spread.h"
 #include "proxy/tables.h"
 #include "tls/identity.h"
 #include "tls/session.h"
@@ -35,9 +36,10 @@ class Pool;
 
 /// What the pods of one worker share. Lives on that worker's thread.
 struct WorkerState {
-  WorkerState(io::Loop& loopIn, const Settings& settingsIn, CounterRow countersIn,
+  WorkerState(size_t indexIn, io::Loop& loopIn, const Settings& settingsIn, CounterRow countersIn,
               EventQueue& queue, const io::OriginalDst& originalDstIn, uint64_t seed)
-      : loop(loopIn),
+      : index(indexIn),
+        loop(loopIn),
         settings(settingsIn),
         counters(countersIn),
         events(loopIn, queue, countersIn, settingsIn),
@@ -50,6 +52,7 @@ struct WorkerState {
     tls.leaves = tls::VerifiedLeaves(settings.limits.verifiedLeaves);
   }
 
+  const size_t index;  ///< Among the engine's workers.
   io::Loop& loop;
   const Settings& settings;
   CounterRow counters;
@@ -105,13 +108,21 @@ struct PodSpec {
   std::string spiffeId;
 };
 
-/// One pod's share in one worker: its listeners, its pool of tunnels and its connections.
+/// What the parts of one pod in all workers have in common.
+struct PodShare {
+  std::shared_ptr<PodBudget> budget;
+  std::shared_ptr<Spread> spread;
+  HandOver handOver;  ///< May be empty where there is one worker only.
+};
+
+/// One pod's part in one worker: its pool of tunnels and its connections, and in the worker that
+/// its Spread names, its listeners.
 class Pod final : public io::Object {
  public:
-  /// Opens the three listeners in `netns`. All of them accept when this returns ok.
-  /// `budget` is shared with the pod's parts in other workers.
+  /// Opens the three listeners in `netns` when they are this worker's. All of them accept when this
+  /// returns ok.
   static Result<std::unique_ptr<Pod>> open(WorkerState& worker, PodSpec spec, UniqueFd netns,
-                                           std::shared_ptr<PodBudget> budget);
+                                           PodShare share);
   ~Pod() override;
 
   const PodSpec& spec() const { return spec_; }
@@ -125,7 +136,11 @@ class Pod final : public io::Object {
 
   /// True, and counted, when the pod may hold no further connection. To be asked before adopt().
   bool full();
-  const std::shared_ptr<PodBudget>& budget() { return budget_; }
+  const std::shared_ptr<PodBudget>& budget() { return share_.budget; }
+  const std::shared_ptr<Spread>& spread() { return share_.spread; }
+  /// Takes up a connection that one of the pod's listeners accepted, here or in another worker.
+  /// Resets it when the pod is draining.
+  void take(Accepted accepted);
   /// A socket in the pod's namespace that connects to `to`, as connectTcp() does, set up as sockets
   /// towards applications are.
   Result<UniqueFd> connectToApp(const Endpoint& to, const std::optional<Ip>& source);
@@ -136,7 +151,8 @@ class Pod final : public io::Object {
   T* adopt(std::unique_ptr<T> connection) {
     T* raw = connection.get();
     static_cast<Connection*>(raw)->counted_ = true;
-    budget_->connections().add(1);
+    share_.budget->connections().add(1);
+    share_.spread->opened(worker_.index);
     live_.emplace(raw, std::move(connection));
     return raw;
   }
@@ -157,15 +173,17 @@ class Pod final : public io::Object {
   void report(EventKind kind, const ConnectionInfo& info, const Outcome& outcome);
 
  private:
-  Pod(WorkerState& worker, PodSpec spec, UniqueFd netns, std::shared_ptr<PodBudget> budget);
+  Pod(WorkerState& worker, PodSpec spec, UniqueFd netns, PodShare share);
   Status listen();
+  void onAccept(uint16_t port, UniqueFd fd, const Endpoint& peer);
   template <typename Visit>
   void forEachConnection(Visit visit);
 
   WorkerState& worker_;
   PodSpec spec_;
   UniqueFd netns_;
-  std::shared_ptr<PodBudget> budget_;
+  PodShare share_;
+  bool draining_ = false;
   io::SpareSockets sockets4_;
   io::SpareSockets sockets6_;
   std::shared_ptr<const tls::Identity> identity_;

@@ -104,7 +104,9 @@ inline constexpr size_t kRetryBytesMax = 16 << 10;
 /// A peer answers a CONNECT within connectTimeoutMs, which is its own time for its application, and
 /// this for the way.
 inline constexpr uint64_t kAnswerSlackMs = 1000;
-inline constexpr size_t kAcceptsPerTurn = 16;        ///< From one listener.
+inline constexpr size_t kAcceptsPerTurn = 16;  ///< From one listener.
+/// Of one pod, accepted by one worker and not yet taken up by another.
+inline constexpr size_t kHandedOverMax = 256;
 inline constexpr size_t kLingerBytesMax = 64 << 10;  ///< Discarded behind a fatal alert.
 inline constexpr uint64_t kServerIdleMsMin = 10000;  ///< An unused inbound tunnel stays so long.
 inline constexpr uint64_t kDrainGraceMs = 200;  ///< For requests that crossed our first GOAWAY.

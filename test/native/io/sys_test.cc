@@ -7,6 +7,7 @@
 
 #include <doctest/doctest.h>
 // clang-format on
+#include <arpa/inet.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/epoll.h>
@@ -40,7 +41,7 @@ bool wait(int fd, short events) {
 /// Both ends of a connection over loopback, made with the functions under test.
 struct Connection {
   explicit Connection(const char* ip = "127.0.0.1", const TcpOptions& options = {}) {
-    auto made = listenTcp(-1, 0, options, false);
+    auto made = listenTcp(-1, 0, options);
     REQUIRE(made.ok());
     listener = std::move(made).value();
     to = {*Ip::parse(ip), localEndpoint(listener.get())->port};
@@ -73,28 +74,30 @@ TEST_CASE("one listener serves IPv4 and IPv6, and tells addresses apart") {
 }
 
 TEST_CASE("a listener with nobody waiting answers at once") {
-  const auto listener = listenTcp(-1, 0, {}, false);
+  const auto listener = listenTcp(-1, 0, {});
   REQUIRE(listener.ok());
   Endpoint peer;
   CHECK(acceptTcp(listener.value().get(), peer) == -EAGAIN);
 }
 
-TEST_CASE("workers share a port, and nobody else gets it") {
-  const auto first = listenTcp(-1, 0, {}, true);
-  REQUIRE(first.ok());
-  const uint16_t port = localEndpoint(first.value().get())->port;
-  CHECK(listenTcp(-1, port, {}, true).ok());
-  const UniqueFd other(::socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  const sockaddr_in6 at = Endpoint{Ip(), port}.toSockaddr();
-  CHECK(::bind(other.get(), reinterpret_cast<const sockaddr*>(&at), sizeof at) == -1);
-}
-
-TEST_CASE("a port that is not shared takes no second listener, not even our own") {
-  const auto first = listenTcp(-1, 0, {}, false);
-  REQUIRE(first.ok());
-  const uint16_t port = localEndpoint(first.value().get())->port;
-  CHECK_FALSE(listenTcp(-1, port, {}, true).ok());
-  CHECK_FALSE(listenTcp(-1, port, {}, false).ok());
+TEST_CASE("nobody gets a port beside its listener, whatever the address and the options") {
+  const auto listener = listenTcp(-1, 0, {});
+  REQUIRE(listener.ok());
+  const uint16_t port = localEndpoint(listener.value().get())->port;
+  CHECK_FALSE(listenTcp(-1, port, {}).ok());
+  for (const char* ip : {"::", "::1", "::ffff:0.0.0.0", "::ffff:127.0.0.1"}) {
+    INFO(ip);
+    const UniqueFd other(::socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    const int on = 1;
+    REQUIRE(::setsockopt(other.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0);
+    REQUIRE(::setsockopt(other.get(), SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) == 0);
+    sockaddr_in6 at{};
+    at.sin6_family = AF_INET6;
+    at.sin6_port = htons(port);
+    REQUIRE(::inet_pton(AF_INET6, ip, &at.sin6_addr) == 1);
+    CHECK(::bind(other.get(), reinterpret_cast<const sockaddr*>(&at), sizeof at) == -1);
+    CHECK(errno == EADDRINUSE);
+  }
 }
 
 TEST_CASE("an accepted socket has its listener's options") {
@@ -111,7 +114,7 @@ TEST_CASE("an accepted socket has its listener's options") {
 }
 
 TEST_CASE("a mark is set, or the socket is not made") {
-  const auto listener = listenTcp(-1, 0, {0x539, {}, false}, false);
+  const auto listener = listenTcp(-1, 0, {0x539, {}, false});
   if (::geteuid() != 0) {
     MESSAGE("a mark needs CAP_NET_ADMIN: seen refused");
     CHECK_FALSE(listener.ok());
@@ -122,13 +125,13 @@ TEST_CASE("a mark is set, or the socket is not made") {
 }
 
 TEST_CASE("a congestion control that the kernel does not know is passed over") {
-  CHECK(listenTcp(-1, 0, {0, "nonesuch", false}, false).ok());
+  CHECK(listenTcp(-1, 0, {0, "nonesuch", false}).ok());
 }
 
 TEST_CASE("a connect that is refused says so once it is known") {
   uint16_t port = 0;
   {
-    const auto listener = listenTcp(-1, 0, {}, false);
+    const auto listener = listenTcp(-1, 0, {});
     port = localEndpoint(listener.value().get())->port;
   }
   const auto made = connectTcp(-1, {*Ip::parse("127.0.0.1"), port}, std::nullopt, {});

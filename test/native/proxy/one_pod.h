@@ -103,9 +103,10 @@ class Mesh {
     engine->setIdentity(identity(kCart));
     need(addPod("cart").ok());
   }
-  Status addPod(const std::string& uid) {
+  Status addPod(const std::string& uid) { return addPod(uid, ns); }
+  Status addPod(const std::string& uid, const NetworkNamespace& in) {
     return waitFor([&](Engine::Done done) {
-      engine->addPod({uid, kCartUid, kCart}, ns.fd(), std::move(done));
+      engine->addPod({uid, kCartUid, kCart}, in.fd(), std::move(done));
     });
   }
   Status removePod(const std::string& uid) {

@@ -44,7 +44,8 @@ class Caller {
     auto budget = std::make_shared<weft::proxy::PodBudget>(
         settings_.limits, std::make_shared<weft::proxy::SharedSum>(1U << 20));
     std::promise<Status> done;
-    worker_.addPod({"cart", kCartUid, kCart}, std::move(netns), budget,
+    const auto alone = std::make_shared<weft::proxy::Spread>(0, 1);
+    worker_.addPod({"cart", kCartUid, kCart}, std::move(netns), {budget, alone, nullptr},
                    [&](const Status& status) { done.set_value(status); });
     need(done.get_future().get().ok());
   }
