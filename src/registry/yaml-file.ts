@@ -9,6 +9,7 @@ import {
   LineCounter,
   type ParsedNode,
   parseAllDocuments,
+  visit,
 } from 'yaml';
 import { MeshError } from '../lib/error.ts';
 import type { MeshObject } from '../mesh/objects.ts';
@@ -53,6 +54,9 @@ export const nestingMax = 256;
 
 /** Most problems that are told of one file; of the rest only how many there are. */
 export const problemsMax = 50;
+
+/** Most characters of a file that one problem repeats, in its field and in its message. */
+export const toldMax = 500;
 
 /** Most documents that are read of one file. */
 export const documentsMax = 20_000;
@@ -99,7 +103,8 @@ class DocumentParser {
 
   fail(line: number, field: string, message: string): void {
     if (this.problems.length < problemsMax) {
-      this.problems.push({ severity: 'error', file: this.#file, line, field, message });
+      const told = { field: clipped(field), message: clipped(message) };
+      this.problems.push({ severity: 'error', file: this.#file, line, ...told });
     } else {
       this.untold += 1;
     }
@@ -149,7 +154,9 @@ class DocumentParser {
   #readObject(document: YamlDocument, manifest: unknown, at: FieldProblem['path']): void {
     const failAt = ({ path, message }: FieldProblem): void => {
       const whole = [...at, ...path];
-      this.fail(this.#lineOf(document, whole), fieldText(whole), message);
+      // Where it stands is looked for only as long as it is told.
+      const line = this.problems.length < problemsMax ? this.#lineOf(document, whole) : this.line;
+      this.fail(line, fieldText(whole), message);
     };
     if (typeof manifest !== 'object' || manifest === null || Array.isArray(manifest)) {
       failAt({ path: [], message: 'a manifest is a map with apiVersion and kind' });
@@ -176,8 +183,12 @@ class DocumentParser {
     for (const error of document.errors) {
       this.fail(this.#lineAt(error.pos[0]), '', `not YAML: ${error.message}`);
     }
+    const repeated = repeatedKeys(document);
+    for (const offset of repeated) {
+      this.fail(this.#lineAt(offset), '', 'not YAML: Map keys must be unique');
+    }
     const empty = document.contents === null || isEmptyScalar(document.contents);
-    if (document.errors.length > 0 || empty) {
+    if (document.errors.length + repeated.length > 0 || empty) {
       return;
     }
     try {
@@ -203,6 +214,8 @@ class DocumentParser {
     const parsed = parseAllDocuments(text, {
       lineCounter: this.#lines,
       prettyErrors: false,
+      // Its check compares each key with all before it: minutes for a large map. See repeatedKeys().
+      uniqueKeys: false,
       // Numbers stay as they are written only in strings, so the JSON-like core schema is enough.
       schema: 'core',
     });
@@ -215,6 +228,30 @@ class DocumentParser {
       this.#document(document);
     }
   }
+}
+
+function clipped(text: string): string {
+  return text.length > toldMax ? `${text.slice(0, toldMax)}…` : text;
+}
+
+// Where keys stand that their map has before them. Keys that make the same property are the same.
+function repeatedKeys(document: YamlDocument): number[] {
+  const offsets: number[] = [];
+  visit(document, {
+    Map(_, { items }) {
+      const seen = new Set<string>();
+      for (const { key } of items) {
+        if (isScalar(key)) {
+          const name = String(key.value);
+          if (seen.has(name)) {
+            offsets.push(offsetOf(key));
+          }
+          seen.add(name);
+        }
+      }
+    },
+  });
+  return offsets;
 }
 
 function tooMany(count: number): string {

@@ -6,6 +6,7 @@ import {
   nestingMax,
   parseManifests,
   problemsMax,
+  toldMax,
 } from '../../../src/registry/yaml-file.ts';
 
 const complaints = (text: string) =>
@@ -290,4 +291,27 @@ t.test('a text with directives or explicit ends is read in one piece', async (t)
     objects.map(({ place }) => place.line),
     [3, 8],
   );
+});
+
+t.test('keys that make one property are refused at their line, in each map of a file', async (t) => {
+  t.strictSame(complaints(`${pod}  nodeName: b\n`), ['9 : not YAML: Map keys must be unique']);
+  t.strictSame(complaints(`${pod}  labels: {1: a, "1": b}\n`), [
+    '9 : not YAML: Map keys must be unique',
+  ]);
+  t.strictSame(complaints(`${pod}  a: [{b: 1}, {b: 1}]\n`), ['9 spec.a: unknown field']);
+});
+
+t.test('a map as large as a file is read in its own time, not in the square of it', async (t) => {
+  const labels = Array.from({ length: 100_000 }, (_, i) => `    k${i}: v\n`).join('');
+  const began = performance.now();
+  const found = complaints(`${pod}  labels:\n${labels}    k7: v\n`);
+  // Time is the subject: each key compared with all before it takes 15 s and more.
+  t.ok(performance.now() - began < 8_000);
+  t.strictSame(found, ['100010 : not YAML: Map keys must be unique']);
+});
+
+t.test('a problem repeats no more of a file than a line holds', async (t) => {
+  const long = 'k'.repeat(toldMax - 'spec.'.length);
+  t.strictSame(complaints(`${pod}  ${long}: v\n`), [`9 spec.${long}: unknown field`]);
+  t.strictSame(complaints(`${pod}  ${long}k: v\n`), [`9 spec.${long}…: unknown field`]);
 });
