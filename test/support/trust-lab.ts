@@ -2,6 +2,7 @@
 // A whole mesh of real processes, for tests of what happens when one of them is away.
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as wait } from 'node:timers/promises';
 import type { Test } from 'tap';
 import { Lab } from '../../src/lab/lab.ts';
 import { endOfLog, waitForRecord } from '../../src/lab/log-watch.ts';
@@ -23,6 +24,23 @@ export async function startLab(t: Test, proxyFlags: readonly string[] = []): Pro
   t.teardown(() => lab.stop());
   await lab.start();
   return lab;
+}
+
+const pollMs = 20;
+
+/** Resolves when `holds` does. Throws when it does not within `timeoutMs`, and says `what`. */
+export async function eventually(
+  what: string,
+  timeoutMs: number,
+  holds: () => boolean | Promise<boolean>,
+): Promise<void> {
+  const until = Date.now() + timeoutMs;
+  while (!(await holds())) {
+    if (Date.now() > until) {
+      throw new Error(`${what}: not within ${timeoutMs} ms`);
+    }
+    await wait(pollMs);
+  }
 }
 
 /** The control plane's state folder. */

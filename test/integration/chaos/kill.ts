@@ -41,7 +41,7 @@ async function whole(lab: Lab, name: string, from: number): Promise<void> {
 }
 
 async function killAt(lab: Lab, name: string, ms: number): Promise<void> {
-  await wait(ms);
+  await wait(ms); // Time is the subject: deaths fall on points that were drawn.
   const from = endOfLog(lab.process(name).logFile);
   await lab.kill(name);
   await lab.restart(name);

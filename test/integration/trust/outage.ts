@@ -2,7 +2,6 @@
 // The control plane is away, and the node proxies start without it; then it comes back.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { setTimeout as wait } from 'node:timers/promises';
 import t from 'tap';
 import { msUntil, passes } from '../../../src/lab/demo-policy.ts';
 import { demo } from '../../../src/lab/demo-traffic.ts';
@@ -39,7 +38,7 @@ t.test(
     const lab = await startLab(t, ['--log-level', 'debug']);
     t.ok(await passes(lab, demo.client));
     const file = join(lab.proxyState('node-a'), 'state.bin');
-    await wait(1_000); // by then the state is on disk
+    await lab.stateSaved('node-a');
     await lab.kill('control');
 
     await t.test('a proxy comes back from saved state and keys', async (t) => {
