@@ -6,6 +6,7 @@ import { MeshError } from '../src/lib/error.ts';
 
 interface Addon {
   podSocket(kind: string, netns: number, address: string, port: number, mark: number): number;
+  keepPort(fd: number): void;
 }
 
 const addon: Addon = createRequire(import.meta.url)('../build/Release/weft.node') as Addon;
@@ -33,6 +34,18 @@ export function podSocket(kind: PodSocketKind, spec: PodSocketSpec): number {
   const { netns, address, port, mark } = spec;
   try {
     return addon.podSocket(kind, netns, address, port, mark);
+  } catch (error) {
+    throw MeshError.from(error);
+  }
+}
+
+/**
+ * Makes the port of a bound UDP socket its own again, once a socket of Node's lives on `fd`: libuv
+ * lets everybody in the pod share it. Throws MeshError.
+ */
+export function keepPort(fd: number): void {
+  try {
+    addon.keepPort(fd);
   } catch (error) {
     throw MeshError.from(error);
   }

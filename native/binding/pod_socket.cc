@@ -40,10 +40,17 @@ Napi::Value podSocket(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), made.value().release());
 }
 
+void keepPort(const Napi::CallbackInfo& info) {
+  if (Status s = io::keepPort(info[0].ToNumber().Int32Value()); !s.ok()) {
+    throwStatus(info.Env(), s);
+  }
+}
+
 }  // namespace
 
 void definePodSocket(Napi::Env env, Napi::Object exports) {
   exports.Set("podSocket", Napi::Function::New(env, podSocket));
+  exports.Set("keepPort", Napi::Function::New(env, keepPort));
 }
 
 }  // namespace weft::binding

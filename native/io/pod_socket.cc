@@ -48,7 +48,7 @@ Status bindTo(int fd, const Endpoint& local) {
              : Status::fromErrno(("bind " + local.toString()).c_str(), errno);
 }
 
-Status prepare(int fd, const Endpoint& local, uint32_t mark) {
+Status prepare(int fd, const Endpoint& local, int type, uint32_t mark) {
   if (mark != 0) {
     // Without it capture would send the socket's packets back to us: fail closed.
     if (Status s = setInt(fd, SOL_SOCKET, SO_MARK, static_cast<int>(mark), "SO_MARK"); !s.ok()) {
@@ -60,9 +60,9 @@ Status prepare(int fd, const Endpoint& local, uint32_t mark) {
       return s;
     }
   }
-  // A port of the kernel's choice is nobody else's: an answer to it is an answer to us.
-  if (local.port != 0) {
-    if (Status s = setInt(fd, SOL_SOCKET, SO_REUSEPORT, 1, "SO_REUSEPORT"); !s.ok()) {
+  // With TCP it shares the port with nobody who listens. With UDP it would, with anybody.
+  if (type == SOCK_STREAM) {
+    if (Status s = setInt(fd, SOL_SOCKET, SO_REUSEADDR, 1, "SO_REUSEADDR"); !s.ok()) {
       return s;
     }
   }
@@ -72,7 +72,7 @@ Status prepare(int fd, const Endpoint& local, uint32_t mark) {
 Result<UniqueFd> bound(int netns, const Endpoint& local, int type, uint32_t mark) {
   Result<UniqueFd> made = socketIn(netns, local.ip.isV4() ? AF_INET : AF_INET6, type);
   if (made.ok()) {
-    if (Status s = prepare(made.value().get(), local, mark); !s.ok()) {
+    if (Status s = prepare(made.value().get(), local, type, mark); !s.ok()) {
       return s;
     }
   }
@@ -83,6 +83,10 @@ Result<UniqueFd> bound(int netns, const Endpoint& local, int type, uint32_t mark
 
 Result<UniqueFd> openPodUdp(int netns, const Endpoint& local, uint32_t mark) {
   return onOwnThread([&] { return bound(netns, local, SOCK_DGRAM, mark); });
+}
+
+Status keepPort(int fd) {
+  return setInt(fd, SOL_SOCKET, SO_REUSEADDR, 0, "SO_REUSEADDR");
 }
 
 Result<UniqueFd> listenPodTcp(int netns, const Endpoint& local, uint32_t mark) {

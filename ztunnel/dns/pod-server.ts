@@ -57,6 +57,8 @@ export interface PodServerParts {
   readonly upstream: Upstream;
   /** Makes a bound UDP socket or a TCP listener in the pod's namespace. Throws MeshError. */
   readonly open: (kind: 'udp' | 'listen', address: string, port: number) => number;
+  /** Makes a UDP socket's port its own once Node lives on it. Throws MeshError. */
+  readonly keep: (fd: number) => void;
   /** 15053 unless a test says otherwise. */
   readonly port?: number;
   /** A clock in milliseconds; the system's unless a test says otherwise. */
@@ -123,7 +125,7 @@ export class PodServer {
   }
 
   async #openAt(address: string): Promise<void> {
-    const { open, onError, port = ports.dns } = this.#parts;
+    const { open, keep, onError, port = ports.dns } = this.#parts;
     const udp = createSocket(address.includes(':') ? 'udp6' : 'udp4');
     this.#udp.push(udp);
     udp.on('error', (error) => onError(MeshError.from(error)));
@@ -131,7 +133,10 @@ export class PodServer {
       this.#respond(bytes, 'udp', (answer) => udp.send(answer, from, host));
     });
     const udpFd = open('udp', address, port);
-    await new Promise<void>((resolve) => bindTo(udp, udpFd, resolve));
+    await new Promise<void>((resolve) => {
+      bindTo(udp, udpFd, resolve);
+      keep(udpFd);
+    });
     const server = createServer((socket) => this.#serve(socket));
     this.#tcp.push(server);
     server.maxConnections = connectionsMax;

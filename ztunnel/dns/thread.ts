@@ -2,7 +2,7 @@
 // The thread that answers DNS, away from the one that applies configuration: neither waits for the
 // other. It knows names and pods by messages, and nothing else of the mesh.
 import { parentPort, workerData } from 'node:worker_threads';
-import { podSocket } from '../../native/pod-socket.ts';
+import { keepPort, podSocket } from '../../native/pod-socket.ts';
 import { MeshError } from '../../src/lib/error.ts';
 import type { DnsPod, DnsReply, DnsRequest, DnsThreadData } from './messages.ts';
 import { NameTable } from './names.ts';
@@ -28,6 +28,7 @@ async function add(pod: DnsPod): Promise<void> {
     namespace,
     upstream: new Upstream(nameservers, open, budget),
     open,
+    keep: keepPort,
     onError: (error) => tell({ kind: 'trouble', uid, reason: error.message }),
   });
   await server.open();

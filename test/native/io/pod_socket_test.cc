@@ -92,13 +92,25 @@ TEST_CASE("sockets for a pod are in its namespace and marked, and this thread st
   CHECK(inodeOf(ownNamespace().get()) == home);
 }
 
-TEST_CASE("a port of ours may be bound by a successor, one of the kernel's choice by nobody") {
+TEST_CASE("a port is nobody else's, of ours or of the kernel's choice, and free when we end") {
   const UniqueFd ns = newNamespace();
   if (!ns) {
     return;
   }
-  const auto first = weft::io::openPodUdp(ns.get(), at("127.0.0.1", 53), 0);
+  {
+    const auto udp = weft::io::openPodUdp(ns.get(), at("127.0.0.1", 53), 0);
+    const auto tcp = weft::io::listenPodTcp(ns.get(), at("127.0.0.1", 53), 0);
+    REQUIRE((udp.ok() && tcp.ok()));
+    CHECK_FALSE(weft::io::openPodUdp(ns.get(), at("127.0.0.1", 53), 0).ok());
+    CHECK_FALSE(weft::io::listenPodTcp(ns.get(), at("127.0.0.1", 53), 0).ok());
+    const int on = 1;  // as libuv does
+    REQUIRE(::setsockopt(udp.value().get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0);
+    CHECK(weft::io::keepPort(udp.value().get()).ok());
+    CHECK(intOf(udp.value().get(), SO_REUSEADDR) == 0);
+  }
+  CHECK_FALSE(weft::io::keepPort(-1).ok());
   CHECK(weft::io::openPodUdp(ns.get(), at("127.0.0.1", 53), 0).ok());
+  CHECK(weft::io::listenPodTcp(ns.get(), at("127.0.0.1", 53), 0).ok());
   const auto chosen = weft::io::openPodUdp(ns.get(), at("0.0.0.0", 0), 0);
   REQUIRE(chosen.ok());
   const Endpoint taken = *weft::io::localEndpoint(chosen.value().get());

@@ -293,13 +293,16 @@ t.test('a text with directives or explicit ends is read in one piece', async (t)
   );
 });
 
-t.test('keys that make one property are refused at their line, in each map of a file', async (t) => {
-  t.strictSame(complaints(`${pod}  nodeName: b\n`), ['9 : not YAML: Map keys must be unique']);
-  t.strictSame(complaints(`${pod}  labels: {1: a, "1": b}\n`), [
-    '9 : not YAML: Map keys must be unique',
-  ]);
-  t.strictSame(complaints(`${pod}  a: [{b: 1}, {b: 1}]\n`), ['9 spec.a: unknown field']);
-});
+t.test(
+  'keys that make one property are refused at their line, in each map of a file',
+  async (t) => {
+    t.strictSame(complaints(`${pod}  nodeName: b\n`), ['9 : not YAML: Map keys must be unique']);
+    t.strictSame(complaints(`${pod}  labels: {1: a, "1": b}\n`), [
+      '9 : not YAML: Map keys must be unique',
+    ]);
+    t.strictSame(complaints(`${pod}  a: [{b: 1}, {b: 1}]\n`), ['9 spec.a: unknown field']);
+  },
+);
 
 t.test('a map as large as a file is read in its own time, not in the square of it', async (t) => {
   const labels = Array.from({ length: 100_000 }, (_, i) => `    k${i}: v\n`).join('');

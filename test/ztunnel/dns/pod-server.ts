@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // The server of one pod on the loopback of this machine; its resolver is a socket of the test.
+import { execFile } from 'node:child_process';
 import { createSocket, type Socket as UdpSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { openSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
+import { promisify } from 'node:util';
 import { decode, encode } from 'dns-packet';
 import t, { type Test } from 'tap';
-import { podSocket } from '../../../native/pod-socket.ts';
+import { keepPort, podSocket } from '../../../native/pod-socket.ts';
 import { type NamedService, NameTable } from '../../../ztunnel/dns/names.ts';
 import {
   connectionsMax,
@@ -58,6 +60,23 @@ interface Fixture {
   client(): UdpSocket;
 }
 
+const thief = `
+import errno, itertools, json, socket, sys
+seen = []
+for address, kind, reuse, share in itertools.product(
+    ("127.0.0.1", "0.0.0.0"), (socket.SOCK_DGRAM, socket.SOCK_STREAM), (0, 1), (0, 1)
+):
+    each = socket.socket(socket.AF_INET, kind)
+    each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, reuse)
+    each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, share)
+    try:
+        each.bind((address, int(sys.argv[1])))
+        seen.append("bound")
+    except OSError as error:
+        seen.append(errno.errorcode[error.errno])
+print(json.dumps(seen))
+`;
+
 type Respond = (bytes: Buffer, send: (answer: Buffer) => void) => void;
 
 async function setUp(t: Test, respond: Respond = (bytes, send) => send(answerOf(bytes))) {
@@ -79,7 +98,7 @@ async function setUp(t: Test, respond: Respond = (bytes, send) => send(answerOf(
   const port = ports.next++;
   const clock = { now: 0 };
   const now = (): number => clock.now;
-  const parts = { names, namespace: 'demo', upstream, open, port, now };
+  const parts = { names, namespace: 'demo', upstream, open, keep: keepPort, port, now };
   const server = new PodServer({ ...parts, onError: () => undefined });
   await server.open();
   t.teardown(() => server.close());
@@ -263,4 +282,10 @@ t.test('after the end nothing listens', async (t) => {
   const socket = connect(port, '127.0.0.1');
   const [error] = await once(socket, 'error');
   t.match(error, { code: 'ECONNREFUSED' });
+});
+
+t.test('nobody gets the ports beside the server, whatever the options', async (t) => {
+  const { port } = await setUp(t);
+  const { stdout } = await promisify(execFile)('/usr/bin/python3', ['-c', thief, String(port)]);
+  t.strictSame(JSON.parse(stdout), new Array(16).fill('EADDRINUSE'));
 });
