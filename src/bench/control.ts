@@ -15,8 +15,9 @@ import { MeshError } from '../lib/error.ts';
 import { commandOf } from '../lib/node-processes.ts';
 import { runProgram } from '../lib/program.ts';
 import { formatSpiffeId, nodeSpiffeId } from '../spiffe/id.ts';
-import type { ClientAnswer, ClientMaterial, ClientOrder, StreamTimes } from './control-client.ts';
+import type { ClientAnswer, ClientOrder, StreamTimes } from './control-client.ts';
 import { MeshFolder } from './control-mesh.ts';
+import type { ClientMaterial } from './control-stream.ts';
 import { resultsFolder, saveResults } from './results.ts';
 
 interface BenchOptions {

@@ -111,7 +111,9 @@ export class MeshFollower {
       this.#beforePublish([...(this.#registry?.state.objects ?? [])].filter(isDenyList));
     }
     // The node authorizer and the streams change over in the same turn.
-    this.#log.info({ ...this.#mesh.publish() }, 'snapshot');
+    const sizes = this.#mesh.publish();
+    // What was written to the streams leaves at the end of this turn; the log can wait for that.
+    setImmediate(() => this.#log.info({ ...sizes }, 'snapshot'));
   }
 
   #reportWarnings(): void {

@@ -2,6 +2,7 @@
 // A folder of YAML manifests as a registry: read once, then watched.
 import { type FSWatcher, watch } from 'node:fs';
 import { join } from 'node:path';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { MeshError } from '../lib/error.ts';
 import type { MeshChange, MeshObject } from '../mesh/objects.ts';
 import { byText } from '../mesh/selectors.ts';
@@ -124,6 +125,8 @@ export class FileRegistry {
 
   // A folder that is switched by a symbolic link shows only the link's name.
   async #lookAt(name: string | null): Promise<void> {
+    // The file that was written aside comes before the manifest that it becomes, which is urgent.
+    await nextTurn();
     if (name === null || (await mayBeOnTheWay(this.#folder, name))) {
       this.#rescan = true;
       await this.#run();

@@ -65,18 +65,49 @@ function chunksOf({ changed, removed }: Delta): Chunk[] {
   return chunks;
 }
 
+const resourceTag = (fields.resources << 3) | WireType.LengthDelimited;
+const varintPayloadBits = 7;
+const varintMore = 0x80;
+
+function varintBytesOf(value: number): number {
+  let bytes = 1;
+  for (let rest = value >>> varintPayloadBits; rest > 0; rest >>>= varintPayloadBits) {
+    bytes += 1;
+  }
+  return bytes;
+}
+
+// By hand, into a buffer of the right size: a snapshot has ten thousand of them, and a writer
+// would copy each one more than once.
+function encodeResources(changed: readonly EncodedResource[], after: Uint8Array): Buffer {
+  let size = after.length;
+  for (const { bytes } of changed) {
+    size += 1 + varintBytesOf(bytes.length) + bytes.length;
+  }
+  const all = Buffer.allocUnsafeSlow(size);
+  let at = 0;
+  for (const { bytes } of changed) {
+    all[at++] = resourceTag;
+    let rest = bytes.length;
+    for (; rest >= varintMore; rest >>>= varintPayloadBits) {
+      all[at++] = (rest & (varintMore - 1)) | varintMore;
+    }
+    all[at++] = rest;
+    all.set(bytes, at);
+    at += bytes.length;
+  }
+  all.set(after, at);
+  return all;
+}
+
 function encodeChunk(typeUrl: TypeUrl, { changed, removed }: Chunk, nonce: string): Buffer {
   const writer = new BinaryWriter();
-  for (const { bytes } of changed) {
-    writer.tag(fields.resources, WireType.LengthDelimited).bytes(bytes);
-  }
   writer.tag(fields.typeUrl, WireType.LengthDelimited).string(typeUrl);
   writer.tag(fields.nonce, WireType.LengthDelimited).string(nonce);
   for (const name of removed) {
     writer.tag(fields.removed, WireType.LengthDelimited).string(name);
   }
-  const bytes = writer.finish();
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  return encodeResources(changed, writer.finish());
 }
 
 /** Encodes responses for one server: no two of them have the same nonce. */

@@ -84,7 +84,9 @@ export class AdsStream {
   #pumping = false;
   #again = false;
   #ended = false;
-  #wake: () => void = () => undefined;
+  // Ends the wait for the client; undefined when nobody waits.
+  #wake: (() => void) | undefined;
+  #deadline: NodeJS.Timeout | undefined;
 
   constructor(stream: DeltaStream, caller: Caller, context: StreamContext) {
     this.#stream = stream;
@@ -145,7 +147,8 @@ export class AdsStream {
   /** Notes that the stream is over. */
   end(): void {
     this.#ended = true;
-    this.#wake();
+    clearTimeout(this.#deadline);
+    this.#wake?.();
   }
 
   /** Ends the stream from this side. */
@@ -218,33 +221,50 @@ export class AdsStream {
 
   // Resolves when the client has answered all of it, or the stream is over.
   async #send(subscription: Subscription, responses: readonly EncodedResponse[]): Promise<void> {
+    if (responses.length === 0) {
+      return;
+    }
+    const { counts } = this.#context;
     const landed = subscription.fly(responses);
-    for (const response of responses) {
+    for (const [at, { bytes }] of responses.entries()) {
       if (this.#ended) {
         return;
       }
-      this.#context.counts.responses += 1;
-      this.#context.counts.bytes += response.bytes.length;
-      await this.#inTime(new Promise((taken) => void this.#stream.write(response.bytes, taken)));
+      counts.responses += 1;
+      counts.bytes += bytes.length;
+      if (at < responses.length - 1) {
+        await this.#inTime((taken) => this.#stream.write(bytes, taken));
+      } else {
+        // Its answer says that it was taken.
+        this.#stream.write(bytes);
+      }
     }
-    await this.#inTime(landed);
+    await this.#inTime((answered) => void landed.then(answered));
   }
 
   // Resolves with the step, when the stream is over, or after ending it because it took too long.
-  async #inTime(step: Promise<unknown>): Promise<void> {
+  async #inTime(begin: (done: () => void) => void): Promise<void> {
     if (this.#ended) {
       return;
     }
-    const { promise: woken, resolve } = Promise.withResolvers<void>();
-    this.#wake = resolve;
+    // One timer for the life of the stream: it is wound up for each step, and idle in between.
+    this.#deadline ??= setTimeout(() => this.#expire(), this.#context.answerMs);
+    this.#deadline.refresh();
+    await new Promise<void>((resolve) => {
+      this.#wake = resolve;
+      begin(resolve);
+    });
+    this.#wake = undefined;
+  }
+
+  #expire(): void {
+    if (this.#wake === undefined) {
+      return;
+    }
     const { answerMs, counts, log } = this.#context;
-    const timer = setTimeout(() => {
-      counts.unanswered += 1;
-      log.warn({ caller: this.caller.name }, 'client does not answer');
-      this.close(status.DEADLINE_EXCEEDED, `no answer within ${answerMs} ms`);
-      this.end();
-    }, answerMs);
-    await Promise.race([step, woken]);
-    clearTimeout(timer);
+    counts.unanswered += 1;
+    log.warn({ caller: this.caller.name }, 'client does not answer');
+    this.close(status.DEADLINE_EXCEEDED, `no answer within ${answerMs} ms`);
+    this.end();
   }
 }
