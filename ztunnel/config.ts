@@ -3,7 +3,7 @@
 import { cpus } from 'node:os';
 import { join } from 'node:path';
 import { Command, CommanderError } from 'commander';
-import { z } from 'zod';
+import * as z from 'zod';
 import { MeshError, type Result } from '../src/lib/error.ts';
 import { type LogLevel, logLevels } from '../src/lib/log.ts';
 import { ports } from '../src/lib/ports.ts';

@@ -12,7 +12,7 @@ import {
   writeSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import type { IssuedCertificate } from '../src/ca/client.ts';
 import { MeshError } from '../src/lib/error.ts';
 

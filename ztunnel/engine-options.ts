@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Settings of the engine as a user writes them: name=value, limits with "limits." in front.
-import { z } from 'zod';
+import * as z from 'zod';
 import type { EngineLimits, EngineOptions } from '../native/index.ts';
 import { MeshError, type Result } from '../src/lib/error.ts';
 

@@ -12,7 +12,7 @@ import {
   type TLSSocket,
 } from 'node:tls';
 import { ChannelCredentials } from '@grpc/grpc-js';
-import { z } from 'zod';
+import * as z from 'zod';
 import {
   CaClient,
   chainCertificatesMax,

@@ -5,7 +5,7 @@ import { createHash } from 'node:crypto';
 import { closeSync, openSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
-import { z } from 'zod';
+import * as z from 'zod';
 import { MeshError } from '../src/lib/error.ts';
 import type { Logger } from '../src/lib/log.ts';
 import { writePrivateFile } from '../src/lib/private-files.ts';
