@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The service in a plain grpc-js server, seen by plain grpc-js clients.
 import { once } from 'node:events';
+import { setTimeout as passed } from 'node:timers/promises';
 import {
   Client,
   type ClientDuplexStream,
@@ -229,6 +230,28 @@ t.test('a client that does not answer is let go', async (t) => {
   t.match(ads.counts, { streams: 0, unanswered: 1 });
   t.ok(lines.some((line) => line.includes('client does not answer')));
 });
+
+t.test(
+  'a client that answers may be silent in between, and is let go when it does not',
+  async (t) => {
+    const answerMs = 300;
+    const { ads, open } = await serve(t, { answerMs });
+    ads.publish(snapshotOf([], []));
+    const { next, subscribe, error } = open();
+    subscribe(typeUrls.address);
+    await next();
+    // Longer than an answer may take: that is what is tested.
+    await passed(3 * answerMs);
+    t.match(ads.counts, { streams: 1, unanswered: 0 });
+    ads.publish(snapshotOf([], [resource('a', '1')]));
+    await next();
+    await passed(3 * answerMs);
+    t.match(ads.counts, { streams: 1, unanswered: 0 });
+    ads.publish(snapshotOf([], [resource('a', '2')]));
+    t.match(await error, { code: status.DEADLINE_EXCEEDED });
+    t.match(ads.counts, { streams: 0, unanswered: 1 });
+  },
+);
 
 t.test('leaves a type that it does not know unanswered', async (t) => {
   const { ads, open } = await serve(t);
