@@ -3,14 +3,21 @@
 //
 // The ways a packet takes, with the pod's address P and a peer's R:
 //  1. application to R:port     nat output redirects it to 15001, unless R is local to the pod.
-//  2. proxy to R:15008          leaves: it is exempt by cgroup and mark.
-//  3. R to P:15008              is delivered; every other TCP port is redirected to 15006.
-//  4. proxy to P:port, bound to R's address   loops over lo; its connection is marked 0x111.
-//  5. the application's answer to R on that connection   would leave through the uplink; its mark
-//     sends it by table 100 to lo, where the proxy's socket has R's address.
+//  2. proxy to R:15008          leaves: it is exempt by cgroup and mark, and not tracked at all.
+//  3. R to P:15008              is delivered, not tracked; every other TCP port is redirected to 15006.
+//  4. proxy to P:port, bound to R's address   loops over lo. Its SYN is marked 0x111 on arrival, and so
+//     is its connection.
+//  5. the application's answer to R on that connection   would leave through the uplink. The kernel
+//     gives the application's socket the mark of the SYN (net.ipv4.tcp_fwmark_accept), and table 100
+//     sends that mark to lo, where the proxy's socket has R's address. An application that marks its
+//     listener itself gets the connection's mark packet by packet.
 //  6. application to a resolver's port 53, UDP or TCP: nat output redirects it to 15053.
 //  7. proxy to the pod's resolvers    leaves, and is tracked in a zone of its own: the application
 //     may have used the same port just before, and that connection's redirection still stands.
+//
+// What is not tracked costs no look-up and no rule of nat for each packet. Only packets of the proxy's own
+// sockets are: by cgroup on their way out, by the mark of the socket that they are for on their way in, so
+// that a stranger who calls from port 15008 is redirected like any other.
 import { realpathSync, statfsSync, statSync } from 'node:fs';
 import { relative } from 'node:path';
 import { MeshError } from '../lib/error.ts';
@@ -80,28 +87,43 @@ function realpathOf(folder: string): string {
 
 /** The nft transaction that captures a pod, replacing what an earlier one made. */
 export function rulesOf(proxy: ProxyCgroup | undefined): string {
-  const byMark = `meta mark & ${hex(markMask)} == ${hex(proxyMark)}`;
+  const ofProxy = `& ${hex(markMask)} == ${hex(proxyMark)}`;
+  const byMark = `meta mark ${ofProxy}`;
+  const looped = `& ${hex(markMask)} == ${hex(loopMark)}`;
+  const loop = `& ${hex(markKeep)} | ${hex(loopMark)}`;
+  const isSyn = 'tcp flags & (syn | ack) == syn';
   // A pod with CAP_NET_RAW may set any mark, so the mark counts only on sockets of the proxy.
   const bySocket =
     proxy === undefined ? '' : `socket cgroupv2 level ${proxy.level} "${proxy.path}" `;
   return `table inet weft {}
 delete table inet weft
 table inet weft {
-  chain dns_zone_out {
+  chain raw_out {
     type filter hook output priority raw; policy accept;
-    ${bySocket}${byMark} udp dport ${dnsPort} ct zone set ${dnsZone}
+    ${byMark} jump raw_proxy
   }
-  chain dns_zone_in {
+  chain raw_proxy {
+    tcp sport { ${ports.outbound}, ${ports.inboundPlaintext}, ${ports.dns} } accept
+    tcp dport ${ports.hbone} ${bySocket}notrack accept
+    tcp sport ${ports.hbone} ${bySocket}notrack accept
+    udp dport ${dnsPort} ${bySocket}ct zone set ${dnsZone}
+  }
+  chain raw_in {
     type filter hook prerouting priority raw; policy accept;
-    iifname != "lo" udp sport ${dnsPort} udp dport != ${dnsPort} ct zone set ${dnsZone}
+    iifname "lo" ${byMark} ${isSyn} meta mark set meta mark ${loop}
+    iifname "lo" accept
+    tcp dport ${ports.hbone} notrack accept
+    tcp sport ${ports.hbone} tcp flags & (syn | ack) != syn socket mark ${ofProxy} notrack accept
+    udp sport ${dnsPort} udp dport != ${dnsPort} ct zone set ${dnsZone}
   }
   chain connection_mark {
     type filter hook prerouting priority mangle; policy accept;
-    iifname "lo" ct direction original ${byMark} ct mark set ct mark & ${hex(markKeep)} | ${hex(loopMark)}
+    iifname "lo" ${isSyn} meta mark ${looped} ct mark set ct mark ${loop}
   }
   chain answer_mark {
     type route hook output priority mangle; policy accept;
-    ct direction reply ct mark & ${hex(markMask)} == ${hex(loopMark)} meta mark set meta mark & ${hex(markKeep)} | ${hex(loopMark)}
+    meta mark ${looped} accept
+    ct direction reply ct mark ${looped} meta mark set meta mark ${loop}
   }
   chain inbound {
     type nat hook prerouting priority dstnat; policy accept;
@@ -164,6 +186,13 @@ async function applyRouting(netnsPath: string, verb: 'add' | 'del'): Promise<voi
   }
 }
 
+// Where it cannot be set the connection's mark does the same, at the price of a route look-up for
+// each packet: no error.
+async function acceptMarks(netnsPath: string, value: '0' | '1'): Promise<void> {
+  const setting = '/proc/sys/net/ipv4/tcp_fwmark_accept';
+  await runProgram('nsenter', [...inside(netnsPath), 'tee', setting], { input: value });
+}
+
 /** Whether this kernel's nftables can tell the proxy's sockets by the cgroup at `folder`. */
 export async function canMatchCgroup(folder: string): Promise<boolean> {
   const rules = rulesOf(describeCgroup(folder));
@@ -196,11 +225,13 @@ export class NftCapture implements Capture {
     const rules = rulesOf(this.#describe());
     // Routes first: rules without them would lose answers, routes without rules do nothing.
     await applyRouting(netnsPath, 'add');
+    await acceptMarks(netnsPath, '1');
     await mustRun('nsenter', [...inside(netnsPath), 'nft', '-f', '-'], { input: rules });
   }
 
   async remove(netnsPath: string): Promise<void> {
     await mustRun('nsenter', [...inside(netnsPath), 'nft', '-f', '-'], { input: removal });
+    await acceptMarks(netnsPath, '0');
     await applyRouting(netnsPath, 'del');
   }
 

@@ -2,8 +2,8 @@
 """Stands in for node proxy, application and client while capture rules are tested.
 
 capture_peer.py proxy            listens on 15001, 15006 and 15008 and forwards in plaintext
-capture_peer.py app PORT         answers one HTTP response with the peer's address
-capture_peer.py get HOST PORT [MARK SOURCE]   prints what an app answers
+capture_peer.py app PORT [MARK]  answers one HTTP response with the peer's address
+capture_peer.py get HOST PORT [MARK SOURCE [SOURCE_PORT]]   prints what an app answers
 
 Each server prints one JSON line when it listens; the proxy prints one per connection.
 """
@@ -36,14 +36,14 @@ def original(conn):
     return socket.inet_ntop(socket.AF_INET6, raw[8:24]), struct.unpack(">H", raw[2:4])[0]
 
 
-def connect(host, port, source=None, mark=PROXY_MARK):
+def connect(host, port, source=None, mark=PROXY_MARK, source_port=0):
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     conn = socket.socket(family, socket.SOCK_STREAM)
     conn.settimeout(5)
     if mark:
         conn.setsockopt(socket.SOL_SOCKET, SO_MARK, mark)
-    if source and mark != PROXY_MARK:
-        conn.bind((source, 0))
+    if source and (mark != PROXY_MARK or source_port):
+        conn.bind((source, source_port))
     elif source:
         if family == socket.AF_INET:
             conn.setsockopt(socket.SOL_IP, IP_TRANSPARENT, 1)
@@ -130,11 +130,12 @@ def main(verb, args):
             listen(port, serve_proxied, PROXY_MARK)
         say(ready=True)
     elif verb == "app":
-        listen(int(args[0]), serve_app, 0)
+        listen(int(args[0]), serve_app, int(args[1], 0) if len(args) > 1 else 0)
         say(ready=True)
     else:
         mark, source = (int(args[2], 0), args[3]) if len(args) > 2 else (0, None)
-        conn = connect(args[0], int(args[1]), source, mark)
+        source_port = int(args[4]) if len(args) > 4 else 0
+        conn = connect(args[0], int(args[1]), source, mark, source_port)
         conn.sendall(b"GET / HTTP/1.0\r\n\r\n")
         answer = b""
         while data := conn.recv(65536):

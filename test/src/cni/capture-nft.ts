@@ -51,9 +51,16 @@ async function start(pod: Pod, folder: string, ...args: string[]): Promise<Serve
   return { child, next };
 }
 
-async function get(from: Pod, host: string, port: number, mark = '0'): Promise<string> {
+async function get(
+  from: Pod,
+  host: string,
+  port: number,
+  mark = '0',
+  sourcePort = '0',
+): Promise<string> {
   const source = host.includes(':') ? from.ipv6 : from.ipv4;
-  const args = ['get', host, String(port), ...(mark === '0' ? [] : [mark, source])];
+  const own = mark === '0' && sourcePort === '0' ? [] : [mark, source, sourcePort];
+  const args = ['get', host, String(port), ...own];
   const inside = [`--net=${netnsPath(from)}`, python, peer, ...args];
   const result = await runProgram('nsenter', inside);
   return result.code === 0 ? result.stdout.trim() : 'failed';
@@ -88,10 +95,8 @@ async function startAll(): Promise<{ one: Server; two: Server }> {
 }
 
 async function destroy(): Promise<void> {
-  for (const { child } of servers) {
-    const ended = new Promise((resolve) => child.once('exit', resolve));
-    child.kill('SIGKILL');
-    await ended;
+  for (const server of [...servers]) {
+    await end(server);
   }
   for (const pod of Object.values(pods)) {
     await runProgram('ip', ['netns', 'del', pod.netns]);
@@ -101,12 +106,26 @@ async function destroy(): Promise<void> {
   }
 }
 
+async function inPod(pod: Pod, ...command: string[]): Promise<string> {
+  return await mustRun('nsenter', [`--net=${netnsPath(pod)}`, '--', ...command]);
+}
+
+async function end(server: Server): Promise<void> {
+  servers.splice(servers.indexOf(server), 1);
+  const ended = new Promise((resolve) => server.child.once('exit', resolve));
+  server.child.kill('SIGKILL');
+  await ended;
+}
+
+const marksSetting = '/proc/sys/net/ipv4/tcp_fwmark_accept';
+
 async function leftovers(pod: Pod): Promise<string> {
-  const inside = [`--net=${netnsPath(pod)}`, '--'];
-  const tables = await mustRun('nsenter', [...inside, 'nft', 'list', 'tables']);
-  const rules = await mustRun('nsenter', [...inside, 'ip', 'rule', 'show', 'pref', '32764']);
-  const routes = await runProgram('nsenter', [...inside, 'ip', 'route', 'show', 'table', '100']);
-  return tables + rules + routes.stdout;
+  const tables = await inPod(pod, 'nft', 'list', 'tables');
+  const rules = await inPod(pod, 'ip', 'rule', 'show', 'pref', '32764');
+  const table = [`--net=${netnsPath(pod)}`, '--', 'ip', 'route', 'show', 'table', '100'];
+  const routes = await runProgram('nsenter', table);
+  const marks = await inPod(pod, 'cat', marksSetting);
+  return tables + rules + routes.stdout + marks.replace('0\n', '');
 }
 
 t.test('a cgroup is described by its depth below the version 2 root', { skip }, async (t) => {
@@ -177,12 +196,56 @@ t.test('capture in two pods', { skip }, async (t: Test) => {
     });
   }
 
+  await t.test('tunnels are not tracked, what is redirected is', async (t) => {
+    const tracked = await inPod(two, 'cat', '/proc/net/nf_conntrack');
+    t.match(tracked, /dport=8080/, 'the connection to the application');
+    t.notMatch(tracked, /port=15008/);
+  });
+
+  const viaMark = ['nft', 'delete', 'chain', 'inet', 'weft', 'answer_mark'];
+  const ways = [
+    { title: 'by the mark of its socket', command: viaMark },
+    {
+      title: 'by the mark of its connection',
+      command: ['sysctl', '-qw', 'net.ipv4.tcp_fwmark_accept=0'],
+    },
+  ];
+  for (const { title, command } of ways) {
+    await t.test(`an application's answer comes back ${title}`, async (t) => {
+      await inPod(two, ...command);
+      for (const family of ['ipv4', 'ipv6'] as const) {
+        t.equal(await get(one, two[family], 8080), one[family]);
+        await proxies.one.next();
+        t.match(await proxies.two.next(), { port: 15008, peer: one[family] });
+      }
+      await capture.install(netnsPath(two));
+    });
+  }
+
+  await t.test('an application that marks its own listener is answered for', async (t) => {
+    servers.push(await start(two, `${cgroup}/app`, 'app', '8081', '0x7'));
+    t.equal(await get(one, two.ipv4, 8081), one.ipv4);
+    await proxies.one.next();
+    t.match(await proxies.two.next(), { port: 15008, peer: one.ipv4 });
+  });
+
   await t.test('without a cgroup the mark alone exempts', async (t) => {
     const byMark = new NftCapture();
     t.equal(byMark.epoch(), 'mark');
     await byMark.install(netnsPath(one));
     t.equal(await get(one, two.ipv4, 8080, '0x539'), one.ipv4);
     t.match(await proxies.two.next(), { port: 15006, peer: one.ipv4 }, 'seen as plaintext');
+  });
+
+  await t.test('a stranger who calls from the port of tunnels is redirected', async (t) => {
+    await capture.remove(netnsPath(one));
+    await end(proxies.one);
+    for (const family of ['ipv4', 'ipv6'] as const) {
+      for (const mark of ['0', '0x539']) {
+        t.equal(await get(one, two[family], 8080, mark, '15008'), one[family]);
+        t.match(await proxies.two.next(), { port: 15006, target: two[family] });
+      }
+    }
   });
 
   await t.test('what was installed is taken away whole, twice if asked', async (t) => {
