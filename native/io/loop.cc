@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "io/loop.h"
 
+#include <sched.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -113,6 +114,13 @@ void Loop::run() {
     runAgain();
     runTurnEnd();
     emptyGrave();
+    letOthersRun();
+  }
+}
+
+void Loop::letOthersRun() {
+  if (std::exchange(woken_, 0) >= kWokenPerYield) {
+    ::sched_yield();
   }
 }
 

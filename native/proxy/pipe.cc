@@ -335,6 +335,7 @@ void Pipe::flushToApp() {
     return;
   }
   ssize_t n = io::sendPieces(fd_.get(), pieces_);
+  pod_.worker().loop.woke();
   if (n < 0 && n != -EAGAIN) {
     pieces_.clear();
     abort({Reason::kReset, std::string("send: ") + std::strerror(static_cast<int>(-n)), ""});
