@@ -17,7 +17,9 @@
 //
 // What is not tracked costs no look-up and no rule of nat for each packet. Only packets of the proxy's own
 // sockets are: by cgroup on their way out, by the mark of the socket that they are for on their way in, so
-// that a stranger who calls from port 15008 is redirected like any other.
+// that a stranger who calls from port 15008 is redirected like any other. Two kinds of packets have no
+// cgroup, since no socket of a process sends them: the answer to a SYN, and what the kernel says for a
+// connection in TIME_WAIT. They go by mark, port and flags, the latter where no process has the socket.
 import { realpathSync, statfsSync, statSync } from 'node:fs';
 import { relative } from 'node:path';
 import { MeshError } from '../lib/error.ts';
@@ -34,6 +36,8 @@ const rulePreference = 32764;
 /** The connection tracking zone of the proxy's own DNS. */
 const dnsZone = 1;
 const dnsPort = 53;
+/** The greatest number of a user. */
+const userMax = 0xfffffffe;
 
 // nft resolves cgroup paths below this folder, also where version 2 is mounted deeper.
 const nftCgroupRoot = '/sys/fs/cgroup';
@@ -107,6 +111,10 @@ table inet weft {
     tcp dport ${ports.hbone} ${bySocket}notrack accept
     tcp sport ${ports.hbone} ${bySocket}notrack accept
     udp dport ${dnsPort} ${bySocket}ct zone set ${dnsZone}
+    tcp sport ${ports.hbone} tcp flags & (syn | ack) == syn | ack notrack accept
+    meta skuid 0-${userMax} accept
+    tcp dport ${ports.hbone} tcp flags & (fin | syn | rst | psh | ack) == ack notrack accept
+    tcp sport ${ports.hbone} tcp flags & (fin | syn | rst | psh | ack) == ack notrack accept
   }
   chain raw_in {
     type filter hook prerouting priority raw; policy accept;

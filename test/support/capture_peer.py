@@ -4,6 +4,7 @@
 capture_peer.py proxy            listens on 15001, 15006 and 15008 and forwards in plaintext
 capture_peer.py app PORT [MARK]  answers one HTTP response with the peer's address
 capture_peer.py get HOST PORT [MARK SOURCE [SOURCE_PORT]]   prints what an app answers
+capture_peer.py leave HOST       opens a tunnel, as a proxy does, and is the first to close it
 
 Each server prints one JSON line when it listens; the proxy prints one per connection.
 """
@@ -84,6 +85,14 @@ def serve_proxied(conn, port):
     try:
         if port == 15008:
             host, target = line(conn)
+            if host == "leave":
+                # Its end is answered at once, so that ours finds it in TIME_WAIT.
+                conn.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+                while conn.recv(65536):
+                    conn.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+                conn.close()
+                say(port=port, peer=peer, left=True)
+                return
             say(port=port, peer=peer, target=host)
             pipe(conn, connect(plain(conn.getsockname()[0]), int(target), source=peer))
             return
@@ -132,6 +141,10 @@ def main(verb, args):
     elif verb == "app":
         listen(int(args[0]), serve_app, int(args[1], 0) if len(args) > 1 else 0)
         say(ready=True)
+    elif verb == "leave":
+        conn = connect(args[0], 15008)
+        say(sourcePort=conn.getsockname()[1])
+        conn.sendall(b"leave 0\n")
     else:
         mark, source = (int(args[2], 0), args[3]) if len(args) > 2 else (0, None)
         source_port = int(args[4]) if len(args) > 4 else 0

@@ -29,6 +29,8 @@ const netnsPath = (pod: Pod): string => `/run/netns/${pod.netns}`;
 
 interface Server {
   readonly child: ChildProcess;
+  /** The line it printed when it was ready. */
+  readonly first: Record<string, unknown>;
   /** The next line it prints. */
   next(): Promise<Record<string, unknown>>;
 }
@@ -47,8 +49,8 @@ async function start(pod: Pod, folder: string, ...args: string[]): Promise<Serve
     stdio: ['ignore', 'pipe', 'ignore'],
   });
   const next = lines(createInterface({ input: child.stdout }));
-  await next();
-  return { child, next };
+  const first = await next();
+  return { child, next, first };
 }
 
 async function get(
@@ -116,6 +118,15 @@ async function end(server: Server): Promise<void> {
   server.child.kill('SIGKILL');
   await ended;
 }
+
+/** What firewalls inside of pods are wont to do. */
+const invalidDropped: readonly string[] = [
+  'add table inet strict',
+  'add chain inet strict out { type filter hook output priority 0; }',
+  'add chain inet strict in { type filter hook input priority 0; }',
+  'add rule inet strict out ct state invalid drop',
+  'add rule inet strict in ct state invalid drop',
+].flatMap((command) => [command, ';']);
 
 const marksSetting = '/proc/sys/net/ipv4/tcp_fwmark_accept';
 
@@ -197,10 +208,36 @@ t.test('capture in two pods', { skip }, async (t: Test) => {
   }
 
   await t.test('tunnels are not tracked, what is redirected is', async (t) => {
-    const tracked = await inPod(two, 'cat', '/proc/net/nf_conntrack');
-    t.match(tracked, /dport=8080/, 'the connection to the application');
-    t.notMatch(tracked, /port=15008/);
+    for (const pod of [one, two]) {
+      const tracked = await inPod(pod, 'cat', '/proc/net/nf_conntrack');
+      t.match(tracked, /dport=8080/, 'the connection of the application');
+      t.notMatch(tracked, /port=15008/);
+    }
   });
+
+  await t.test('a pod that drops invalid packets keeps its tunnels', async (t) => {
+    for (const pod of [one, two]) {
+      await inPod(pod, 'nft', ...invalidDropped);
+    }
+    for (const family of ['ipv4', 'ipv6'] as const) {
+      t.equal(await get(one, two[family], 8080), one[family]);
+      await proxies.one.next();
+      t.match(await proxies.two.next(), { port: 15008, peer: one[family] });
+    }
+    for (const pod of [one, two]) {
+      await inPod(pod, 'nft', 'delete', 'table', 'inet', 'strict');
+    }
+  });
+
+  for (const family of ['ipv4', 'ipv6'] as const) {
+    await t.test(`who closed a tunnel first still hears the other (${family})`, async (t) => {
+      const { first } = await start(one, `${cgroup}/proxy`, 'leave', two[family]);
+      t.match(await proxies.two.next(), { port: 15008, left: true });
+      const filter = ['state', 'time-wait', `( sport = :${first['sourcePort']} )`];
+      t.match(await inPod(one, 'ss', '-tnH', ...filter), /:15008/, 'and remembers it');
+      t.equal(await inPod(two, 'ss', '-tnH', 'state', 'last-ack'), '', 'the other was answered');
+    });
+  }
 
   const viaMark = ['nft', 'delete', 'chain', 'inet', 'weft', 'answer_mark'];
   const ways = [
