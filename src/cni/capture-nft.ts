@@ -118,15 +118,15 @@ table inet weft {
   }
   chain raw_in {
     type filter hook prerouting priority raw; policy accept;
-    iifname "lo" ${byMark} ${isSyn} meta mark set meta mark ${loop}
-    iifname "lo" accept
+    iif "lo" ${byMark} ${isSyn} meta mark set meta mark ${loop}
+    iif "lo" accept
     tcp dport ${ports.hbone} notrack accept
     tcp sport ${ports.hbone} tcp flags & (syn | ack) != syn socket mark ${ofProxy} notrack accept
     udp sport ${dnsPort} udp dport != ${dnsPort} ct zone set ${dnsZone}
   }
   chain connection_mark {
     type filter hook prerouting priority mangle; policy accept;
-    iifname "lo" ${isSyn} meta mark ${looped} ct mark set ct mark ${loop}
+    iif "lo" ${isSyn} meta mark ${looped} ct mark set ct mark ${loop}
   }
   chain answer_mark {
     type route hook output priority mangle; policy accept;
@@ -135,7 +135,7 @@ table inet weft {
   }
   chain inbound {
     type nat hook prerouting priority dstnat; policy accept;
-    iifname "lo" accept
+    iif "lo" accept
     tcp dport != ${ports.hbone} redirect to :${ports.inboundPlaintext}
   }
   chain outbound {
