@@ -5,8 +5,8 @@
 //  1. application to R:port     nat output redirects it to 15001, unless R is local to the pod.
 //  2. proxy to R:15008          leaves: it is exempt by cgroup and mark, and not tracked at all.
 //  3. R to P:15008              is delivered, not tracked; every other TCP port is redirected to 15006.
-//  4. proxy to P:port, bound to R's address   loops over lo. Its SYN is marked 0x111 on arrival, and so
-//     is its connection.
+//  4. proxy to P:port, bound to R's address   loops over lo. Its connection is marked 0x111, and its SYN
+//     is on arrival.
 //  5. the application's answer to R on that connection   would leave through the uplink. The kernel
 //     gives the application's socket the mark of the SYN (net.ipv4.tcp_fwmark_accept), and table 100
 //     sends that mark to lo, where the proxy's socket has R's address. An application that marks its
@@ -104,6 +104,7 @@ delete table inet weft
 table inet weft {
   chain raw_out {
     type filter hook output priority raw; policy accept;
+    oif "lo" accept
     ${byMark} jump raw_proxy
   }
   chain raw_proxy {
@@ -124,13 +125,10 @@ table inet weft {
     tcp sport ${ports.hbone} tcp flags & (syn | ack) != syn socket mark ${ofProxy} notrack accept
     udp sport ${dnsPort} udp dport != ${dnsPort} ct zone set ${dnsZone}
   }
-  chain connection_mark {
-    type filter hook prerouting priority mangle; policy accept;
-    iif "lo" ${isSyn} meta mark ${looped} ct mark set ct mark ${loop}
-  }
   chain answer_mark {
     type route hook output priority mangle; policy accept;
     meta mark ${looped} accept
+    oif "lo" ${isSyn} ${byMark} ct mark set ct mark ${loop}
     ct direction reply ct mark ${looped} meta mark set meta mark ${loop}
   }
   chain inbound {
