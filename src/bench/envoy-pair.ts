@@ -4,7 +4,8 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
-import { type Lab, listens } from '../lab/lab.ts';
+import type { Lab } from '../lab/lab.ts';
+import { listens } from '../lab/process-set.ts';
 import { type LabProcess, startProcess, tailOf } from '../lab/processes.ts';
 import { isAlive } from '../lab/state.ts';
 import { MeshError } from '../lib/error.ts';

@@ -15,7 +15,7 @@ import {
   serverTls,
 } from '../../src/bench/envoy-config.ts';
 import { envoyProgram } from '../../src/bench/envoy-install.ts';
-import { listens } from '../../src/lab/lab.ts';
+import { listens } from '../../src/lab/process-set.ts';
 import { MeshError } from '../../src/lib/error.ts';
 import type { BarePod } from './mesh-pair.ts';
 
