@@ -6,6 +6,9 @@ import { join } from 'node:path';
 import { launcherArgs } from './deps.ts';
 import { root, run } from './steps.ts';
 
+// What was compiled in one clone serves in every other.
+const sharedCache = { CCACHE_BASEDIR: root, CCACHE_NOHASHDIR: '1' };
+
 /** True when the build folder was configured with the same third-party libraries. */
 export function configuredWith(buildFolder: string, prefix: string): boolean {
   const cache = join(buildFolder, 'CMakeCache.txt');
@@ -23,7 +26,12 @@ async function cmakeJs(command: string, prefix: string, extra: readonly string[]
       ...launcherArgs().map((arg) => arg.replace(/^-D/, '--CD')),
       ...extra,
     ],
-    { env: { PATH: `${join(root, 'node_modules/.bin')}:${process.env['PATH'] ?? ''}` } },
+    {
+      env: {
+        ...sharedCache,
+        PATH: `${join(root, 'node_modules/.bin')}:${process.env['PATH'] ?? ''}`,
+      },
+    },
   );
 }
 
@@ -64,6 +72,6 @@ export async function buildLane(
       ...launcherArgs(),
     ]);
   }
-  await run('ninja', ['-C', folder, ...targets]);
+  await run('ninja', ['-C', folder, ...targets], { env: sharedCache });
   return folder;
 }

@@ -70,6 +70,18 @@ export function tallyTap(tap: string, source: string, path = ''): Tally {
   return { passed, failed: failures.length, failures, skipped };
 }
 
+/** The lines of a TAP stream that say what failed and why, each with the tests it is in. */
+export function failuresIn(tap: string): string {
+  let failing = false;
+  const isFailing = (line: string): boolean => {
+    if (/^\s*(not )?ok\b|^\s*# Subtest|^\s*1\.\.\d/.test(line)) {
+      failing = /^\s*not ok\b/.test(line);
+    }
+    return failing;
+  };
+  return tap.split('\n').filter(isFailing).join('\n');
+}
+
 /** A run of a program that is one test point in itself, such as a fuzzer. */
 export function tallyOne(name: string, failure: string | undefined): Tally {
   return failure === undefined

@@ -12,11 +12,14 @@ import { cgroup2RootOf } from '../../src/lib/machine.ts';
 /** Why the test is skipped; false when it can run. */
 export const skipLab: string | false = process.getuid?.() === 0 ? false : 'needs root';
 
+let labs = 0;
+
 /** Builds the lab of the demo and takes it down with the test. */
 export async function startLab(t: Test, proxyFlags: readonly string[] = []): Promise<Lab> {
   const root = cgroup2RootOf(readFileSync('/proc/self/mounts', 'utf8'));
+  labs += 1;
   const lab = await Lab.prepare({
-    names: labNames(`t${process.pid}`.slice(0, 10), root ?? ''),
+    names: labNames(`t${process.pid}${'abcdef'[labs]}`, root ?? ''),
     config: join(import.meta.dirname, '../../src/lab/mesh'),
     progress: (text) => t.comment(text),
     proxyFlags,

@@ -9,8 +9,11 @@ import { skipLab, startLab } from '../../support/trust-lab.ts';
 const loadMsMax = 20_000;
 
 t.setTimeout(180_000);
+// Each has a lab of its own.
+t.jobs = 2;
+const side = { skip: skipLab, buffered: true, timeout: 150_000 };
 
-t.test('an outage fails its row when saved state is not used', { skip: skipLab }, async (t) => {
+t.test('an outage fails its row when saved state is not used', side, async (t) => {
   // Both proxies take no state that is older than this, so there is none to come back from.
   const lab = await startLab(t, ['--state-max-age', '1s']);
   const row = await outageRow(lab).catch((error: Error) => ({ ok: false, seen: error.message }));
@@ -33,7 +36,7 @@ async function loadRuns(lab: Lab): Promise<void> {
   }
 }
 
-t.test('a rotation fails its row when a request fails meanwhile', { skip: skipLab }, async (t) => {
+t.test('a rotation fails its row when a request fails meanwhile', side, async (t) => {
   const lab = await startLab(t);
   const rotating = rotationRow(lab);
   await loadRuns(lab);

@@ -9,11 +9,11 @@ import { runProgram } from '../../../src/lib/program.ts';
 const skip = process.getuid?.() === 0 ? false : 'needs root';
 const launcher = new URL('../../../src/cli/main.ts', import.meta.url).pathname;
 const mesh = new URL('../../../src/lab/mesh', import.meta.url).pathname;
-const name = `d${process.pid}`.slice(0, 10);
 const timeoutMs = 240_000;
 
-t.setTimeout(4 * timeoutMs);
-t.teardown(() => lab('down', '--name', name));
+t.setTimeout(timeoutMs + 60_000);
+// Each break has a lab of its own, and most of them wait most of the time.
+t.jobs = 4;
 
 function lab(...args: string[]): ReturnType<typeof runProgram> {
   return runProgram(process.execPath, [launcher, 'lab', ...args], { timeoutMs });
@@ -102,8 +102,10 @@ const breaks: readonly Break[] = [
   },
 ];
 
-for (const { title, edits, fail, hold } of breaks) {
-  t.test(title, { skip }, async (t) => {
+for (const [index, { title, edits, fail, hold }] of breaks.entries()) {
+  const name = `d${process.pid}${'abcd'[index]}`;
+  t.test(title, { skip, buffered: true, timeout: timeoutMs + 30_000 }, async (t) => {
+    t.teardown(() => lab('down', '--name', name));
     const config = join(t.testdir(), 'mesh');
     cpSync(mesh, config, { recursive: true });
     for (const [file, from, to] of edits) {

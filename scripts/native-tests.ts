@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+// The parts of a test run that are C++: unit tests under the sanitizers, and fuzzers.
+import { globSync, mkdirSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import { MeshError } from '../src/lib/error.ts';
+import { type Lane as BuildLane, buildLane } from './build.ts';
+import { yielding as niceness, outcomeOf, runToEnd } from './child.ts';
+import type { Job } from './schedule.ts';
+import { root } from './steps.ts';
+import { sumOf, tallyOne } from './tally.ts';
+
+const unitLanes: readonly BuildLane[] = [
+  { name: 'tsan', sanitize: 'thread' },
+  { name: 'asan', sanitize: 'address,undefined' },
+];
+const fuzzLane: BuildLane = {
+  name: 'fuzz',
+  sanitize: '',
+  compilers: ['clang-14', 'clang++-14'],
+};
+
+const unitTimeoutMs = 300_000;
+const fuzzSeconds = Number(
+  process.env['WEFT_FUZZ_SECONDS'] ?? (process.env['CI'] === 'true' ? 30 : 5),
+);
+
+function buildJob(
+  lane: BuildLane,
+  prefix: string,
+  targets: readonly string[],
+  then: readonly Job[],
+): Job {
+  const name = `build of ${lane.name}`;
+  return {
+    name,
+    // A build is no test point; one that fails is.
+    run: () =>
+      buildLane(lane, prefix, targets).then(
+        () => ({ tally: sumOf([]), output: '' }),
+        (error: unknown) => ({
+          tally: tallyOne(name, 'failed'),
+          output: MeshError.from(error).message,
+        }),
+      ),
+    then,
+  };
+}
+
+function unitJob({ name: lane }: BuildLane): Job {
+  const name = `unit (${lane})`;
+  const file = join(root, 'build', lane, 'unit');
+  const program = { file, args: [], timeoutMs: unitTimeoutMs, niceness };
+  return { name, run: async () => outcomeOf(await runToEnd(program), name) };
+}
+
+function fuzzJob(target: string): Job {
+  const name = `fuzz ${target}`;
+  const folder = join(root, 'build', fuzzLane.name);
+  const found = join(folder, 'found', target);
+  const seeds = globSync(`test/fuzz/corpus/${target}`, { cwd: root });
+  const program = {
+    file: join(folder, `fuzz_${target}`),
+    args: [
+      ...[`-max_total_time=${fuzzSeconds}`, '-timeout=10', '-rss_limit_mb=2048'],
+      ...['-print_final_stats=1', `-artifact_prefix=${folder}/${target}-`, found, ...seeds],
+    ],
+    timeoutMs: (fuzzSeconds + 60) * 1000,
+    niceness,
+  };
+  return {
+    name,
+    run: async () => {
+      mkdirSync(found, { recursive: true });
+      const { failure, errors } = await runToEnd(program);
+      return { tally: tallyOne(name, failure), output: failure === undefined ? '' : errors };
+    },
+  };
+}
+
+/** The C++ unit tests, once under each sanitizer. */
+export function unitJobs(prefix: string): Job[] {
+  return unitLanes.map((lane) => buildJob(lane, prefix, ['unit'], [unitJob(lane)]));
+}
+
+/** Every fuzzer, each for `WEFT_FUZZ_SECONDS` (5 s, in CI 30 s). */
+export function fuzzJobs(prefix: string): Job[] {
+  const targets = globSync('test/fuzz/*.cc', { cwd: root })
+    .map((file) => basename(file, '.cc'))
+    .sort();
+  const programs = targets.map((target) => `fuzz_${target}`);
+  return [buildJob(fuzzLane, prefix, programs, targets.map(fuzzJob))];
+}
