@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Every test of the project, in all its languages; the last line printed holds the counts.
-// Arguments choose parts: unit, fuzz, or paths of TypeScript tests. Started by the launcher.
+// Arguments choose parts: unit, fuzz, or paths of TypeScript tests. With --coverage the tests that
+// mirror a TypeScript source are run, and how much of it they reach is looked at, nothing else.
+// Started by the launcher.
 import { availableParallelism } from 'node:os';
 import { MeshError } from '../src/lib/error.ts';
+import { coverageJob } from './coverage.ts';
 import { dependencyPrefix } from './deps.ts';
 import { fuzzJobs, unitJobs } from './native-tests.ts';
 import { type Done, type Job, lineOf, runJobs, slowestOf } from './schedule.ts';
@@ -24,7 +27,12 @@ async function nativeJobs(all: boolean, chosen: readonly string[]): Promise<Job[
   return [...(unit ? unitJobs(prefix) : []), ...(fuzz ? fuzzJobs(prefix) : [])];
 }
 
-async function runParts(chosen: readonly string[]): Promise<Done[]> {
+async function runParts(argv: readonly string[]): Promise<Done[]> {
+  const chosen = argv.filter((arg) => arg !== '--coverage');
+  const say = (done: Done): boolean => process.stdout.write(lineOf(done));
+  if (chosen.length < argv.length) {
+    return await runJobs([], [coverageJob(chosen)], say);
+  }
   const all = chosen.length === 0;
   const paths = chosen.filter((each) => each !== 'unit' && each !== 'fuzz');
   const files = fileJobs(all ? testFiles() : filesOf(paths));
@@ -35,7 +43,7 @@ async function runParts(chosen: readonly string[]): Promise<Done[]> {
     { width: cores, jobs: files.others },
     { width: cores, jobs: [...native, ...files.fuzzers] },
   ];
-  return await runJobs(lanes, files.alone, (done) => process.stdout.write(lineOf(done)));
+  return await runJobs(lanes, files.alone, say);
 }
 
 async function main(argv: readonly string[]): Promise<number> {

@@ -42,6 +42,8 @@ export const long: readonly string[] = [
 
 // A test ends itself, and says what it waited for; this is for one that cannot.
 const fileTimeoutMs = 1_000_000;
+// How long a file may take that does not say it itself: several share the machine.
+const tapSeconds = 120;
 
 const isTest = (path: string): boolean => !notTests.some((folder) => path.startsWith(folder));
 
@@ -85,7 +87,10 @@ export function fileJob(file: string, niceness = 0, timeoutMs: number = fileTime
     timeoutMs,
     niceness,
     // What they start by the name of "node" must not be an older one of the system.
-    env: { PATH: `${join(root, 'node_modules/.bin')}:${process.env['PATH'] ?? ''}` },
+    env: {
+      PATH: `${join(root, 'node_modules/.bin')}:${process.env['PATH'] ?? ''}`,
+      TAP_TIMEOUT: String(tapSeconds),
+    },
   };
   return { name: file, run: async () => outcomeOf(await runToEnd(program), file) };
 }

@@ -14,6 +14,8 @@ interface Machine {
   /** Programs in front of the system's: name to shell script. */
   readonly programs?: Readonly<Record<string, string>>;
   readonly uid?: number;
+  /** Whether it is one of continuous integration. */
+  readonly ci?: boolean;
 }
 
 interface Ended {
@@ -34,7 +36,11 @@ function weftOn(t: Test, machine: Machine, args: readonly string[]): Promise<End
   const { CI: _, ...env } = process.env;
   return new Promise((resolve) => {
     const child = spawn(join(folder, 'weft'), [...args], {
-      env: { ...env, PATH: `${folder}/bin:/usr/sbin:/usr/bin:/sbin:/bin` },
+      env: {
+        ...env,
+        ...(machine.ci ? { CI: 'true' } : {}),
+        PATH: `${folder}/bin:/usr/sbin:/usr/bin:/sbin:/bin`,
+      },
       stdio: ['ignore', 'ignore', 'pipe'],
       ...(machine.uid === undefined ? {} : { uid: machine.uid, gid: machine.uid }),
     });
@@ -104,4 +110,13 @@ t.test('before the set-up, help is there and asks for nothing', async (t) => {
   const ended = await weftOn(t, { programs: nothingInstalled }, ['--help']);
   t.equal(ended.code, 0);
   t.match(ended.stderr, /sudo \.\/weft lab/);
+});
+
+t.test('set-up wants the tools of npm run check in continuous integration', asRoot, async (t) => {
+  const machine = { uid: nobody, programs: nothingInstalled };
+  const byHand = await weftOn(t, machine, ['setup']);
+  t.match(byHand.stderr, / ninja-build/);
+  t.notMatch(byHand.stderr, /clang-format-14|cppcheck/);
+  const inCi = await weftOn(t, { ...machine, ci: true }, ['setup']);
+  t.match(inCi.stderr, / clang-format-14 .* cppcheck /);
 });
