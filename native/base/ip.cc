@@ -84,7 +84,7 @@ bool samePrefix(const Ip& a, const Ip& b, unsigned bits) {
 std::optional<Endpoint> Endpoint::fromSockaddr(const sockaddr_storage& address) {
   Endpoint e;
   if (address.ss_family == AF_INET) {
-    sockaddr_in in;
+    sockaddr_in in{};
     std::memcpy(&in, &address, sizeof in);
     uint8_t raw[4];
     std::memcpy(raw, &in.sin_addr, 4);
@@ -93,7 +93,7 @@ std::optional<Endpoint> Endpoint::fromSockaddr(const sockaddr_storage& address) 
     return e;
   }
   if (address.ss_family == AF_INET6) {
-    sockaddr_in6 in;
+    sockaddr_in6 in{};
     std::memcpy(&in, &address, sizeof in);
     std::memcpy(e.ip.bytes.data(), &in.sin6_addr, 16);
     e.port = ntohs(in.sin6_port);
