@@ -12,14 +12,16 @@ import { cgroup2RootOf } from '../../src/lib/machine.ts';
 /** Why the test is skipped; false when it can run. */
 export const skipLab: string | false = process.getuid?.() === 0 ? false : 'needs root';
 
+// A file may have several at once.
 let labs = 0;
 
 /** Builds the lab of the demo and takes it down with the test. */
 export async function startLab(t: Test, proxyFlags: readonly string[] = []): Promise<Lab> {
   const root = cgroup2RootOf(readFileSync('/proc/self/mounts', 'utf8'));
+  const name = `t${process.pid}${'abcdefgh'[labs]}`;
   labs += 1;
   const lab = await Lab.prepare({
-    names: labNames(`t${process.pid}${'abcdef'[labs]}`, root ?? ''),
+    names: labNames(name, root ?? ''),
     config: join(import.meta.dirname, '../../src/lab/mesh'),
     progress: (text) => t.comment(text),
     proxyFlags,
