@@ -62,7 +62,7 @@ Status Pod::listen() {
       return fd.status();
     }
     auto listener = std::make_unique<Listener>(
-        *this, std::move(fd).value(), [this, port](UniqueFd accepted, const Endpoint& peer) {
+        *this, std::move(fd).value(), [this, port = port](UniqueFd accepted, const Endpoint& peer) {
           onAccept(port, std::move(accepted), peer);
         });
     Listener* raw = listener.get();
