@@ -113,7 +113,7 @@ Unfit fit(const BalanceQuery& query, const ServiceEndpoint& endpoint, uint16_t c
 }
 
 std::string sentenceOf(Unfit unfit, const BalanceQuery& query) {
-  const std::string name = "service " + query.service->key;
+  std::string name = "service " + query.service->key;
   switch (unfit) {
     case Unfit::kNone:
     case Unfit::kUnhealthy:

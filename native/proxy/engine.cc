@@ -100,7 +100,7 @@ Status Engine::apply(std::span<const uint8_t> delta) {
   return {};
 }
 
-void Engine::setIdentity(std::shared_ptr<const tls::Identity> identity) {
+void Engine::setIdentity(const std::shared_ptr<const tls::Identity>& identity) {
   for (auto& worker : workers_) {
     worker->setIdentity(identity);
   }
@@ -120,7 +120,7 @@ void Engine::setDenyList(const std::vector<std::string>& identities,
   }
 }
 
-void Engine::addPod(PodSpec spec, const UniqueFd& netns, Done done) {
+void Engine::addPod(const PodSpec& spec, const UniqueFd& netns, Done done) {
   Status status = io::checkNetns(netns.get());
   if (draining_) {
     status = {Code::kUnavailable, "the proxy is draining"};

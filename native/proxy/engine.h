@@ -44,7 +44,7 @@ class Engine {
 
   /// Adds or renews: pods of that identity use it from now on, and their older tunnels take no new
   /// streams.
-  void setIdentity(std::shared_ptr<const tls::Identity> identity);
+  void setIdentity(const std::shared_ptr<const tls::Identity>& identity);
   void removeIdentity(const std::string& spiffeId);
 
   /// Peers of these SPIFFE IDs, and leaves of these serial numbers (hexadecimal), are refused from
@@ -55,7 +55,7 @@ class Engine {
   /// Opens the pod's part in every worker, and its listeners in one. `done` comes once: ok when
   /// they accept, else the first error, with nothing left open. A pod of the same uid is closed
   /// first.
-  void addPod(PodSpec spec, const UniqueFd& netns, Done done);
+  void addPod(const PodSpec& spec, const UniqueFd& netns, Done done);
   /// Ends the pod's listeners and connections. An unknown uid is no error.
   void removePod(const std::string& uid, Done done);
 

@@ -13,8 +13,6 @@
 
 namespace weft::proxy {
 
-using http::H2Error;
-
 Pipe::Pipe(Pod& pod, Attempt attempt)
     : Connection(pod),
       fd_(std::move(attempt.fd)),
