@@ -3,6 +3,7 @@
 
 #include <cinttypes>
 #include <cstdio>
+#include <utility>
 
 #include "http/baggage.h"
 
@@ -18,20 +19,32 @@ std::string newTraceparent(Random& random) {
 
 }  // namespace
 
-http::ConnectRequest connectRequestFor(const ConnectionInfo& info, Random& random) {
-  http::ConnectRequest request;
-  request.authority = info.destination.toString();
-  if (const auto& w = info.sourceWorkload) {
-    const std::string baggage = http::encodeBaggage({.cluster = w->cluster,
-                                                     .namespaceName = w->namespaceName,
-                                                     .workloadName = w->workloadName,
-                                                     .workloadType = w->workloadType,
-                                                     .serviceName = w->canonicalName,
-                                                     .serviceVersion = w->canonicalRevision});
-    if (!baggage.empty()) {
-      request.headers.push_back({"baggage", baggage});
+const std::vector<http::Header>& BaggageFields::of(
+    const std::shared_ptr<const Workload>& workload) {
+  if (workload == workload_) {
+    return fields_;
+  }
+  workload_ = workload;
+  fields_.clear();
+  if (workload != nullptr) {
+    std::string text = http::encodeBaggage({.cluster = workload->cluster,
+                                            .namespaceName = workload->namespaceName,
+                                            .workloadName = workload->workloadName,
+                                            .workloadType = workload->workloadType,
+                                            .serviceName = workload->canonicalName,
+                                            .serviceVersion = workload->canonicalRevision});
+    if (!text.empty() && text.size() <= kBaggageBytesMax) {
+      fields_.push_back({"baggage", std::move(text)});
     }
   }
+  return fields_;
+}
+
+http::ConnectRequest connectRequestFor(const ConnectionInfo& info, BaggageFields& baggage,
+                                       Random& random) {
+  http::ConnectRequest request;
+  request.authority = info.destination.toString();
+  request.headers = baggage.of(info.sourceWorkload);
   request.headers.push_back({"forwarded", http::encodeForwarded(info.source.toString())});
   request.headers.push_back({"traceparent", newTraceparent(random)});
   return request;

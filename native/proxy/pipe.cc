@@ -185,7 +185,7 @@ void Pipe::connectDone(uint32_t events) {
     return;
   }
   connected_ = true;
-  tunnel_->h2().respond(id_, 200, {}, false);
+  tunnel_->h2().respond(id_, 200, pod_.baggage().of(info_.destinationWorkload), false);
   tunnel_->markDirty();
   maySend_ = true;
   opened();

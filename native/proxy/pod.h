@@ -16,6 +16,7 @@
 #include "io/spare_sockets.h"
 #include "io/sys.h"
 #include "proxy/budget.h"
+#include "proxy/connect_request.h"
 #include "proxy/event_sink.h"
 #include "proxy/events.h"
 #include "proxy/route.h"
@@ -145,6 +146,8 @@ class Pod final : public io::Object {
   /// towards applications are.
   Result<UniqueFd> connectToApp(const Endpoint& to, const std::optional<Ip>& source);
   Outbound& outbound() { return *outbound_; }
+  /// How the pod is told to its peers.
+  BaggageFields& baggage() { return baggage_; }
   const Limits& limits() const { return worker_.settings.limits; }
   /// Takes ownership, and counts it among the pod's connections.
   template <typename T>
@@ -187,6 +190,7 @@ class Pod final : public io::Object {
   io::SpareSockets sockets4_;
   io::SpareSockets sockets6_;
   std::shared_ptr<const tls::Identity> identity_;
+  BaggageFields baggage_;
   std::unordered_map<Connection*, std::unique_ptr<Connection>> live_;
   std::unique_ptr<Outbound> outbound_;
   std::unique_ptr<Inbound> inbound_;

@@ -90,7 +90,7 @@ std::optional<Outcome> Pool::submit(Pipe& pipe, Groups::iterator at) {
 
 Status Pool::openStream(Tunnel& tunnel, Pipe& pipe) {
   const Result<http::StreamId> id =
-      tunnel.h2().request(connectRequestFor(pipe.info(), pod_.worker().random));
+      tunnel.h2().request(connectRequestFor(pipe.info(), pod_.baggage(), pod_.worker().random));
   if (!id.ok()) {
     return id.status();
   }

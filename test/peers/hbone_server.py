@@ -126,9 +126,9 @@ async def carry(stream, application):
     return {"received": inward.result(), "sent": outward.result(), "error": None}
 
 
-async def answer(stream, status, end_stream):
+async def answer(stream, status, end_stream, fields=()):
     stream.connection.http.send_headers(
-        stream.number, [(":status", str(status))], end_stream=end_stream
+        stream.number, [(":status", str(status)), *fields], end_stream=end_stream
     )
     await stream.connection.drain()
 
@@ -165,7 +165,8 @@ async def serve_stream(stream, headers, arguments):
         await answer(stream, 503, end_stream=True)
         log("end", authority=authority, error=str(error))
         return
-    await answer(stream, 200, end_stream=False)
+    granted = [tuple(field.split("=", 1)) for field in arguments.header]
+    await answer(stream, 200, end_stream=False, fields=granted)
     log("end", authority=authority, **await carry(stream, application))
 
 
@@ -245,6 +246,9 @@ def main():
     parser.add_argument("--refuse-by-goaway", action="store_true", help="that leaves them out")
     parser.add_argument(
         "--window", type=int, default=tunnel.STREAM_WINDOW_BYTES, metavar="BYTES", help="of a stream"
+    )
+    parser.add_argument(
+        "--header", action="append", default=[], metavar="NAME=VALUE", help="of each 200"
     )
     mode = parser.add_mutually_exclusive_group(required=True)
     mode.add_argument("--echo", action="store_true", help="send back what comes")

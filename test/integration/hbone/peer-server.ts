@@ -251,6 +251,30 @@ t.test('a server that is not there, or silent', async (t) => {
   t.equal(client.engine.counters()['tunnels_timed_out'], 2n);
 });
 
+t.test('what a server says of itself changes nothing', async (t) => {
+  const setting = await startClient(t);
+  const { pair, client, pod } = setting;
+  const leaf = await pair.ca.issue(spiffeId('server'));
+  const texts = [
+    'k8s.namespace.name=elsewhere,k8s.deployment.name=other',
+    '%zz,=,;;,k8s.namespace.name',
+    `service.name=${'x'.repeat(12_000)}`,
+  ];
+  for (const text of texts) {
+    const said = ['--header', `baggage=${text}`];
+    const server = await serve(t, setting, leaf, ['--echo', ...said]);
+    const near = await client.app.connect(pod.ipv4, 8080);
+    await near.write('hello');
+    t.equal(await near.read(5), 'hello', text.slice(0, 40));
+    await near.end();
+    t.equal((await near.readAll()).text, '');
+    t.match(await client.events.take(closed), {
+      ...{ destinationWorkload: 'server', reason: Reason.NONE },
+    });
+    await server.stop();
+  }
+});
+
 t.test('a server that refuses is a reset for the application', async (t) => {
   const setting = await startClient(t);
   const leaf = await setting.pair.ca.issue(spiffeId('server'));

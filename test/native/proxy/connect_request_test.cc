@@ -19,6 +19,11 @@ ConnectionInfo info() {
   return info;
 }
 
+http::ConnectRequest requestFor(const ConnectionInfo& info, Random& random) {
+  BaggageFields baggage;
+  return connectRequestFor(info, baggage, random);
+}
+
 std::string headerOf(const http::ConnectRequest& request, const std::string& name) {
   std::string found;
   for (const http::Header& header : request.headers) {
@@ -32,10 +37,10 @@ std::string headerOf(const http::ConnectRequest& request, const std::string& nam
 
 TEST_CASE("the authority is the application, not the tunnel's port") {
   Random random(1);
-  CHECK(connectRequestFor(info(), random).authority == "10.0.0.2:8080");
+  CHECK(requestFor(info(), random).authority == "10.0.0.2:8080");
   ConnectionInfo six = info();
   six.destination.ip = *Ip::parse("fd00::2");
-  CHECK(connectRequestFor(six, random).authority == "[fd00::2]:8080");
+  CHECK(requestFor(six, random).authority == "[fd00::2]:8080");
 }
 
 TEST_CASE("the source workload is told as baggage, and its address as forwarded") {
@@ -49,7 +54,7 @@ TEST_CASE("the source workload is told as baggage, and its address as forwarded"
   ConnectionInfo known = info();
   known.sourceWorkload = workload;
   Random random(1);
-  const auto request = connectRequestFor(known, random);
+  const auto request = requestFor(known, random);
   const http::Baggage baggage = http::parseBaggage(headerOf(request, "baggage"));
   CHECK(baggage.cluster == "Kubernetes");
   CHECK(baggage.namespaceName == "shop");
@@ -63,18 +68,49 @@ TEST_CASE("the source workload is told as baggage, and its address as forwarded"
 TEST_CASE("a source that is not known has no baggage") {
   Random random(1);
   ConnectionInfo unknown = info();
-  CHECK(headerOf(connectRequestFor(unknown, random), "baggage").empty());
+  CHECK(headerOf(requestFor(unknown, random), "baggage").empty());
   unknown.sourceWorkload = std::make_shared<Workload>();
-  for (const http::Header& header : connectRequestFor(unknown, random).headers) {
+  for (const http::Header& header : requestFor(unknown, random).headers) {
     CHECK_FALSE(header.value.empty());
   }
+}
+
+TEST_CASE("a workload is encoded once, and each other one anew") {
+  const auto named = [](const char* name) {
+    auto workload = std::make_shared<Workload>();
+    workload->workloadName = name;
+    return workload;
+  };
+  const auto web = named("web");
+  const auto cart = named("cart");
+  BaggageFields baggage;
+  REQUIRE(baggage.of(web).size() == 1);
+  CHECK(baggage.of(web)[0].name == "baggage");
+  const char* text = baggage.of(web)[0].value.data();
+  CHECK(baggage.of(web)[0].value.data() == text);
+  CHECK(baggage.of(web)[0].value == "k8s.pod.name=web");
+  CHECK(baggage.of(cart)[0].value == "k8s.pod.name=cart");
+  CHECK(baggage.of(web)[0].value == "k8s.pod.name=web");
+  CHECK(baggage.of(nullptr).empty());
+}
+
+TEST_CASE("baggage that not everybody takes is not told") {
+  const size_t key = std::string("k8s.pod.name=").size();
+  auto longest = std::make_shared<Workload>();
+  longest->workloadName = std::string(kBaggageBytesMax - key, 'x');
+  auto longer = std::make_shared<Workload>();
+  longer->workloadName = longest->workloadName + "x";
+  BaggageFields baggage;
+  REQUIRE(baggage.of(longest).size() == 1);
+  CHECK(baggage.of(longest)[0].value.size() == kBaggageBytesMax);
+  CHECK(baggage.of(longer).empty());
 }
 
 TEST_CASE("every request has a trace parent of its own, well formed and not sampled") {
   Random random(1);
   std::set<std::string> seen;
   for (int i = 0; i < 100; i++) {
-    const std::string text = headerOf(connectRequestFor(info(), random), "traceparent");
+    const std::string text = headerOf(requestFor(info(), random), "traceparent");
     // W3C Trace Context: version, 16 bytes of trace, 8 of parent, flags.
     REQUIRE(text.size() == 55);
     CHECK(text.substr(0, 3) == "00-");
