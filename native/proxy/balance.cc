@@ -14,7 +14,7 @@ namespace {
 constexpr uint32_t kSameFamilyRank = 1000;
 
 /// 0 when the map names no port.
-uint16_t targetPortOf(std::span<const PortMap> ports, uint16_t servicePort) {
+uint16_t mappedPort(std::span<const PortMap> ports, uint16_t servicePort) {
   const auto found = std::find_if(ports.begin(), ports.end(),
                                   [&](const PortMap& p) { return p.servicePort == servicePort; });
   return found == ports.end() ? uint16_t{0} : found->targetPort;
@@ -92,7 +92,7 @@ Unfit fit(const BalanceQuery& query, const ServiceEndpoint& endpoint, uint16_t c
   if (!ip.has_value()) {
     return Unfit::kNoAddress;
   }
-  const uint16_t own = targetPortOf(endpoint.binding->ports, query.destination.port);
+  const uint16_t own = mappedPort(endpoint.binding->ports, query.destination.port);
   const uint16_t port = own != 0 ? own : commonPort;
   if (port == 0) {
     return Unfit::kNoPort;
@@ -134,9 +134,14 @@ std::string sentenceOf(Unfit unfit, const BalanceQuery& query) {
 
 }  // namespace
 
+uint16_t targetPortOf(const Service& service, const ServiceBinding& binding, uint16_t servicePort) {
+  const uint16_t own = mappedPort(binding.ports, servicePort);
+  return own != 0 ? own : mappedPort(service.ports, servicePort);
+}
+
 std::vector<Candidate> candidatesOf(const BalanceQuery& query, std::string& why) {
   std::vector<Candidate> candidates;
-  const uint16_t common = targetPortOf(query.service->ports, query.destination.port);
+  const uint16_t common = mappedPort(query.service->ports, query.destination.port);
   Unfit furthest = Unfit::kNone;
   for (const ServiceEndpoint& endpoint : query.tables.endpointsOf(query.service->key)) {
     Candidate candidate;

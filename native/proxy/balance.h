@@ -90,6 +90,10 @@ struct Candidate {
   uint32_t rank = 0;                          ///< The higher, the nearer to the source.
 };
 
+/// The port of the application behind `servicePort` at an endpoint with this binding: the binding's
+/// own word, else the service's; 0 when neither has one.
+uint16_t targetPortOf(const Service& service, const ServiceBinding& binding, uint16_t servicePort);
+
 /// All endpoints that could serve `query`, near or far, without regard to load and ejection; `why`
 /// says why there is none. Pure.
 std::vector<Candidate> candidatesOf(const BalanceQuery& query, std::string& why);

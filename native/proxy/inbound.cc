@@ -137,6 +137,7 @@ void Inbound::onTunnelRequest(Tunnel& tunnel, http::StreamId id, std::string_vie
       *worker.tables, info.destinationWorkload.get(),
       {method, request.authority, tunnel.local(), info.source.ip, info.sourceIdentity});
   info.destination = answer.target;
+  info.destinationService = answer.service;
   if (answer.status != kStatusOk) {
     if (answer.outcome.reason == Reason::kDenied) {
       worker.counters.add(Counter::kStreamsDenied);

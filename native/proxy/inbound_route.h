@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <string>
 #include <string_view>
 
 #include "base/ip.h"
@@ -28,13 +29,16 @@ struct InboundRequest {
 struct InboundAnswer {
   // Fail-closed by default, in both.
   int status = kStatusUnavailable;
-  Endpoint target;  ///< The application; the tunnel's end when the authority did not parse.
+  Endpoint target;  ///< The application; the tunnel's end when the authority led to none.
   Outcome outcome = {Reason::kNoRoute, "not judged", ""};  ///< Why it is refused; clean if not.
+  std::string service;                                     ///< key, when the authority names one
 };
 
 /// Whether a request may be carried on to an application of `destination`, the pod's own workload
-/// (null when the tables do not know it), and to which. Only the pod's own address is taken, so
-/// that no tunnel leads on to somewhere else. Pure. Every doubt refuses.
+/// (null when the tables do not know it), and to which. Only the pod's own address is taken, or the
+/// name and port of a service that the pod is an endpoint of, which means its target port at that
+/// address: so no tunnel leads on to somewhere else. Policy decides on the target. Pure. Every
+/// doubt refuses.
 InboundAnswer validateInbound(const Tables& tables, const Workload* destination,
                               const InboundRequest& request);
 

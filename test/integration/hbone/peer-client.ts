@@ -20,6 +20,7 @@ import {
   type MeshPod,
   type PairOptions,
   spiffeId,
+  workloadOf,
 } from '../../support/mesh-pair.ts';
 import { type ClientEnd, HboneClient, identity } from '../../support/peers.ts';
 
@@ -73,6 +74,12 @@ t.test('a tunnel of another implementation carries bytes', async (t) => {
     t.equal(output.toString(), 'answer');
     t.match(report, {
       status: 200,
+      headers: {
+        baggage: [
+          ...['k8s.cluster.name=Kubernetes', 'k8s.namespace.name=demo'],
+          ...['k8s.deployment.name=server', 'service.name=server', 'service.version=v1'],
+        ].join(','),
+      },
       peer_uris: [spiffeId('server')],
       tls_version: 'TLSv1.3',
       alpn: 'h2',
@@ -228,6 +235,7 @@ t.test('the certificate alone says who calls', async (t) => {
     server.engine.apply({ policies: [policy] });
     const { report } = await ask(app, ...other, ...claims);
     t.match(report, { status: 401, error: null });
+    t.strictSame(report.headers, {}, 'who is refused is not told who refused');
     t.match(await server.events.take(refused), {
       reason: Reason.DENIED,
       sourceIdentity: spiffeId('other'),
@@ -254,6 +262,64 @@ t.test('nobody is let in before the policies have come', async (t) => {
   t.match(await server.events.take(refused), { reason: Reason.DENIED });
 });
 
+t.test('a request for a service of the pod by its name', async (t) => {
+  const { pair, server, open, ask } = await startPeer(t);
+  const service = (name: string, targetPort: number) => ({
+    key: `demo/${name}.demo`,
+    name,
+    namespace: 'demo',
+    hostname: `${name}.demo`,
+    ports: [{ servicePort: 80, targetPort }],
+  });
+  const [web, other] = [service('web', 8080), service('other', 8080)];
+  const port = { $typeName: 'weft.tables.PortMap', servicePort: 81, targetPort: 8081 } as const;
+  const bound = { $typeName: 'weft.tables.ServiceBinding', service: web.key } as const;
+  const deny = {
+    key: 'demo/no-8081',
+    namespace: 'demo',
+    scope: PolicyScope.SCOPE_NAMESPACE,
+    action: PolicyAction.ACTION_DENY,
+    rules: [{ clauses: [{ matches: [{ destinationPorts: [8081] }] }] }],
+  };
+  pair.apply({
+    services: [web, other],
+    workloads: [{ ...workloadOf('server'), services: [{ ...bound, ports: [port] }] }],
+    policies: [deny],
+  });
+
+  t.test('reaches its target port at the pod', async (t) => {
+    for (const host of ['web.demo', 'WEB.Demo']) {
+      const client = open(`${host}:80`);
+      const stream = await server.app.accept(8080);
+      client.input.end('question');
+      t.equal((await stream.readAll()).text, 'question');
+      await stream.end();
+      t.match((await client.end()).report, { status: 200, received: 0, error: null });
+      t.match(await server.events.take(closed), {
+        destinationAddress: app,
+        destinationService: web.key,
+        sourceIdentity: spiffeId('client'),
+      });
+    }
+  });
+
+  t.test('is judged by that port', async (t) => {
+    t.match((await ask('web.demo:81')).report, { status: 401, error: null });
+    t.match(await server.events.take(refused), {
+      reason: Reason.DENIED,
+      destinationAddress: `${pods.ipv4}:8081`,
+      policy: deny.key,
+    });
+  });
+
+  t.test('and no other service or port is', async (t) => {
+    for (const authority of ['other.demo:80', 'web.demo:8080', 'web.elsewhere:80']) {
+      t.match((await ask(authority)).report, { status: 503, error: null }, authority);
+      t.match(await server.events.take(refused), { reason: Reason.NO_ROUTE });
+    }
+  });
+});
+
 t.test('a request that names no application of the pod is refused', async (t) => {
   const { server, ask } = await startPeer(t);
   const expect = async (status: number, reason: Reason, ...request: [string, ...string[]]) => {
@@ -264,15 +330,16 @@ t.test('a request that names no application of the pod is refused', async (t) =>
   await expect(400, Reason.BAD_REQUEST, '10.9.0.3:8080');
   await expect(400, Reason.BAD_REQUEST, '127.0.0.1:8080');
   await expect(400, Reason.BAD_REQUEST, '[::1]:8080');
-  await expect(400, Reason.BAD_REQUEST, 'server.demo:8080');
+  await expect(400, Reason.BAD_REQUEST, 'server..demo:8080');
   await expect(400, Reason.BAD_REQUEST, '10.9.0.2');
   await expect(400, Reason.BAD_REQUEST, '10.9.0.2:0');
   await expect(400, Reason.BAD_REQUEST, '10.9.0.2:65536');
   await expect(400, Reason.BAD_REQUEST, app, '--method', 'GET');
+  await expect(503, Reason.NO_ROUTE, 'server.demo:8080');
   await expect(503, Reason.CONNECT, '10.9.0.2:81');
   for (const port of [15001, 15006, 15008]) {
     await expect(503, Reason.NO_ROUTE, `10.9.0.2:${port}`);
   }
-  t.equal(server.engine.counters()['streams_refused'], 12n);
+  t.equal(server.engine.counters()['streams_refused'], 13n);
   t.equal(server.engine.counters()['streams_opened'], 0n);
 });

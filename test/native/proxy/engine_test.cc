@@ -210,10 +210,15 @@ TEST_CASE("a request is refused with the status that says why") {
     expected = 400;
     reason = Reason::kBadRequest;
   }
-  SUBCASE("400 when the authority is no address") {
-    asked = "cart.shop.svc.cluster.local:80";
+  SUBCASE("400 when the authority is neither an address nor a name") {
+    asked = "cart..svc.cluster.local:80";
     expected = 400;
     reason = Reason::kBadRequest;
+  }
+  SUBCASE("503 when the pod is no endpoint of the service") {
+    asked = "cart.shop.svc.cluster.local:80";
+    expected = 503;
+    reason = Reason::kNoRoute;
   }
   SUBCASE("503 when the port is the proxy's own") {
     asked = "127.0.0.1:15008";
