@@ -156,7 +156,7 @@ export function dnsFamilies(
       help: 'How long resolvers took.',
       samples: rows.flatMap(({ labels, each }) => durations(labels, each)),
     },
-    counter('weft_dns_dropped_total', 'Queries over the rate or not readable.', [
+    counter('weft_dns_dropped_total', 'Queries over a limit or not readable.', [
       ...sum(({ dropped }) => dropped),
     ]),
     counter('weft_dns_restarts_total', 'Starts of the DNS thread after the first.', [

@@ -18,18 +18,14 @@ import {
   udpLimitOf,
 } from './message.ts';
 import type { Found, NameTable } from './names.ts';
-import { bindTo, framed, type Upstream } from './upstream.ts';
+import { type TakeQuery, TcpQueries } from './tcp-queries.ts';
+import type { Line, Turns } from './turns.ts';
+import { bindTo, type Upstream } from './upstream.ts';
 
 /** Most queries of one pod in a second, bursts of twice as many apart. What is over is dropped. */
 export const queriesPerSecondMax = 4_000;
 /** Most TCP connections of one pod. */
 export const connectionsMax = 64;
-/** Most questions of one TCP connection that wait for their answers (RFC 7766 section 6.2.1.1). */
-export const pipelineMax = 32;
-/** How long a TCP connection may be idle, in milliseconds. */
-export const idleTimeoutMs = 10_000;
-/** Most bytes of answers that a TCP client has not taken yet. */
-export const unsentBytesMax: number = 256 * 1024;
 
 const tcpBytesMax = 65_535;
 
@@ -39,7 +35,7 @@ export const durationBuckets: readonly number[] = [0.001, 0.005, 0.01, 0.05, 0.1
 /** What was counted for one pod. */
 export interface PodDnsCounts {
   requests: number;
-  /** Queries over the pod's rate, and those that could not be read. */
+  /** Queries over the pod's rate or its place in line, and those that could not be read. */
   dropped: number;
   upstreamRequests: number;
   upstreamFailures: number;
@@ -55,12 +51,16 @@ export interface PodServerParts {
   readonly names: NameTable;
   readonly namespace: string;
   readonly upstream: Upstream;
+  /** Shared by the pods of a thread. */
+  readonly turns: Turns;
   /** Makes a bound UDP socket or a TCP listener in the pod's namespace. Throws MeshError. */
   readonly open: (kind: 'udp' | 'listen', address: string, port: number) => number;
   /** Makes a UDP socket's port its own once Node lives on it. Throws MeshError. */
   readonly keep: (fd: number) => void;
   /** 15053 unless a test says otherwise. */
   readonly port?: number;
+  /** How long a TCP client may take for a query; `messageTimeoutMs` unless a test says otherwise. */
+  readonly messageTimeoutMs?: number | undefined;
   /** A clock in milliseconds; the system's unless a test says otherwise. */
   readonly now?: () => number;
   /** Told when something of the sockets fails later. */
@@ -80,6 +80,7 @@ export class PodServer {
   readonly #udp: UdpSocket[] = [];
   readonly #tcp: Server[] = [];
   readonly #connections = new Set<Socket>();
+  readonly #line: Line;
   #tokens = 2 * queriesPerSecondMax;
   readonly #now: () => number;
   #refilled: number;
@@ -87,6 +88,7 @@ export class PodServer {
 
   constructor(parts: PodServerParts) {
     this.#parts = parts;
+    this.#line = parts.turns.line();
     this.#now = parts.now ?? (() => performance.now());
     this.#refilled = this.#now();
   }
@@ -112,6 +114,7 @@ export class PodServer {
   /** Ends everything at once. */
   close(): void {
     this.#closed = true;
+    this.#line.clear();
     this.#parts.upstream.close();
     for (const socket of this.#udp.splice(0)) {
       socket.close();
@@ -150,58 +153,35 @@ export class PodServer {
 
   #serve(socket: Socket): void {
     this.#connections.add(socket);
-    socket.setTimeout(idleTimeoutMs, () => socket.destroy());
     socket.on('close', () => this.#connections.delete(socket));
-    socket.on('error', () => socket.destroy());
-    let bytes = Buffer.alloc(0);
-    let waiting = 0;
-    const take = (): void => {
-      while (waiting < pipelineMax && bytes.length >= 2) {
-        const whole = 2 + bytes.readUInt16BE(0);
-        if (whole > 2 + queryBytesMax) {
-          socket.destroy();
-          return;
-        }
-        if (bytes.length < whole) {
-          break;
-        }
-        const message = bytes.subarray(2, whole);
-        bytes = bytes.subarray(whole);
-        waiting += 1;
-        this.#respond(
-          message,
-          'tcp',
-          (answer) => send(socket, answer),
-          () => {
-            waiting -= 1;
-            setImmediate(take);
-          },
-        );
-      }
-      if (waiting < pipelineMax) {
-        socket.resume();
-      } else {
-        socket.pause();
-      }
-    };
-    socket.on('data', (more: Buffer) => {
-      bytes = Buffer.concat([bytes, more]);
-      take();
-    });
+    const take: TakeQuery = (bytes, reply, done) => this.#respond(bytes, 'tcp', reply, done);
+    new TcpQueries(socket, take, this.#parts.messageTimeoutMs);
   }
 
-  // A query over the rate is not even read: the client comes again, as after any loss.
+  // A query over the rate, or that too many wait before, is not even read: the client comes again,
+  // as after any loss. One that is too long would only fill the line.
   #respond(
     bytes: Uint8Array,
     transport: Transport,
     reply: (answer: Uint8Array) => void,
     done: () => void = () => undefined,
   ): void {
-    if (!this.#takeToken()) {
+    const inLine =
+      bytes.length <= queryBytesMax &&
+      this.#takeToken() &&
+      this.#line.push(() => this.#answer(bytes, transport, reply, done));
+    if (!inLine) {
       this.counts.dropped += 1;
       done();
-      return;
     }
+  }
+
+  #answer(
+    bytes: Uint8Array,
+    transport: Transport,
+    reply: (answer: Uint8Array) => void,
+    done: () => void,
+  ): void {
     this.#answerTo(bytes, transport)
       .then((answer) => {
         if (answer !== undefined && !this.#closed) {
@@ -264,15 +244,6 @@ export class PodServer {
     const tooLong = transport === 'udp' && answer.length > udpLimitOf(query);
     return tooLong ? truncatedAnswer(query) : relayed(answer, query, exists);
   }
-}
-
-// A client that does not read is cut off, or it would have us keep its answers.
-function send(socket: Socket, answer: Uint8Array): void {
-  if (socket.writableLength > unsentBytesMax) {
-    socket.destroy();
-    return;
-  }
-  socket.write(framed(answer));
 }
 
 function ownAnswer(query: Query, found: Found, bytesMax: number): Uint8Array {

@@ -7,12 +7,14 @@ import { MeshError } from '../../src/lib/error.ts';
 import type { DnsPod, DnsReply, DnsRequest, DnsThreadData } from './messages.ts';
 import { NameTable } from './names.ts';
 import { PodServer } from './pod-server.ts';
+import { Turns } from './turns.ts';
 import { type Budget, Upstream } from './upstream.ts';
 
 const { clusterDomain, mark } = workerData as DnsThreadData;
 const names = new NameTable(clusterDomain);
 const pods = new Map<string, PodServer>();
 const budget: Budget = { outstanding: 0 };
+const turns = new Turns();
 
 function tell(reply: DnsReply): void {
   parentPort?.postMessage(reply);
@@ -27,6 +29,7 @@ async function add(pod: DnsPod): Promise<void> {
     names,
     namespace,
     upstream: new Upstream(nameservers, open, budget),
+    turns,
     open,
     keep: keepPort,
     onError: (error) => tell({ kind: 'trouble', uid, reason: error.message }),

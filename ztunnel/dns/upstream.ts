@@ -16,6 +16,8 @@ export const strayAnswersMax = 64;
 export const outstandingMax = 256;
 /** Most questions of all pods together: each has a descriptor. */
 export const allOutstandingMax = 2048;
+/** So many questions each pod may ask also when the others use up what all may together. */
+export const ownOutstanding = 8;
 
 const dnsPort = 53;
 
@@ -102,7 +104,8 @@ export class Upstream {
 
   /** Whether one more question may be asked now. */
   get hasRoom(): boolean {
-    return this.#outstanding < outstandingMax && this.#budget.outstanding < allOutstandingMax;
+    const shared = this.#budget.outstanding < allOutstandingMax;
+    return this.#outstanding < (shared ? outstandingMax : ownOutstanding);
   }
 
   /** Asks one resolver after the other until one answers. Never rejects. */

@@ -10,17 +10,15 @@ import { decode, encode } from 'dns-packet';
 import t, { type Test } from 'tap';
 import { keepPort, podSocket } from '../../../native/pod-socket.ts';
 import { type NamedService, NameTable } from '../../../ztunnel/dns/names.ts';
-import {
-  connectionsMax,
-  PodServer,
-  pipelineMax,
-  queriesPerSecondMax,
-} from '../../../ztunnel/dns/pod-server.ts';
+import { connectionsMax, PodServer, queriesPerSecondMax } from '../../../ztunnel/dns/pod-server.ts';
+import { pipelineMax } from '../../../ztunnel/dns/tcp-queries.ts';
+import { queriesPerTurn, Turns, waitingMax } from '../../../ztunnel/dns/turns.ts';
 import {
   allOutstandingMax,
   type Budget,
   framed,
   outstandingMax,
+  ownOutstanding,
   strayAnswersMax,
   Upstream,
 } from '../../../ztunnel/dns/upstream.ts';
@@ -98,7 +96,9 @@ async function setUp(t: Test, respond: Respond = (bytes, send) => send(answerOf(
   const port = ports.next++;
   const clock = { now: 0 };
   const now = (): number => clock.now;
-  const parts = { names, namespace: 'demo', upstream, open, keep: keepPort, port, now };
+  const turns = new Turns();
+  const own = { names, namespace: 'demo', upstream, turns };
+  const parts = { ...own, open, keep: keepPort, port, now };
   const server = new PodServer({ ...parts, onError: () => undefined });
   await server.open();
   t.teardown(() => server.close());
@@ -183,13 +183,53 @@ t.test('questions over what may wait fail at once; mesh names do not', async (t)
   }
 });
 
-t.test('the limit of all pods together counts too', async (t) => {
-  const { ask, budget, heard } = await setUp(t);
+t.test('the limit of all pods together leaves a few to each', async (t) => {
+  const { ask, client, budget, port, heard } = await setUp(t, () => undefined);
   budget.outstanding = allOutstandingMax;
-  t.equal(rcode(await ask(queryOf('outside.example'))), 2);
-  t.equal(heard.length, 0);
+  const silent = client();
+  for (let i = 0; i < ownOutstanding; i += 1) {
+    silent.send(queryOf('outside.example', i), port, '127.0.0.1');
+  }
+  while (heard.length < ownOutstanding) {
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  t.equal(rcode(await ask(queryOf('outside.example'))), 2, 'one more');
+  t.equal(heard.length, ownOutstanding);
   budget.outstanding = allOutstandingMax - 1;
-  t.equal(rcode(await ask(queryOf('outside.example'))), 0);
+  silent.send(queryOf('outside.example'), port, '127.0.0.1');
+  while (heard.length <= ownOutstanding) {
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+});
+
+t.test('queries that come faster than they get their turn are dropped and counted', async (t) => {
+  const { server, client, port } = await setUp(t);
+  const socket = client();
+  let answers = 0;
+  socket.on('message', () => {
+    answers += 1;
+  });
+  let sent = 0;
+  const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+  while (server.counts.dropped === 0) {
+    // More than get their turn, and few enough for the kernel's buffer.
+    for (let i = 0; i < 8 * queriesPerTurn; i += 1) {
+      socket.send(queryOf('web', sent++ & 0xffff), port, '127.0.0.1');
+    }
+    await turn();
+  }
+  while (answers + server.counts.dropped < sent) {
+    await turn();
+  }
+  t.ok(answers >= waitingMax, `${answers} answered, ${server.counts.dropped} dropped`);
+  t.equal(server.counts.requests, answers);
+});
+
+t.test('a datagram that is longer than any query is dropped and counted', async (t) => {
+  const { server, ask, client, port } = await setUp(t);
+  client().send(Buffer.concat([queryOf('web'), Buffer.alloc(4097)]), port, '127.0.0.1');
+  t.equal(rcode(await ask(queryOf('web'))), 0);
+  t.match(server.counts, { requests: 1, dropped: 1 });
 });
 
 t.test('queries over the rate are dropped and counted, until time goes on', async (t) => {
@@ -197,10 +237,13 @@ t.test('queries over the rate are dropped and counted, until time goes on', asyn
   const socket = client();
   let id = 0;
   while (server.counts.dropped === 0) {
-    // Few at once, so that the kernel's buffer holds them.
-    for (let i = 0; i < 50; i += 1) {
+    // Few at once, so that each gets its turn.
+    for (let i = 0; i < queriesPerTurn; i += 1) {
       socket.send(queryOf('web', id++ & 0xffff), port, '127.0.0.1');
     }
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  while (server.counts.requests < 2 * queriesPerSecondMax) {
     await new Promise((resolve) => setImmediate(resolve));
   }
   t.equal(server.counts.requests, 2 * queriesPerSecondMax);
