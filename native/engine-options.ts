@@ -51,6 +51,12 @@ export interface EngineOptions {
   readonly appCongestion?: string;
   /** The same for tunnels. Both are "cubic" by default. */
   readonly tunnelCongestion?: string;
+  /**
+   * After work a worker looks for more for so many microseconds, at most 1,000, before it sleeps,
+   * unless somebody else wants its core. Answers come sooner, and a core is kept busy with waiting:
+   * only for cores that nobody else needs. Default 0.
+   */
+  readonly busyPollMicros?: number;
   readonly connectTimeoutMs?: number;
   /** For TLS, and then again for the peer's HTTP/2 SETTINGS. Default 10,000 each. */
   readonly handshakeTimeoutMs?: number;

@@ -36,6 +36,7 @@ const settings: Record<Exclude<keyof EngineSettings, 'limits'>, z.ZodType> = {
   mark: whole,
   appCongestion: z.string().optional(),
   tunnelCongestion: z.string().optional(),
+  busyPollMicros: whole,
   connectTimeoutMs: whole,
   handshakeTimeoutMs: whole,
   identityTimeoutMs: whole,

@@ -33,7 +33,8 @@ Status readNumber(const Napi::Object& from, const char* name, double max, T& int
   }
   const double number = value.IsNumber() ? value.As<Napi::Number>().DoubleValue() : -1;
   if (!(number >= 0 && number <= max)) {
-    return wrong(std::string(name) + " must be a number from 0 to " + std::to_string(max));
+    return wrong(std::string(name) + " must be a number from 0 to " +
+                 std::to_string(static_cast<uint64_t>(max)));
   }
   into = static_cast<T>(number);
   return {};
@@ -164,6 +165,8 @@ Result<proxy::Settings> settingsOf(const Napi::Value& value) {
   const Status read[] = {
       readNumber(from, "workers", static_cast<double>(kWorkersMax), out.workers),
       readNumber(from, "mark", UINT32_MAX, out.mark),
+      readNumber(from, "busyPollMicros", static_cast<double>(proxy::kBusyPollMicrosMax),
+                 out.busyPollMicros),
       readNumber(from, "connectTimeoutMs", kDayMs, out.connectTimeoutMs),
       readNumber(from, "handshakeTimeoutMs", kDayMs, out.handshakeTimeoutMs),
       readNumber(from, "identityTimeoutMs", kDayMs, out.identityTimeoutMs),

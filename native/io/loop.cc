@@ -35,8 +35,9 @@ void Timer::cancel() {
   }
 }
 
-Loop::Loop()
-    : epoll_(::epoll_create1(EPOLL_CLOEXEC)),
+Loop::Loop(BusyPoll busyPoll)
+    : busyPoll_(busyPoll),
+      epoll_(::epoll_create1(EPOLL_CLOEXEC)),
       wake_(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)),
       nowMs_(monotonicMillis()) {
   CHECK(epoll_.get() >= 0 && wake_.get() >= 0);
@@ -99,8 +100,8 @@ void Loop::bury(std::unique_ptr<Object> object) {
 void Loop::run() {
   epoll_event events[kEventsPerTurn];
   while (!stopping_) {
-    const int n = ::epoll_wait(epoll_.get(), events, kEventsPerTurn, waitMs());
-    CHECK(n >= 0 || errno == EINTR);
+    const int n = takeEvents(events);
+    hadEvents_ = n > 0;
     nowMs_ = monotonicMillis();
     turns_++;
     for (int i = 0; i < n; i++) {
@@ -116,6 +117,36 @@ void Loop::run() {
     emptyGrave();
     letOthersRun();
   }
+}
+
+int Loop::takeEvents(epoll_event* events) {
+  if (busyPoll_.micros != 0 && hadEvents_ && waitMs() != 0) {
+    if (const int n = pollBusily(events); n != 0) {
+      return n;
+    }
+  }
+  const int n = ::epoll_wait(epoll_.get(), events, kEventsPerTurn, waitMs());
+  CHECK(n >= 0 || errno == EINTR);
+  return n;
+}
+
+int Loop::pollBusily(epoll_event* events) {
+  const uint64_t until = monotonicMicros() + busyPoll_.micros;
+  while (waitMs() != 0) {
+    busyPolls_++;
+    const int n = ::epoll_wait(epoll_.get(), events, kEventsPerTurn, 0);
+    CHECK(n >= 0 || errno == EINTR);
+    if (n > 0) {
+      return n;
+    }
+    const uint64_t asked = monotonicMicros();
+    ::sched_yield();
+    const uint64_t now = monotonicMicros();
+    if (now >= until || now - asked > busyPoll_.yieldMicros) {
+      break;
+    }
+  }
+  return 0;
 }
 
 void Loop::letOthersRun() {

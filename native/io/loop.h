@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <sys/epoll.h>
+
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -65,6 +67,15 @@ class Timer {
   std::function<void()> action_;
 };
 
+/// How a loop looks for more after a turn with events, before it sleeps.
+struct BusyPoll {
+  /// For so long. With 0 it sleeps at once.
+  uint64_t micros = 0;
+  /// A yield that takes longer let somebody else run, who may want the processor again: the loop
+  /// sleeps then.
+  uint64_t yieldMicros = 3;
+};
+
 /// One thread's event loop: edge-triggered epoll, few events a turn, and at the end of the turn one
 /// flush for each object that collected output. Everything but post() and stop() belongs to the
 /// thread that calls run().
@@ -79,7 +90,7 @@ class Loop {
   /// same processor time).
   static constexpr int kWokenPerYield = 8;
 
-  Loop();
+  explicit Loop(BusyPoll busyPoll = {});
   ~Loop();
 
   void run();
@@ -104,6 +115,7 @@ class Loop {
 
   uint64_t nowMs() const { return nowMs_; }  ///< As of the start of this turn.
   uint64_t turns() const { return turns_; }
+  uint64_t busyPolls() const { return busyPolls_; }  ///< Questions to epoll that would not sleep.
 
  private:
   friend class Timer;
@@ -113,8 +125,11 @@ class Loop {
   void runTurnEnd();
   void emptyGrave();
   void letOthersRun();
+  int takeEvents(epoll_event* events);
+  int pollBusily(epoll_event* events);
   int waitMs() const;
 
+  const BusyPoll busyPoll_;
   UniqueFd epoll_;
   UniqueFd wake_;
   std::mutex mutex_;
@@ -122,7 +137,9 @@ class Loop {
   bool stopping_ = false;
   uint64_t nowMs_ = 0;
   uint64_t turns_ = 0;
-  int woken_ = 0;  // in this turn
+  uint64_t busyPolls_ = 0;
+  bool hadEvents_ = false;  // in the last turn
+  int woken_ = 0;           // in this turn
   std::multimap<uint64_t, Timer*> timers_;
   std::vector<Task*> again_;
   std::vector<Task*> dirty_;

@@ -8,7 +8,7 @@
 
 namespace weft::io {
 
-Worker::Worker(std::string name) {
+Worker::Worker(std::string name, uint64_t busyPollMicros) : loop_({.micros = busyPollMicros}) {
   // A thread inherits the mask of its creator: set it round the start, so that no signal slips in.
   sigset_t all;
   sigset_t before;

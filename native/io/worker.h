@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <string>
 #include <thread>
@@ -13,7 +14,8 @@ namespace weft::io {
 class Worker {
  public:
   /// Starts the thread; `name` (at most 15 characters) is what ps and perf show.
-  explicit Worker(std::string name);
+  /// `busyPollMicros` is the loop's.
+  explicit Worker(std::string name, uint64_t busyPollMicros = 0);
   /// Stops the loop and joins.
   ~Worker();
 

@@ -13,7 +13,8 @@ constexpr uint64_t kDrainCheckMs = 10;
 
 EngineWorker::EngineWorker(size_t index, const Settings& settings, CounterRow counters,
                            EventQueue& queue, const io::OriginalDst& originalDst)
-    : worker_(std::make_unique<io::Worker>("weft-" + std::to_string(index))),
+    : worker_(
+          std::make_unique<io::Worker>("weft-" + std::to_string(index), settings.busyPollMicros)),
       state_(std::make_unique<WorkerState>(index, worker_->loop(), settings, counters, queue,
                                            originalDst, monotonicMicros() ^ (index << 56))) {}
 

@@ -66,6 +66,9 @@ struct Settings {
   /// For tunnels. BBR's timers cost them a quarter of the CPU for each byte on a fast link; empty
   /// leaves the system's default, which may be better between distant nodes.
   std::string tunnelCongestion = "cubic";
+  /// A worker that had something to do looks for more this long before it sleeps, unless somebody
+  /// else wants its processor. Answers come sooner, and a processor is kept busy with waiting.
+  uint64_t busyPollMicros = 0;
   uint64_t connectTimeoutMs = 10000;
   uint64_t handshakeTimeoutMs = 10000;  ///< TLS, and then again the peer's HTTP/2 SETTINGS.
   uint64_t identityTimeoutMs = 5000;    ///< How long a captured connection waits for a certificate.
@@ -87,6 +90,8 @@ struct Settings {
   bool logOpened = false;        ///< A line for each connection that opens, too.
   Limits limits;
 };
+
+inline constexpr uint64_t kBusyPollMicrosMax = 1000;
 
 // Bounds of what one turn does and one tunnel holds.
 inline constexpr size_t kReadBytesMax = 16 << 10;       ///< One read from an application.
