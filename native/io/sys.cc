@@ -23,6 +23,10 @@ bool setInt(int fd, int level, int option, int value) {
   return ::setsockopt(fd, level, option, &value, sizeof value) == 0;
 }
 
+void ackWithAnswers(int fd) {
+  setInt(fd, IPPROTO_TCP, TCP_QUICKACK, 0);
+}
+
 struct SocketAddress {
   sockaddr_storage storage{};
   socklen_t length = 0;
@@ -93,6 +97,9 @@ Status setUp(int fd, const TcpOptions& options) {
   if (options.userTimeoutMs != 0) {
     setInt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, static_cast<int>(options.userTimeoutMs));
   }
+  if (options.answersSoon) {
+    ackWithAnswers(fd);
+  }
   return {};
 }
 
@@ -129,6 +136,9 @@ Result<UniqueFd> listenTcp(int netns, uint16_t port, const TcpOptions& options) 
   }
   if (::listen(fd.get(), kListenBacklog) != 0) {
     return Status::fromErrno("listen", errno);
+  }
+  if (options.answersSoon) {
+    ackWithAnswers(fd.get());  // listen() forgot it
   }
   return fd;
 }
@@ -215,6 +225,10 @@ ssize_t receiveSome(int fd, std::span<uint8_t> into) {
 
 ssize_t sendSome(int fd, std::span<const uint8_t> bytes) {
   return retried([&] { return ::send(fd, bytes.data(), bytes.size(), MSG_NOSIGNAL); });
+}
+
+ssize_t sendLast(int fd, std::span<const uint8_t> bytes) {
+  return retried([&] { return ::send(fd, bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_MORE); });
 }
 
 ssize_t sendPieces(int fd, std::span<const iovec> pieces) {

@@ -24,6 +24,9 @@ struct TcpOptions {
   bool keepalive = false;  ///< Probes an idle peer after 180 s.
   /// Milliseconds that sent bytes may stay unacknowledged; 0 leaves it to the kernel.
   uint32_t userTimeoutMs = 0;
+  /// Bytes are soon answered by bytes, and a client speaks at once: acknowledgements wait for
+  /// those, at most as long as the kernel lets them, and need no segments of their own.
+  bool answersSoon = false;
 };
 
 /// Listens on `port` at every address of the namespace, IPv6 and IPv4; IPv4 alone where the kernel
@@ -59,6 +62,8 @@ std::optional<Endpoint> localEndpoint(int fd);
 /// recv and send as the kernel gives them: bytes, 0 at end of stream, or -errno (-EAGAIN: later).
 ssize_t receiveSome(int fd, std::span<uint8_t> into);
 ssize_t sendSome(int fd, std::span<const uint8_t> bytes);
+/// sendSome() of the last bytes: shutdownWrite() follows at once, and its FIN leaves with them.
+ssize_t sendLast(int fd, std::span<const uint8_t> bytes);
 ssize_t sendPieces(int fd, std::span<const iovec> pieces);
 
 /// Sends FIN; the other direction stays open.

@@ -113,6 +113,30 @@ TEST_CASE("an accepted socket has its listener's options") {
   CHECK(intOption(c.client.get(), SOL_SOCKET, SO_KEEPALIVE) == 0);
 }
 
+TEST_CASE("acknowledgements wait for answers at both ends, if that is asked for") {
+  TcpOptions options;
+  options.answersSoon = true;
+  const Connection c("127.0.0.1", options);
+  CHECK(intOption(c.server.get(), IPPROTO_TCP, TCP_QUICKACK) == 0);
+  CHECK(intOption(c.client.get(), IPPROTO_TCP, TCP_QUICKACK) == 1);
+  const UniqueFd fd(::socket(AF_INET, SOCK_STREAM, 0));
+  REQUIRE(setUp(fd.get(), options).ok());
+  CHECK(intOption(fd.get(), IPPROTO_TCP, TCP_QUICKACK) == 0);
+}
+
+TEST_CASE("the last bytes and the end of the stream are one segment") {
+  const Connection c;
+  const uint32_t before = weft::test::segmentsOf(c.client.get()).sent;
+  const uint8_t said[] = {1, 2, 3};
+  REQUIRE(sendLast(c.client.get(), said) == 3);
+  shutdownWrite(c.client.get());
+  CHECK(weft::test::segmentsOf(c.client.get()).sent == before + 1);
+  uint8_t got[8];
+  REQUIRE(wait(c.server.get(), POLLIN));
+  CHECK(receiveSome(c.server.get(), got) == 3);
+  CHECK(receiveSome(c.server.get(), got) == 0);
+}
+
 TEST_CASE("a mark is set, or the socket is not made") {
   const auto listener = listenTcp(-1, 0, {0x539, {}, false});
   if (::geteuid() != 0) {
