@@ -18,6 +18,8 @@ namespace {
 
 /// Handshake bytes one peer may send before it is authenticated: two full certificate lists.
 constexpr size_t kHandshakeBytesMax = 40 << 10;
+/// What Identity allows, without the hybrid.
+constexpr char kClassicalGroups[] = "X25519:P-256";
 
 }  // namespace
 
@@ -95,9 +97,24 @@ Status Handshake::start(int64_t nowSeconds) {
     return {};
   }
   SSL_set_connect_state(ssl_.get());
+  offerGroups();
   offerSession();
   std::span<const uint8_t> nothing;
   return advance(nothing, nowSeconds);
+}
+
+void Handshake::offerGroups() {
+  hybridOffered_ = resumption_.key.empty() ||
+                   !context_.groups.classical(resumption_.key, nowSeconds_) ||
+                   SSL_set1_groups_list(ssl_.get(), kClassicalGroups) != 1;
+}
+
+/// Only the answer to the whole offer tells something.
+void Handshake::learnGroups() {
+  if (hybridOffered_ && !resumption_.key.empty() &&
+      SSL_get_group_id(ssl_.get()) != SSL_GROUP_X25519_MLKEM768) {
+    context_.groups.tookClassical(resumption_.key, nowSeconds_);
+  }
 }
 
 std::optional<Refusal> Handshake::refusalOfPeer() {
@@ -136,6 +153,9 @@ ssl_verify_result_t Handshake::verify(uint8_t* alert) {
 }
 
 Status Handshake::failure(int result) {
+  if (!done_) {
+    context_.groups.forget(resumption_.key);
+  }
   if (refusal_) {
     ERR_clear_error();
     return refusal_->status;
@@ -175,7 +195,9 @@ Status Handshake::finish() {
   resumed_ = SSL_session_reused(ssl_.get()) == 1;
   cipherSuite_ = SSL_CIPHER_get_protocol_id(SSL_get_current_cipher(ssl_.get()));
   expected_ = {};
-  if (role_ == Role::kServer) {
+  if (role_ == Role::kClient) {
+    learnGroups();
+  } else {
     if (resumed_) {
       peer_ = ticketPeer_;
     }

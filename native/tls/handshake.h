@@ -70,6 +70,8 @@ class Handshake {
   int64_t resumableUntil() const;
   std::vector<uint8_t> sealTicket(std::span<const uint8_t> session);
   std::vector<uint8_t> openTicket(std::span<const uint8_t> ticket);
+  void offerGroups();
+  void learnGroups();
   void offerSession();
   void keepSession(bssl::UniquePtr<SSL_SESSION> session);
   int read(BIO* bio, uint8_t* out, size_t max);
@@ -88,6 +90,7 @@ class Handshake {
   bool done_ = false;
   bool muted_ = false;
   bool resumed_ = false;
+  bool hybridOffered_ = false;  // a client's
   uint16_t cipherSuite_ = 0;
   int64_t nowSeconds_ = 0;
   size_t handshakeBytes_ = 0;

@@ -152,11 +152,6 @@ void Handshake::offerSession() {
     if (stored->identityEpoch == own_->epoch() && nowSeconds_ < stored->expirySeconds &&
         nowSeconds_ <= peer.notAfterSeconds && expected && !denied(peer)) {
       SSL_set_session(ssl_.get(), stored->session.get());
-      if (!stored->hybrid) {
-        // The library would send a key share for the hybrid too: 1.2 KB and an ML-KEM key pair that
-        // this peer did not want before.
-        SSL_set1_groups_list(ssl_.get(), "X25519:P-256");
-      }
       ticketExpirySeconds_ = stored->expirySeconds;
       return;
     }
@@ -170,9 +165,7 @@ void Handshake::keepSession(bssl::UniquePtr<SSL_SESSION> session) {
   const int64_t offered = nowSeconds_ + SSL_SESSION_get_timeout(session.get());
   const int64_t expiry = std::min(offered, resumableUntil());
   if (expiry > nowSeconds_) {
-    const bool hybrid = SSL_get_group_id(ssl_.get()) == SSL_GROUP_X25519_MLKEM768;
-    resumption_.store->put(resumption_.key,
-                           {std::move(session), peer_, expiry, own_->epoch(), hybrid});
+    resumption_.store->put(resumption_.key, {std::move(session), peer_, expiry, own_->epoch()});
   }
 }
 

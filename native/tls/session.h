@@ -10,6 +10,7 @@
 #include "base/status.h"
 #include "tls/deny_list.h"
 #include "tls/identity.h"
+#include "tls/known_groups.h"
 #include "tls/record_writer.h"
 #include "tls/session_store.h"
 #include "tls/ticket_keys.h"
@@ -43,6 +44,7 @@ enum class SessionRow {
 struct SessionContext {
   SessionRow row = SessionRow::kRecord;
   VerifiedLeaves leaves;
+  KnownGroups groups;
   SpareBuffers buffers;
   std::shared_ptr<const DenyList> denyList;  ///< Null denies nobody. May change at any time.
   std::shared_ptr<TicketKeys> ticketKeys;    ///< Null: servers neither issue nor take tickets.

@@ -20,7 +20,6 @@ struct StoredSession {
   PeerIdentity peer;
   int64_t expirySeconds = 0;   ///< An hour after the full handshake, or with the first certificate.
   uint64_t identityEpoch = 0;  ///< Of the identity it was made under: key, certificate and bundle.
-  bool hybrid = false;         ///< The peer agreed to X25519MLKEM768.
 };
 
 /// The sessions that a client may resume, by a name of the caller's for the way they go. One per
@@ -56,7 +55,8 @@ class SessionStore {
 };
 
 /// Where a client session looks for a session to resume, and keeps those it is given. Without a
-/// store it does neither. `store` outlives the session.
+/// store it does neither. `key` also names the peer in SessionContext::groups; an empty one does
+/// not. `store` outlives the session.
 struct Resumption {
   SessionStore* store = nullptr;
   std::string key;

@@ -108,6 +108,53 @@ EACH_ROW("a client that resumes sends no key share that its peer did not want be
   CHECK(again < 900);  // a ticket, and one share
 }
 
+EACH_ROW("a peer that took X25519 is not offered the hybrid for an hour, resumption or not") {
+  Friends f(Row::value);
+  f.server.context.ticketKeys = nullptr;
+  const auto offersHybrid = [&](int64_t now) {
+    f.begin(now);
+    const size_t size = f.client.session->outgoing().size();
+    f.pump();
+    CHECK(f.client.handshakes == 1);
+    return size > 1184;
+  };
+  CHECK(offersHybrid(kNow));
+  CHECK_FALSE(offersHybrid(kNow + 1));
+  CHECK_FALSE(offersHybrid(kNow + 3599));
+  CHECK(offersHybrid(kNow + 3600));
+  CHECK_FALSE(offersHybrid(kNow + 3601));
+  f.resumption.key = "to another";
+  CHECK(offersHybrid(kNow + 3602));
+  f.resumption.key = "";
+  CHECK(offersHybrid(kNow + 3603));
+  CHECK(offersHybrid(kNow + 3604));
+}
+
+EACH_ROW("a peer that insists on the hybrid of a sudden has it after one failure") {
+  Pair p(Row::value);
+  p.resumption.key = "to cart";
+  const IdentityMaterial material = p.ca.material(kCart);
+  const auto agreed = [&](const char* groups) {
+    RawPeer server(&material);
+    REQUIRE(SSL_CTX_set1_groups_list(server.context.get(), groups) == 1);
+    p.client.handshakes = 0;
+    p.client.status = {};
+    p.client.session =
+        newClientSession(p.clientIdentity, p.expected, p.client.context, p.resumption);
+    REQUIRE(p.client.session->start(kNow).ok());
+    server.start(true);
+    server.give(p.client.take());
+    SSL_do_handshake(server.ssl.get());
+    server.pump(p.client);
+    return p.client.handshakes == 1 ? SSL_get_group_id(server.ssl.get()) : 0;
+  };
+  CHECK(agreed("X25519") == SSL_GROUP_X25519);
+  CHECK(agreed("X25519MLKEM768") == 0);
+  CHECK(agreed("X25519MLKEM768") == SSL_GROUP_X25519_MLKEM768);
+  CHECK(agreed("X25519MLKEM768") == SSL_GROUP_X25519_MLKEM768);
+  CHECK(agreed("X25519") == SSL_GROUP_X25519);
+}
+
 EACH_ROW("without a store, or keys for tickets, each handshake is a full one") {
   Friends f(Row::value);
   f.resumption = {};
