@@ -53,9 +53,10 @@ Status Pod::listen() {
   const Settings& settings = worker_.settings;
   const io::TcpOptions towardsPeer{settings.mark, settings.tunnelCongestion, true,
                                    settings.h2.deadAfterMs};
-  const std::pair<uint16_t, io::TcpOptions> doors[] = {{kOutboundPort, towardsApp(settings)},
-                                                       {kPlaintextPort, towardsPeer},
-                                                       {kHbonePort, towardsPeer}};
+  io::TcpOptions tunnel = towardsPeer;
+  tunnel.answersSoon = true;
+  const std::pair<uint16_t, io::TcpOptions> doors[] = {
+      {kOutboundPort, towardsApp(settings)}, {kPlaintextPort, towardsPeer}, {kHbonePort, tunnel}};
   for (const auto& [port, options] : doors) {
     Result<UniqueFd> fd = io::listenTcp(netns_.get(), port, options);
     if (!fd.ok()) {

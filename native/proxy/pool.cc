@@ -27,7 +27,17 @@ std::string joined(const std::vector<tls::SpiffeId>& expected) {
   return out;
 }
 
+io::TcpOptions towardsPeer(const Settings& settings) {
+  return {settings.mark, settings.tunnelCongestion, true, settings.h2.deadAfterMs, true};
+}
+
 }  // namespace
+
+Pool::Pool(Pod& pod)
+    : pod_(pod),
+      sockets4_(pod.netns(), AF_INET, towardsPeer(pod.worker().settings)),
+      sockets6_(pod.netns(), AF_INET6, towardsPeer(pod.worker().settings)),
+      sessions_(pod.limits().resumableSessions, pod.limits().resumablePerPeer) {}
 
 void Pool::submit(Pipe& pipe, const Endpoint& to, const std::vector<tls::SpiffeId>& expected) {
   const auto [at, added] = groups_.try_emplace({to, joined(expected)});
@@ -112,9 +122,10 @@ Tunnel* Pool::open(Groups::iterator at, Outcome& outcome) {
     outcome = {Reason::kLimit, "the pod has too many connections", ""};
     return nullptr;
   }
-  Result<UniqueFd> fd = io::connectTcp(pod_.netns(), key.to, std::nullopt,
-                                       {worker.settings.mark, worker.settings.tunnelCongestion,
-                                        true, worker.settings.h2.deadAfterMs});
+  Result<UniqueFd> fd = (key.to.ip.isV4() ? sockets4_ : sockets6_).take(worker.loop.nowMs());
+  if (fd.ok()) {
+    fd = io::connectTcp(std::move(fd).value(), key.to, std::nullopt);
+  }
   if (!fd.ok()) {
     worker.counters.add(Counter::kTunnelsFailedConnect);
     outcome = {Reason::kConnect, fd.status().message(), ""};

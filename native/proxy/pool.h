@@ -18,8 +18,7 @@ class Pipe;
 /// source identity, destination identities and destination address, never across pods.
 class Pool final : public TunnelUser {
  public:
-  explicit Pool(Pod& pod)
-      : pod_(pod), sessions_(pod.limits().resumableSessions, pod.limits().resumablePerPeer) {}
+  explicit Pool(Pod& pod);
 
   /// Finds or opens a tunnel for `pipe` and opens its stream there. The pod has an identity.
   void submit(Pipe& pipe, const Endpoint& to, const std::vector<tls::SpiffeId>& expected);
@@ -48,6 +47,8 @@ class Pool final : public TunnelUser {
   Status openStream(Tunnel& tunnel, Pipe& pipe);
 
   Pod& pod_;
+  io::SpareSockets sockets4_;
+  io::SpareSockets sockets6_;
   Groups groups_;
   std::unordered_map<Tunnel*, Groups::iterator> groupOf_;
   tls::SessionStore sessions_;  // of this pod alone: no other is offered them

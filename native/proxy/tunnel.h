@@ -115,6 +115,8 @@ class Tunnel final : public Connection,
   void readSome();
   bool receive(std::span<uint8_t> cipher);
   void flushTouched();
+  void holdGreeting();
+  void sendFlight();
   void produce();
   void flush();
   void send();
@@ -142,6 +144,11 @@ class Tunnel final : public Connection,
   bool draining_ = false;
   bool gone_ = false;
   bool http2Failed_ = false;
+  bool unread_ = false;    // the last read left something
+  bool drained_ = false;   // it left nothing
+  bool closing_ = false;   // closes at the end of the turn, if it is unused then
+  bool greets_ = false;    // a server's first flight has not been flushed
+  int greetingTurns_ = 0;  // for which it may still wait
   size_t lingered_ = 0;
   int closeTries_ = 0;
   size_t counted_ = 0;  // unsent bytes, in the pod's budget

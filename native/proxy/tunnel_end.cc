@@ -70,6 +70,10 @@ void Tunnel::fail(const Outcome& outcome) {
   tick_.cancel();
   expiry_.cancel();
   send();
+  if (hangup_ && drained_) {
+    die();  // the peer has ended, too, and nothing of it is unread: close() says the rest
+    return;
+  }
   io::shutdownWrite(fd_.get());
   timer_.start(pod_.worker().loop, kLingerMs, [this] { die(); });
   pod_.worker().loop.again(this);
@@ -173,7 +177,13 @@ void Tunnel::closeIfIdle() {
   retiring_ = retiring_ || (client && idleMs == 0);
   // A client closes what it does not use; a server only when the client should have.
   const uint64_t keepMs = client ? idleMs : std::max(2 * idleMs, kServerIdleMsMin);
-  const uint64_t delayMs = draining_ ? kDrainGraceMs : retiring_ ? 0 : keepMs;
+  if (retiring_ && !draining_) {
+    timer_.cancel();
+    closing_ = true;
+    markDirty();
+    return;
+  }
+  const uint64_t delayMs = draining_ ? kDrainGraceMs : keepMs;
   timer_.start(worker.loop, delayMs, [this] { closeGracefully(); });
 }
 

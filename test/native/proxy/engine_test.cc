@@ -58,6 +58,25 @@ TEST_CASE("a stream carries more than all windows both ways, and is reported wit
   CHECK(mesh.count(Counter::kStreamsClosed) == 1);
 }
 
+TEST_CASE("the answer to a request that came at once leaves with the server's first flight") {
+  auto ns = newNamespace();
+  if (!ns) {
+    return;
+  }
+  Mesh mesh(*ns);
+  mesh.start();
+  const App app(*ns);
+  int together = 0;
+  for (int i = 0; i < 20; i++) {
+    HbonePeer peer = mesh.peer();
+    CHECK(peer.ask(app.authority()) == 200);
+    // One for TLS, and one for SETTINGS, ticket and answer.
+    together += peer.segments() == 2 ? 1 : 0;
+  }
+  // A kernel in trouble may take its time to connect to an application.
+  CHECK(together >= 10);
+}
+
 TEST_CASE("either side of a stream may end first, and the other still speaks") {
   auto ns = newNamespace();
   if (!ns) {

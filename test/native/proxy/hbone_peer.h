@@ -30,6 +30,7 @@
 #include "base/unique_fd.h"
 #include "http/h2.h"
 #include "io/netns.h"
+#include "io/segments.h"
 #include "tls/session.h"
 #include "tls/test_ca.h"
 
@@ -310,6 +311,8 @@ class HbonePeer final : private tls::PlainSink, private http::H2Events, private 
     return closed_;
   }
   bool goaway() const { return goaway_; }
+  /// Segments with data that came from the proxy so far.
+  uint32_t segments() const { return segmentsOf(line_.fd.get()).dataReceived; }
   const Status& failure() const { return failure_; }
   /// Leaves without a word.
   void vanish() {
