@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <iterator>
 #include <utility>
 
 #include "base/check.h"
@@ -191,8 +192,9 @@ void Loop::runTimers() {
 }
 
 void Loop::runAgain() {
-  std::vector<Task*> tasks;
-  tasks.swap(again_);
+  const auto end = again_.begin() + std::min<ptrdiff_t>(std::ssize(again_), kAgainPerTurn);
+  const std::vector<Task*> tasks(again_.begin(), end);
+  again_.erase(again_.begin(), end);
   for (Task* task : tasks) {
     task->again_ = false;
     task->onAgain();

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <memory>
 #include <string>
 #include <thread>
 #include <vector>
@@ -277,6 +278,36 @@ TEST_CASE("again() runs in the next turn, once however often it is asked") {
   });
   loop.run();
   CHECK(log == Log{"a again", "a again"});
+}
+
+TEST_CASE("a turn continues so many tasks, and the next ones the rest, in order") {
+  constexpr size_t kTasks = 2 * Loop::kAgainPerTurn + 3;
+  Loop loop;
+  Log log;
+  std::vector<std::unique_ptr<Recorder>> tasks;
+  std::vector<uint64_t> at;
+  Log expected;
+  for (size_t i = 0; i < kTasks; i++) {
+    tasks.push_back(std::make_unique<Recorder>(std::to_string(i), log));
+    expected.push_back(std::to_string(i) + " again");
+    tasks.back()->then = [&] {
+      at.push_back(loop.turns());
+      if (at.size() == kTasks) {
+        loop.stop();
+      }
+    };
+  }
+  loop.post([&] {
+    for (const auto& task : tasks) {
+      loop.again(task.get());
+    }
+  });
+  loop.run();
+  CHECK(log == expected);
+  REQUIRE(at.size() == kTasks);
+  CHECK(at[Loop::kAgainPerTurn - 1] == at[0]);
+  CHECK(at[Loop::kAgainPerTurn] == at[0] + 1);
+  CHECK(at[kTasks - 1] == at[0] + 2);
 }
 
 TEST_CASE("a turn ends once for each object that asked, after all else") {
