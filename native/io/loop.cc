@@ -8,7 +8,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <iterator>
 #include <utility>
 
 #include "base/check.h"
@@ -192,9 +191,12 @@ void Loop::runTimers() {
 }
 
 void Loop::runAgain() {
-  const auto end = again_.begin() + std::min<ptrdiff_t>(std::ssize(again_), kAgainPerTurn);
-  const std::vector<Task*> tasks(again_.begin(), end);
-  again_.erase(again_.begin(), end);
+  std::vector<Task*> tasks;
+  tasks.swap(again_);
+  if (tasks.size() > kAgainPerTurn) {
+    again_.assign(tasks.begin() + kAgainPerTurn, tasks.end());
+    tasks.resize(kAgainPerTurn);
+  }
   for (Task* task : tasks) {
     task->again_ = false;
     task->onAgain();
