@@ -3,10 +3,11 @@
 // and does not disturb the others. The peers are OpenSSL's s_client and bare sockets. Needs root.
 import { type ChildProcessByStdio, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { dirname } from 'node:path';
+import { dirname, join } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
 import t, { type Test } from 'tap';
 import { Direction, Kind, Reason } from '../../../native/index.ts';
+import { runProgram } from '../../../src/lib/program.ts';
 import { MeshPair, spiffeId } from '../../support/mesh-pair.ts';
 import { HboneClient, identity } from '../../support/peers.ts';
 import { type LeafFiles, TestCa } from '../../support/test-ca.ts';
@@ -26,6 +27,10 @@ const alerts = {
 
 const hbone = '10.9.0.2:15008';
 const client = spiffeId('client');
+// Far more than is discarded for a refused peer, and what the kernel buffers on the way to that.
+const socketsHold = 16 << 20;
+// A reset, and what Python's ssl makes of one.
+const cutOff = /^(ECONNRESET|EPIPE|SSLEOFError)$/;
 
 const pair = await MeshPair.start(t, { client: 'bare', engine: { handshakeTimeoutMs: 1000 } });
 const { clientPod, server, ca } = pair;
@@ -215,4 +220,62 @@ t.test('another protocol in ALPN', async (t) => {
     const said = await tls('-alpn', 'http/1.1', ...prove(good));
     t.match(said, alert(alerts.noApplicationProtocol));
   });
+});
+
+interface Lingered {
+  /** In OpenSSL's words, or a record in hexadecimal for a peer that never spoke TLS. */
+  readonly alert: string | null;
+  readonly sent: number;
+  readonly ended: string;
+  /** From the alert to the end. */
+  readonly seconds: number;
+}
+
+/** What becomes of a peer that goes on sending behind what is refused. */
+async function goOn(how: 'some' | 'flood' | 'trickle', leaf?: LeafFiles): Promise<Lingered> {
+  const program = join(import.meta.dirname, '../../peers/lingering_client.py');
+  const proof = leaf === undefined ? [] : ['--cert', leaf.cert, '--key', leaf.key];
+  const options = ['--connect', hbone, '--ca', ca.rootFile, ...proof, '--then', how];
+  const command = [...clientPod.inside, '/usr/bin/python3', program, ...options];
+  const [file = '', ...args] = command;
+  const { stdout, stderr } = await runProgram(file, args, { timeoutMs: 30_000 });
+  if (stdout === '') {
+    throw new Error(stderr);
+  }
+  return JSON.parse(stdout);
+}
+
+t.test('a refused peer that goes on sending', async (t) => {
+  const other = await (await TestCa.create(dirname(ca.rootFile), 'third')).issue(client);
+  const kinds = [
+    { name: 'garbage', leaf: undefined, alert: alertRecord(alerts.protocolVersion) },
+    { name: 'a wrong certificate', leaf: other, alert: /^TLSV1_ALERT_UNKNOWN_CA$/ },
+  ];
+  for (const { name, leaf, alert } of kinds) {
+    const expected = leaf === undefined ? byTls(/^TLS: [A-Z_]+$/) : byIdentity(/self signed/);
+
+    t.test(`32 KiB behind ${name} reads the alert and the end`, async (t) => {
+      await refused(t, expected, async () => {
+        const lingered = await goOn('some', leaf);
+        t.match(lingered, { sent: 32 << 10, ended: 'end' });
+        t.match(lingered.alert, alert);
+      });
+    });
+
+    t.test(`without end behind ${name} is cut off`, async (t) => {
+      await refused(t, expected, async () => {
+        const lingered = await goOn('flood', leaf);
+        t.match(lingered.ended, cutOff);
+        t.ok(lingered.sent < socketsHold, `${lingered.sent} bytes went out`);
+      });
+    });
+
+    t.test(`a byte now and then behind ${name} is cut off after a second`, async (t) => {
+      await refused(t, expected, async () => {
+        const lingered = await goOn('trickle', leaf);
+        t.match(lingered.ended, cutOff);
+        t.ok(lingered.seconds > 0.9, `after ${lingered.seconds} s`);
+      });
+    });
+  }
 });
