@@ -193,10 +193,11 @@ async function applyRouting(netnsPath: string, verb: 'add' | 'del'): Promise<voi
 }
 
 // Where it cannot be set the connection's mark does the same, at the price of a route look-up for
-// each packet: no error.
-async function acceptMarks(netnsPath: string, value: '0' | '1'): Promise<void> {
+// each packet: no error. It is all that outlives a removal: the pod may have had it before us, and
+// without our rules it matters to a SYN that the pod's own rules mark, and to no other.
+async function acceptMarks(netnsPath: string): Promise<void> {
   const setting = '/proc/sys/net/ipv4/tcp_fwmark_accept';
-  await runProgram('nsenter', [...inside(netnsPath), 'tee', setting], { input: value });
+  await runProgram('nsenter', [...inside(netnsPath), 'tee', setting], { input: '1' });
 }
 
 /** Whether this kernel's nftables can tell the proxy's sockets by the cgroup at `folder`. */
@@ -231,13 +232,12 @@ export class NftCapture implements Capture {
     const rules = rulesOf(this.#describe());
     // Routes first: rules without them would lose answers, routes without rules do nothing.
     await applyRouting(netnsPath, 'add');
-    await acceptMarks(netnsPath, '1');
+    await acceptMarks(netnsPath);
     await mustRun('nsenter', [...inside(netnsPath), 'nft', '-f', '-'], { input: rules });
   }
 
   async remove(netnsPath: string): Promise<void> {
     await mustRun('nsenter', [...inside(netnsPath), 'nft', '-f', '-'], { input: removal });
-    await acceptMarks(netnsPath, '0');
     await applyRouting(netnsPath, 'del');
   }
 
