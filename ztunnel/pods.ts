@@ -2,6 +2,7 @@
 // The pods of this node whose traffic the engine carries, as the CNI agent hands them over.
 import { fstatSync } from 'node:fs';
 import type { PodSpec } from '../native/index.ts';
+import { Backoff } from '../src/lib/backoff.ts';
 import { MeshError } from '../src/lib/error.ts';
 import type { Logger } from '../src/lib/log.ts';
 import type { PodClaim } from './apply.ts';
@@ -60,8 +61,12 @@ export const podsMax = 1024;
  * was there before the agent was asked, and an agent may list up to `podsMax` pods that are gone.
  */
 export const placementWaitMs = 1_000;
-/** How long until a pod that could not be started is tried again. */
-export const retryMs = 5_000;
+/**
+ * How long until a pod that could not be started is tried again: first, and at most, doubling in
+ * between. Soon at first, since its ports may be those of a predecessor that is about to end.
+ */
+export const retryFirstMs = 100;
+export const retryMaxMs = 5_000;
 
 interface Running {
   readonly claim: PodClaim;
@@ -77,6 +82,7 @@ interface Pending {
   readonly nameservers: readonly string[];
   readonly netns: number;
   readonly inode: number;
+  readonly backoff: Backoff;
   timer: NodeJS.Timeout | undefined;
 }
 
@@ -211,7 +217,9 @@ export class Pods implements ZdsHandler {
       closeFd(netns);
       throw new MeshError('limit', `over ${podsMax} pods on this node`);
     }
-    const pending: Pending = { uid, claim, nameservers, netns, inode, timer: undefined };
+    // Without jitter: retries stand in one line, and no other process marches in step.
+    const backoff = new Backoff({ firstMs: retryFirstMs, maxMs: retryMaxMs, jitter: 0 });
+    const pending: Pending = { uid, claim, nameservers, netns, inode, backoff, timer: undefined };
     this.#pending.set(uid, pending);
     await this.#start(pending, this.#snapshotHandled ? placementWaitMs : 0);
   }
@@ -234,7 +242,7 @@ export class Pods implements ZdsHandler {
       this.#parts.log.info({ pod: uid, workload: workload.uid, identity: spiffeId }, 'pod added');
     } catch (error) {
       if (this.#pending.get(uid) === pending) {
-        pending.timer = setTimeout(() => this.#retry(pending), retryMs);
+        pending.timer = setTimeout(() => this.#retry(pending), pending.backoff.next());
       }
       throw error;
     }

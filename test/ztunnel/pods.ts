@@ -8,7 +8,14 @@ import t, { type Test } from 'tap';
 import { MeshError } from '../../src/lib/error.ts';
 import { createLog } from '../../src/lib/log.ts';
 import type { PodClaim } from '../../ztunnel/apply.ts';
-import { type CarriedPod, Pods, placementWaitMs, podsMax, retryMs } from '../../ztunnel/pods.ts';
+import {
+  type CarriedPod,
+  Pods,
+  placementWaitMs,
+  podsMax,
+  retryFirstMs,
+  retryMaxMs,
+} from '../../ztunnel/pods.ts';
 import type { TableWorkload } from '../../ztunnel/translate.ts';
 
 const log = createLog('test', 'silent');
@@ -190,16 +197,37 @@ t.test('a pod that fails to start is pending, and tried again until it runs', as
   await pods.onRequest({ kind: 'snapshot sent' }, -1);
   t.equal(pods.ready, false);
   t.equal(open.size, 1, 'the namespace is kept');
-  mock.timers.tick(retryMs);
+  mock.timers.tick(retryFirstMs);
   await settle();
   t.equal(pods.count, 0);
   state.startable = true;
-  mock.timers.tick(retryMs);
+  mock.timers.tick(2 * retryFirstMs);
   await settle();
   t.equal(pods.count, 1);
   t.equal(pods.ready, true);
   t.equal(open.size, 0);
   t.same(state.waits, [0, 0, 0], 'a retry does not block the others');
+});
+
+t.test('the waits between the tries double from short to long, for each pod anew', async (t) => {
+  const { add, pods, state } = setUp(t);
+  mock.timers.enable({ apis: ['setTimeout'] });
+  t.teardown(() => mock.timers.reset());
+  state.startable = false;
+  const waits = [100, 200, 400, 800, 1_600, 3_200, retryMaxMs, retryMaxMs];
+  for (const uid of ['u1', 'u2']) {
+    await t.rejects(add(uid), { message: 'listen failed' });
+    state.waits = [];
+    for (const [index, waitMs] of waits.entries()) {
+      mock.timers.tick(waitMs - 1);
+      await settle();
+      t.equal(state.waits.length, index, `not before ${waitMs} ms`);
+      mock.timers.tick(1);
+      await settle();
+      t.equal(state.waits.length, index + 1, `after ${waitMs} ms`);
+    }
+    await pods.onRequest({ kind: 'del', uid }, -1);
+  }
 });
 
 t.test('a pending pod that is deleted is forgotten, descriptor and all', async (t) => {
@@ -211,7 +239,7 @@ t.test('a pending pod that is deleted is forgotten, descriptor and all', async (
   await pods.onRequest({ kind: 'del', uid: 'u1' }, -1);
   t.equal(open.size, 0);
   state.startable = true;
-  mock.timers.tick(retryMs);
+  mock.timers.tick(retryMaxMs);
   await settle();
   t.equal(pods.count, 0);
 });
