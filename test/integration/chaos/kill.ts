@@ -18,7 +18,7 @@ const seed = Number(process.env['WEFT_CHAOS_SEED'] ?? 20261120);
 const pointsOfEach = 10;
 /** A point lies at most this long after the mesh was whole again. */
 const pointMsMax = 150;
-const bulkBytes = 64 << 20;
+const bulkBytes = 128 << 20;
 
 t.setTimeout(300_000);
 
@@ -50,13 +50,32 @@ async function killAt(lab: Lab, name: string, ms: number): Promise<void> {
 
 async function bulk(lab: Lab): Promise<'whole' | 'broken' | 'damaged'> {
   const program = new URL('../../../src/lab/bulk.ts', import.meta.url).pathname;
-  const command = [process.execPath, program, 'send', demo.vip4, '9000', String(bulkBytes)];
+  const command = [
+    process.execPath,
+    program,
+    'send',
+    demo.vip4,
+    String(demo.bulkPort),
+    String(bulkBytes),
+  ];
   const result = await lab.inPod(demo.client, command, { timeoutMs: 60_000 });
   if (result.code !== 0) {
     return 'broken';
   }
   const { received, there, back } = JSON.parse(result.stdout);
   return received === bulkBytes && there && back ? 'whole' : 'damaged';
+}
+
+/** Resolves when the transfer's connection stands, or the transfer has ended already. */
+async function underWay(lab: Lab, transfer: Promise<unknown>): Promise<void> {
+  let ended = false;
+  void transfer.finally(() => {
+    ended = true;
+  });
+  const command = ['ss', '-tnH', 'state', 'established', `( dport = :${demo.bulkPort} )`];
+  while (!ended && (await lab.inPod(demo.client, command)).stdout === '') {
+    await wait(5);
+  }
 }
 
 t.test('the mesh outlives the death of each of its processes', { skip }, async (t) => {
@@ -89,6 +108,9 @@ t.test('the mesh outlives the death of each of its processes', { skip }, async (
   const rough = await underLoad(lab, demo.client, target, async () => {
     for (let i = 0; i < proxies.length * pointsOfEach; i += 1) {
       const transfer = i % 4 === 0 ? bulk(lab) : undefined;
+      if (transfer !== undefined) {
+        await underWay(lab, transfer);
+      }
       await killAt(lab, proxies[i % proxies.length] ?? '', Math.floor(random() * pointMsMax));
       const ms = await msUntil(lab, demo.client, true);
       t.ok(ms < 2_000, `after point ${i} a new connection passes: ${Math.ceil(ms)} ms`);
