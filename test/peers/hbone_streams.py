@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import json
 import os
+import select
 
 import tunnel
 
@@ -26,6 +27,7 @@ def parse_arguments():
     parser.add_argument("--authority", required=True, metavar="IP:PORT")
     parser.add_argument("--streams", type=int, required=True)
     parser.add_argument("--bytes", type=int, required=True, help="on each stream")
+    parser.add_argument("--until-eof", action="store_true")
     return parser.parse_args()
 
 
@@ -48,6 +50,27 @@ async def exchange(stream, size):
     return echoed == data
 
 
+def tell(streams, error=None):
+    print(json.dumps({"streams": streams, "error": error}), flush=True)
+
+
+def input_ended():
+    return bool(select.select([0], [], [], 0)[0])
+
+
+async def one_round(connection, arguments):
+    request = [(":method", "CONNECT"), (":authority", arguments.authority)]
+    streams = [connection.open(request) for _ in range(arguments.streams)]
+    statuses = [int(dict(await stream.headers)[":status"]) for stream in streams]
+    same = await asyncio.gather(*(exchange(stream, arguments.bytes) for stream in streams))
+    tell(
+        [
+            {"status": status, "sent": arguments.bytes, "same": ok}
+            for status, ok in zip(statuses, same)
+        ]
+    )
+
+
 async def run(arguments):
     context = tunnel.tls_context(
         server=False, ca=arguments.ca, cert=arguments.cert, key=arguments.key, alpn="h2"
@@ -57,24 +80,18 @@ async def run(arguments):
     )
     connection = tunnel.Connection(reader, writer, client=True)
     reading = asyncio.create_task(connection.run())
-    request = [(":method", "CONNECT"), (":authority", arguments.authority)]
-    streams = [connection.open(request) for _ in range(arguments.streams)]
-    statuses = [int(dict(await stream.headers)[":status"]) for stream in streams]
-    same = await asyncio.gather(*(exchange(stream, arguments.bytes) for stream in streams))
+    await one_round(connection, arguments)
+    while arguments.until_eof and not input_ended():
+        await one_round(connection, arguments)
     writer.close()
     await asyncio.wait([reading], timeout=1)
-    return [
-        {"status": status, "sent": arguments.bytes, "same": ok}
-        for status, ok in zip(statuses, same)
-    ]
 
 
 def main():
     try:
-        result = {"streams": asyncio.run(run(parse_arguments())), "error": None}
+        asyncio.run(run(parse_arguments()))
     except (tunnel.TunnelError, OSError) as error:
-        result = {"streams": [], "error": f"{type(error).__name__}: {error}"}
-    print(json.dumps(result), flush=True)
+        tell([], f"{type(error).__name__}: {error}")
 
 
 if __name__ == "__main__":
