@@ -5,6 +5,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createWriteStream, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { setTimeout as wait } from 'node:timers/promises';
 import type { Test } from 'tap';
 import {
@@ -146,6 +147,22 @@ export function hboneServer(
   return bootstrap([listener], [cluster]);
 }
 
+/** The same configuration, with Envoy's counters to be read at a port of the loopback. */
+export function withCounters(config: string, port: number): string {
+  return JSON.stringify({ ...JSON.parse(config), admin: { address: address('127.0.0.1', port) } });
+}
+
+/** What Envoy has counted under the names that end so, all together. */
+export async function counted(pod: BarePod, port: number, name: string): Promise<number> {
+  const stream = await pod.app.connect('127.0.0.1', port);
+  await stream.write(
+    `GET /stats?filter=${name}$ HTTP/1.1\r\nHost: envoy\r\nConnection: close\r\n\r\n`,
+  );
+  const { text } = await stream.readAll();
+  const counts = [...text.matchAll(new RegExp(`${name}: (\\d+)`, 'g'))];
+  return counts.reduce((sum, [, count]) => sum + Number(count), 0);
+}
+
 /** Runs Envoy in a pod until the test ends; resolves when it listens at `ports`. */
 export async function startEnvoy(
   test: Test,
@@ -156,16 +173,24 @@ export async function startEnvoy(
     /** Where its files go. */
     readonly folder: string;
     readonly ports: readonly number[];
+    /** Gets each line of a log that tells what its connections do. */
+    readonly heard?: (line: string) => void;
   },
 ): Promise<void> {
-  const { program, pod, config, folder, ports } = options;
+  const { program, pod, config, folder, ports, heard } = options;
   const file = join(folder, 'envoy.json');
   const logFile = join(folder, 'envoy.log');
   writeFileSync(file, config);
   const flags = ['--concurrency', '1', '--disable-hot-restart', '--log-level', 'warning'];
+  if (heard !== undefined) {
+    flags.push('--component-log-level', 'connection:trace');
+  }
   const [first = '', ...rest] = [...pod.inside, program, '--config-path', file, ...flags];
   const child = spawn(first, rest, { stdio: ['ignore', 'ignore', 'pipe'] });
   child.stderr.pipe(createWriteStream(logFile));
+  if (heard !== undefined) {
+    createInterface({ input: child.stderr }).on('line', heard);
+  }
   const closed = once(child, 'close');
   test.teardown(async () => {
     child.kill('SIGKILL');
