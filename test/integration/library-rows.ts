@@ -9,6 +9,7 @@ const files = [
   'hbone/peer-server.ts',
   'hbone/refusals.ts',
   'hbone/deaf-peer.ts',
+  'hbone/floods.ts',
   'peers/envoy-client.ts',
   'peers/envoy-server.ts',
   'back-pressure.ts',
