@@ -126,6 +126,9 @@ void Pipe::finish(EventKind kind, const Outcome& outcome) {
 /// Takes it out of everything that knows it.
 void Pipe::leave() {
   timer_.cancel();
+  if (fd_.get() >= 0) {
+    pod_.worker().loop.unwatch(fd_.get());  // see Tunnel::die()
+  }
   fd_.reset();
   if (waitList_ != nullptr) {
     std::erase(*waitList_, this);
