@@ -6,15 +6,18 @@ import { MeshError } from '../src/lib/error.ts';
 
 interface Addon {
   podSocket(kind: string, netns: number, address: string, port: number, mark: number): number;
-  keepPort(fd: number): void;
+  bindAlone(fd: number, address: string, port: number): void;
 }
 
 const addon: Addon = createRequire(import.meta.url)('../build/Release/weft.node') as Addon;
 
-/** What kind of socket is made in a pod: bound UDP, listening TCP, or TCP that connects. */
-export type PodSocketKind = 'udp' | 'listen' | 'connect';
+/** What is made in a pod: UDP, bound or for `bindAlone`, listening TCP, or TCP that connects. */
+export type PodSocketKind = 'udp' | 'unbound udp' | 'listen' | 'connect';
 
-/** Where a socket is made, and its own address or, with `connect`, the one it connects to. */
+/**
+ * Where a socket is made, and its own address or, with `connect`, the one it connects to. Of an
+ * address that is yet to be bound only the family counts.
+ */
 export interface PodSocketSpec {
   /** An open descriptor of the pod's network namespace. */
   readonly netns: number;
@@ -40,12 +43,13 @@ export function podSocket(kind: PodSocketKind, spec: PodSocketSpec): number {
 }
 
 /**
- * Makes the port of a bound UDP socket its own again, once a socket of Node's lives on `fd`: libuv
- * lets everybody in the pod share it. Throws MeshError.
+ * Binds an unbound UDP socket that a socket of Node's lives on already: libuv allows sharing when it
+ * takes a descriptor, and here that is forbidden again before there is a port to share. Throws
+ * MeshError, `conflict` when another socket has the port.
  */
-export function keepPort(fd: number): void {
+export function bindAlone(fd: number, address: string, port: number): void {
   try {
-    addon.keepPort(fd);
+    addon.bindAlone(fd, address, port);
   } catch (error) {
     throw MeshError.from(error);
   }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/status.h"
 
+#include <cerrno>
 #include <cstring>
 
 namespace weft {
@@ -19,6 +20,8 @@ const char* nameOf(Code code) {
       return "unavailable";
     case Code::kTimeout:
       return "timeout";
+    case Code::kConflict:
+      return "conflict";
     case Code::kClosed:
       return "closed";
     case Code::kInternal:
@@ -29,7 +32,8 @@ const char* nameOf(Code code) {
 
 Status Status::fromErrno(const char* what, int error) {
   char text[128];
-  return {Code::kInternal, std::string(what) + ": " + strerror_r(error, text, sizeof text)};
+  return {error == EADDRINUSE ? Code::kConflict : Code::kInternal,
+          std::string(what) + ": " + strerror_r(error, text, sizeof text)};
 }
 
 }  // namespace weft

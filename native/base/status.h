@@ -17,6 +17,7 @@ enum class Code {
   kDenied,       ///< Identity or policy says no.
   kUnavailable,  ///< The other side cannot be reached now.
   kTimeout,      ///< It took longer than its named limit.
+  kConflict,     ///< Somebody else holds it.
   kClosed,       ///< The other side ended it.
   kInternal,     ///< The kernel or a library refused; the message carries errno or its text.
 };
@@ -30,7 +31,7 @@ class [[nodiscard]] Status {
   Status() = default;
   Status(Code code, std::string message) : code_(code), message_(std::move(message)) {}
 
-  /// A kInternal status: "what: strerror(error)".
+  /// A kInternal status, or kConflict for EADDRINUSE: "what: strerror(error)".
   static Status fromErrno(const char* what, int error);
 
   bool ok() const { return code_ == Code::kOk; }

@@ -14,6 +14,9 @@ Result<UniqueFd> make(const std::string& kind, int netns, const Endpoint& at, ui
   if (kind == "udp") {
     return io::openPodUdp(netns, at, mark);
   }
+  if (kind == "unbound udp") {
+    return io::openPodUdpUnbound(netns, !at.ip.isV4(), mark);
+  }
   if (kind == "listen") {
     return io::listenPodTcp(netns, at, mark);
   }
@@ -23,16 +26,24 @@ Result<UniqueFd> make(const std::string& kind, int netns, const Endpoint& at, ui
   return Status{Code::kInvalid, "no such kind of socket"};
 }
 
-Napi::Value podSocket(const Napi::CallbackInfo& info) {
-  const std::optional<Ip> ip = Ip::parse(info[2].ToString().Utf8Value());
-  const uint32_t port = info[3].ToNumber().Uint32Value();
+/// Nothing, and an exception, when the values are none.
+std::optional<Endpoint> endpointOf(Napi::Value address, Napi::Value number) {
+  const std::optional<Ip> ip = Ip::parse(address.ToString().Utf8Value());
+  const uint32_t port = number.ToNumber().Uint32Value();
   if (!ip.has_value() || port > UINT16_MAX) {
-    throwStatus(info.Env(), {Code::kInvalid, "not an address and a port"});
+    throwStatus(address.Env(), {Code::kInvalid, "not an address and a port"});
+    return std::nullopt;
+  }
+  return Endpoint{*ip, static_cast<uint16_t>(port)};
+}
+
+Napi::Value podSocket(const Napi::CallbackInfo& info) {
+  const std::optional<Endpoint> at = endpointOf(info[2], info[3]);
+  if (!at.has_value()) {
     return info.Env().Undefined();
   }
-  Result<UniqueFd> made =
-      make(info[0].ToString().Utf8Value(), info[1].ToNumber().Int32Value(),
-           {*ip, static_cast<uint16_t>(port)}, info[4].ToNumber().Uint32Value());
+  Result<UniqueFd> made = make(info[0].ToString().Utf8Value(), info[1].ToNumber().Int32Value(), *at,
+                               info[4].ToNumber().Uint32Value());
   if (!made.ok()) {
     throwStatus(info.Env(), made.status());
     return info.Env().Undefined();
@@ -40,8 +51,12 @@ Napi::Value podSocket(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), made.value().release());
 }
 
-void keepPort(const Napi::CallbackInfo& info) {
-  if (Status s = io::keepPort(info[0].ToNumber().Int32Value()); !s.ok()) {
+void bindAlone(const Napi::CallbackInfo& info) {
+  const std::optional<Endpoint> local = endpointOf(info[1], info[2]);
+  if (!local.has_value()) {
+    return;
+  }
+  if (Status s = io::bindAlone(info[0].ToNumber().Int32Value(), *local); !s.ok()) {
     throwStatus(info.Env(), s);
   }
 }
@@ -50,7 +65,7 @@ void keepPort(const Napi::CallbackInfo& info) {
 
 void definePodSocket(Napi::Env env, Napi::Object exports) {
   exports.Set("podSocket", Napi::Function::New(env, podSocket));
-  exports.Set("keepPort", Napi::Function::New(env, keepPort));
+  exports.Set("bindAlone", Napi::Function::New(env, bindAlone));
 }
 
 }  // namespace weft::binding

@@ -48,14 +48,14 @@ Status bindTo(int fd, const Endpoint& local) {
              : Status::fromErrno(("bind " + local.toString()).c_str(), errno);
 }
 
-Status prepare(int fd, const Endpoint& local, int type, uint32_t mark) {
+Status prepare(int fd, bool ipv6, int type, uint32_t mark) {
   if (mark != 0) {
     // Without it capture would send the socket's packets back to us: fail closed.
     if (Status s = setInt(fd, SOL_SOCKET, SO_MARK, static_cast<int>(mark), "SO_MARK"); !s.ok()) {
       return s;
     }
   }
-  if (!local.ip.isV4()) {
+  if (ipv6) {
     if (Status s = setInt(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1, "IPV6_V6ONLY"); !s.ok()) {
       return s;
     }
@@ -66,13 +66,23 @@ Status prepare(int fd, const Endpoint& local, int type, uint32_t mark) {
       return s;
     }
   }
-  return bindTo(fd, local);
+  return {};
+}
+
+Result<UniqueFd> unbound(int netns, bool ipv6, int type, uint32_t mark) {
+  Result<UniqueFd> made = socketIn(netns, ipv6 ? AF_INET6 : AF_INET, type);
+  if (made.ok()) {
+    if (Status s = prepare(made.value().get(), ipv6, type, mark); !s.ok()) {
+      return s;
+    }
+  }
+  return made;
 }
 
 Result<UniqueFd> bound(int netns, const Endpoint& local, int type, uint32_t mark) {
-  Result<UniqueFd> made = socketIn(netns, local.ip.isV4() ? AF_INET : AF_INET6, type);
+  Result<UniqueFd> made = unbound(netns, !local.ip.isV4(), type, mark);
   if (made.ok()) {
-    if (Status s = prepare(made.value().get(), local, type, mark); !s.ok()) {
+    if (Status s = bindTo(made.value().get(), local); !s.ok()) {
       return s;
     }
   }
@@ -85,8 +95,18 @@ Result<UniqueFd> openPodUdp(int netns, const Endpoint& local, uint32_t mark) {
   return onOwnThread([&] { return bound(netns, local, SOCK_DGRAM, mark); });
 }
 
-Status keepPort(int fd) {
-  return setInt(fd, SOL_SOCKET, SO_REUSEADDR, 0, "SO_REUSEADDR");
+Result<UniqueFd> openPodUdpUnbound(int netns, bool ipv6, uint32_t mark) {
+  return onOwnThread([&] { return unbound(netns, ipv6, SOCK_DGRAM, mark); });
+}
+
+Status bindAlone(int fd, const Endpoint& local) {
+  if (Status s = setInt(fd, SOL_SOCKET, SO_REUSEADDR, 0, "SO_REUSEADDR"); !s.ok()) {
+    return s;
+  }
+  if (Status s = setInt(fd, SOL_SOCKET, SO_REUSEPORT, 0, "SO_REUSEPORT"); !s.ok()) {
+    return s;
+  }
+  return bindTo(fd, local);
 }
 
 Result<UniqueFd> listenPodTcp(int netns, const Endpoint& local, uint32_t mark) {

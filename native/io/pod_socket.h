@@ -13,16 +13,21 @@
 namespace weft::io {
 
 /// A UDP socket that is bound to `local` (port 0: the kernel chooses) in the namespace `netns`,
-/// with SO_MARK `mark` unless that is 0. Its port is nobody else's: see keepPort().
+/// with SO_MARK `mark` unless that is 0. Its port is nobody else's until who lives on the socket
+/// sets SO_REUSEADDR, as libuv does: for a socket that is then connected to its only peer.
 Result<UniqueFd> openPodUdp(int netns, const Endpoint& local, uint32_t mark);
+
+/// The same, not bound yet, for bindAlone().
+Result<UniqueFd> openPodUdpUnbound(int netns, bool ipv6, uint32_t mark);
+
+/// Binds the UDP socket `fd` to `local` so that at no time anybody shares the port: it takes off
+/// SO_REUSEADDR and SO_REUSEPORT, whoever set them, before it asks for the port. kConflict when
+/// another socket has that, with whatever options.
+Status bindAlone(int fd, const Endpoint& local);
 
 /// A TCP socket that listens at `local`; otherwise as openPodUdp. Connections that a predecessor
 /// left in TIME_WAIT are no hindrance.
 Result<UniqueFd> listenPodTcp(int netns, const Endpoint& local, uint32_t mark);
-
-/// Takes SO_REUSEADDR from a bound UDP socket. Who lives on it may have set it, as libuv does, and
-/// then every process of the pod could bind the port beside it and get its datagrams.
-Status keepPort(int fd);
 
 /// A TCP socket that connects to `to`. It may still be connecting: it fails as sockets do.
 Result<UniqueFd> connectPodTcp(int netns, const Endpoint& to, uint32_t mark);

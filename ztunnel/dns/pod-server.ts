@@ -20,7 +20,7 @@ import {
 import type { Found, NameTable } from './names.ts';
 import { type TakeQuery, TcpQueries } from './tcp-queries.ts';
 import type { Line, Turns } from './turns.ts';
-import { bindTo, type Upstream } from './upstream.ts';
+import { liveOn, type Upstream } from './upstream.ts';
 
 /** Most queries of one pod in a second, bursts of twice as many apart. What is over is dropped. */
 export const queriesPerSecondMax = 4_000;
@@ -53,10 +53,10 @@ export interface PodServerParts {
   readonly upstream: Upstream;
   /** Shared by the pods of a thread. */
   readonly turns: Turns;
-  /** Makes a bound UDP socket or a TCP listener in the pod's namespace. Throws MeshError. */
-  readonly open: (kind: 'udp' | 'listen', address: string, port: number) => number;
-  /** Makes a UDP socket's port its own once Node lives on it. Throws MeshError. */
-  readonly keep: (fd: number) => void;
+  /** Makes an unbound UDP socket or a TCP listener in the pod's namespace. Throws MeshError. */
+  readonly open: (kind: 'unbound udp' | 'listen', address: string, port: number) => number;
+  /** Binds a UDP socket that Node lives on to a port that nobody shares. Throws MeshError. */
+  readonly bind: (fd: number, address: string, port: number) => void;
   /** 15053 unless a test says otherwise. */
   readonly port?: number;
   /** How long a TCP client may take for a query; `messageTimeoutMs` unless a test says otherwise. */
@@ -95,19 +95,22 @@ export class PodServer {
 
   /**
    * Opens the sockets: 127.0.0.1 has to be there, ::1 need not, as in a pod without IPv6. Rejects
-   * with MeshError, and leaves nothing open, when it cannot.
+   * with MeshError, and leaves nothing open, when it cannot: `conflict` when somebody in the pod
+   * has a port, who would get the pod's queries in our place.
    */
   async open(): Promise<void> {
     try {
       await this.#openAt('127.0.0.1');
+      await this.#openAt('::1').catch((thrown: unknown) => {
+        const error = MeshError.from(thrown);
+        if (error.code === 'conflict') {
+          throw error;
+        }
+        this.#parts.onError(error);
+      });
     } catch (error) {
       this.close();
       throw MeshError.from(error);
-    }
-    try {
-      await this.#openAt('::1');
-    } catch (error) {
-      this.#parts.onError(MeshError.from(error));
     }
   }
 
@@ -127,19 +130,27 @@ export class PodServer {
     }
   }
 
-  async #openAt(address: string): Promise<void> {
-    const { open, keep, onError, port = ports.dns } = this.#parts;
+  #openUdp(address: string, port: number): void {
+    const { open, bind, onError } = this.#parts;
+    const fd = open('unbound udp', address, port);
     const udp = createSocket(address.includes(':') ? 'udp6' : 'udp4');
-    this.#udp.push(udp);
     udp.on('error', (error) => onError(MeshError.from(error)));
     udp.on('message', (bytes, { address: host, port: from }) => {
       this.#respond(bytes, 'udp', (answer) => udp.send(answer, from, host));
     });
-    const udpFd = open('udp', address, port);
-    await new Promise<void>((resolve) => {
-      bindTo(udp, udpFd, resolve);
-      keep(udpFd);
-    });
+    liveOn(udp, fd);
+    try {
+      bind(fd, address, port);
+    } catch (error) {
+      udp.close();
+      throw error;
+    }
+    this.#udp.push(udp);
+  }
+
+  async #openAt(address: string): Promise<void> {
+    const { open, onError, port = ports.dns } = this.#parts;
+    this.#openUdp(address, port);
     const server = createServer((socket) => this.#serve(socket));
     this.#tcp.push(server);
     server.maxConnections = connectionsMax;

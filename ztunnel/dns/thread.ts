@@ -2,7 +2,7 @@
 // The thread that answers DNS, away from the one that applies configuration: neither waits for the
 // other. It knows names and pods by messages, and nothing else of the mesh.
 import { parentPort, workerData } from 'node:worker_threads';
-import { keepPort, podSocket } from '../../native/pod-socket.ts';
+import { bindAlone, type PodSocketKind, podSocket } from '../../native/pod-socket.ts';
 import { MeshError } from '../../src/lib/error.ts';
 import type { DnsPod, DnsReply, DnsRequest, DnsThreadData } from './messages.ts';
 import { NameTable } from './names.ts';
@@ -23,7 +23,7 @@ function tell(reply: DnsReply): void {
 async function add(pod: DnsPod): Promise<void> {
   const { uid, namespace, netns, nameservers } = pod;
   remove(uid);
-  const open = (kind: 'udp' | 'listen' | 'connect', address: string, port: number): number =>
+  const open = (kind: PodSocketKind, address: string, port: number): number =>
     podSocket(kind, { netns, address, port, mark });
   const server = new PodServer({
     names,
@@ -31,7 +31,7 @@ async function add(pod: DnsPod): Promise<void> {
     upstream: new Upstream(nameservers, open, budget),
     turns,
     open,
-    keep: keepPort,
+    bind: bindAlone,
     onError: (error) => tell({ kind: 'trouble', uid, reason: error.message }),
   });
   await server.open();

@@ -179,7 +179,7 @@ function askByUdp(fd: number, query: Query, server: string, port: number): Attem
       attempt.fail('too many answers to other questions');
     }
   });
-  bindTo(socket, fd, () => {
+  liveOn(socket, fd, () => {
     // Connected, so that the kernel takes datagrams of this resolver alone.
     socket.connect(port, server, () => {
       if (!attempt.ended) {
@@ -222,7 +222,7 @@ export function framed(bytes: Uint8Array): Buffer {
 }
 
 /** Lets `socket` live on the descriptor, which it then owns. */
-export function bindTo(socket: UdpSocket, fd: number, done: () => void): void {
+export function liveOn(socket: UdpSocket, fd: number, done?: () => void): void {
   socket.bind({ fd, exclusive: true }, done);
 }
 

@@ -22,19 +22,27 @@ TEST_CASE("a status is ok until a code says otherwise") {
 }
 
 TEST_CASE("every code has its stable name") {
-  const std::pair<Code, const char*> names[] = {
-      {Code::kOk, "ok"},         {Code::kInvalid, "invalid"},         {Code::kLimit, "limit"},
-      {Code::kDenied, "denied"}, {Code::kUnavailable, "unavailable"}, {Code::kTimeout, "timeout"},
-      {Code::kClosed, "closed"}, {Code::kInternal, "internal"}};
+  const std::pair<Code, const char*> names[] = {{Code::kOk, "ok"},
+                                                {Code::kInvalid, "invalid"},
+                                                {Code::kLimit, "limit"},
+                                                {Code::kDenied, "denied"},
+                                                {Code::kUnavailable, "unavailable"},
+                                                {Code::kTimeout, "timeout"},
+                                                {Code::kConflict, "conflict"},
+                                                {Code::kClosed, "closed"},
+                                                {Code::kInternal, "internal"}};
   for (const auto& [code, name] : names) {
     CHECK(std::string(nameOf(code)) == name);
   }
 }
 
 TEST_CASE("an errno becomes a sentence with what was tried") {
-  const Status status = Status::fromErrno("bind", EADDRINUSE);
-  CHECK(status.code() == Code::kInternal);
-  CHECK(status.message() == "bind: Address already in use");
+  const Status refused = Status::fromErrno("bind", EACCES);
+  CHECK(refused.code() == Code::kInternal);
+  CHECK(refused.message() == "bind: Permission denied");
+  const Status held = Status::fromErrno("bind", EADDRINUSE);
+  CHECK(held.code() == Code::kConflict);
+  CHECK(held.message() == "bind: Address already in use");
 }
 
 TEST_CASE("a result holds a value or the reason for none") {

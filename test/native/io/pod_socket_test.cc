@@ -5,11 +5,13 @@
 #include <fcntl.h>
 #include <linux/sockios.h>
 #include <net/if.h>
+#include <netinet/in.h>
 #include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 
+#include <cerrno>
 #include <cstring>
 #include <thread>
 
@@ -69,6 +71,26 @@ Endpoint at(const char* ip, uint16_t port) {
   return {*Ip::parse(ip), port};
 }
 
+/// What libuv does to a UDP socket that it is given, and more.
+void share(int fd) {
+  const int on = 1;
+  REQUIRE(::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0);
+  REQUIRE(::setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) == 0);
+}
+
+/// Binds with whatever options `fd` has; returns errno or 0.
+int bindAsItIs(int fd, const Endpoint& local) {
+  const sockaddr_in6 in6 = local.toSockaddr();
+  sockaddr_in in{};
+  in.sin_family = AF_INET;
+  in.sin_port = htons(local.port);
+  std::memcpy(&in.sin_addr, local.ip.bytes.data() + 12, 4);
+  const int failed = local.ip.isV4()
+                         ? ::bind(fd, reinterpret_cast<const sockaddr*>(&in), sizeof in)
+                         : ::bind(fd, reinterpret_cast<const sockaddr*>(&in6), sizeof in6);
+  return failed == 0 ? 0 : errno;
+}
+
 }  // namespace
 
 TEST_CASE("sockets for a pod are in its namespace and marked, and this thread stays where it is") {
@@ -103,12 +125,7 @@ TEST_CASE("a port is nobody else's, of ours or of the kernel's choice, and free 
     REQUIRE((udp.ok() && tcp.ok()));
     CHECK_FALSE(weft::io::openPodUdp(ns.get(), at("127.0.0.1", 53), 0).ok());
     CHECK_FALSE(weft::io::listenPodTcp(ns.get(), at("127.0.0.1", 53), 0).ok());
-    const int on = 1;  // as libuv does
-    REQUIRE(::setsockopt(udp.value().get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0);
-    CHECK(weft::io::keepPort(udp.value().get()).ok());
-    CHECK(intOf(udp.value().get(), SO_REUSEADDR) == 0);
   }
-  CHECK_FALSE(weft::io::keepPort(-1).ok());
   CHECK(weft::io::openPodUdp(ns.get(), at("127.0.0.1", 53), 0).ok());
   CHECK(weft::io::listenPodTcp(ns.get(), at("127.0.0.1", 53), 0).ok());
   const auto chosen = weft::io::openPodUdp(ns.get(), at("0.0.0.0", 0), 0);
@@ -116,6 +133,39 @@ TEST_CASE("a port is nobody else's, of ours or of the kernel's choice, and free 
   const Endpoint taken = *weft::io::localEndpoint(chosen.value().get());
   CHECK(taken.port != 0);
   CHECK_FALSE(weft::io::openPodUdp(ns.get(), taken, 0).ok());
+}
+
+TEST_CASE("a socket that was made to share its port gets the port alone or not at all") {
+  const UniqueFd ns = newNamespace();
+  if (!ns) {
+    return;
+  }
+  for (const Endpoint& local : {at("127.0.0.1", 53), at("::1", 53)}) {
+    const bool ipv6 = !local.ip.isV4();
+    auto ours = weft::io::openPodUdpUnbound(ns.get(), ipv6, 0x539);
+    auto other = weft::io::openPodUdpUnbound(ns.get(), ipv6, 0);
+    REQUIRE((ours.ok() && other.ok()));
+    const int first = ours.value().get();
+    CHECK(namespaceOf(first) == inodeOf(ns.get()));
+    CHECK(intOf(first, SO_MARK) == 0x539);
+    CHECK(weft::io::localEndpoint(first)->port == 0);
+    share(first);
+    share(other.value().get());
+    CHECK(weft::io::bindAlone(first, local).ok());
+    CHECK(weft::io::localEndpoint(first) == local);
+    CHECK(intOf(first, SO_REUSEADDR) == 0);
+    CHECK(intOf(first, SO_REUSEPORT) == 0);
+    CHECK(bindAsItIs(other.value().get(), local) == EADDRINUSE);
+    ours.value().reset();
+    REQUIRE(bindAsItIs(other.value().get(), local) == 0);
+    const auto late = weft::io::openPodUdpUnbound(ns.get(), ipv6, 0);
+    REQUIRE(late.ok());
+    share(late.value().get());
+    const weft::Status held = weft::io::bindAlone(late.value().get(), local);
+    CHECK(held.code() == weft::Code::kConflict);
+    CHECK(held.message() == "bind " + local.toString() + ": Address already in use");
+  }
+  CHECK_FALSE(weft::io::bindAlone(-1, at("127.0.0.1", 53)).ok());
 }
 
 TEST_CASE("a connection begins in the namespace; an address that is not there is an error") {

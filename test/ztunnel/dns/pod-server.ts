@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // The server of one pod on the loopback of this machine; its resolver is a socket of the test.
-import { execFile } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { createSocket, type Socket as UdpSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { openSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
+import { createInterface } from 'node:readline';
 import { promisify } from 'node:util';
 import { decode, encode } from 'dns-packet';
 import t, { type Test } from 'tap';
-import { keepPort, podSocket } from '../../../native/pod-socket.ts';
+import { bindAlone, type PodSocketKind, podSocket } from '../../../native/pod-socket.ts';
 import { type NamedService, NameTable } from '../../../ztunnel/dns/names.ts';
 import { connectionsMax, PodServer, queriesPerSecondMax } from '../../../ztunnel/dns/pod-server.ts';
 import { pipelineMax } from '../../../ztunnel/dns/tcp-queries.ts';
@@ -75,6 +76,25 @@ for address, kind, reuse, share in itertools.product(
 print(json.dumps(seen))
 `;
 
+const spinner = new URL('../../peers/port_spinner.py', import.meta.url).pathname;
+
+const open = (kind: PodSocketKind, address: string, port: number): number =>
+  podSocket(kind, { netns, address, port, mark: 0 });
+
+type Bind = typeof bindAlone;
+
+// Starts beside a process that asks for the port, too: so many shall succeed before so many do not.
+const startsWanted = 50;
+const lostMax = 5_000;
+
+// A server that is not open yet and has no resolvers.
+function bareServer(port: number, bind: Bind = bindAlone): PodServer {
+  const names = new NameTable('cluster.local');
+  const upstream = new Upstream([], open, { outstanding: 0 });
+  const own = { names, namespace: 'demo', upstream, turns: new Turns() };
+  return new PodServer({ ...own, open, bind, port, onError: () => undefined });
+}
+
 type Respond = (bytes: Buffer, send: (answer: Buffer) => void) => void;
 
 async function setUp(t: Test, respond: Respond = (bytes, send) => send(answerOf(bytes))) {
@@ -90,15 +110,13 @@ async function setUp(t: Test, respond: Respond = (bytes, send) => send(answerOf(
   const names = new NameTable('cluster.local');
   names.apply([web]);
   const budget: Budget = { outstanding: 0 };
-  const open = (kind: 'udp' | 'listen' | 'connect', address: string, port: number): number =>
-    podSocket(kind, { netns, address, port, mark: 0 });
   const upstream = new Upstream(['127.0.0.1'], open, budget, resolver.address().port);
   const port = ports.next++;
   const clock = { now: 0 };
   const now = (): number => clock.now;
   const turns = new Turns();
   const own = { names, namespace: 'demo', upstream, turns };
-  const parts = { ...own, open, keep: keepPort, port, now };
+  const parts = { ...own, open, bind: bindAlone, port, now };
   const server = new PodServer({ ...parts, onError: () => undefined });
   await server.open();
   t.teardown(() => server.close());
@@ -331,4 +349,69 @@ t.test('nobody gets the ports beside the server, whatever the options', async (t
   const { port } = await setUp(t);
   const { stdout } = await promisify(execFile)('/usr/bin/python3', ['-c', thief, String(port)]);
   t.strictSame(JSON.parse(stdout), new Array(16).fill('EADDRINUSE'));
+});
+
+t.test('who takes a port at the last moment keeps the server out', async (t) => {
+  for (const taken of ['127.0.0.1', '::1']) {
+    const port = ports.next++;
+    const other = createSocket({ type: taken === '::1' ? 'udp6' : 'udp4' });
+    t.teardown(() => other.close());
+    // libuv lets everybody share the port of the other one when it takes the descriptor.
+    const server = bareServer(port, (fd, address) => {
+      if (address === taken) {
+        other.bind({ fd: open('udp', address, port), exclusive: true });
+      }
+      bindAlone(fd, address, port);
+    });
+    t.teardown(() => server.close());
+    const message = /^bind .+: Address already in use$/;
+    await t.rejects(server.open(), { code: 'conflict', message });
+    const next = bareServer(port);
+    t.teardown(() => next.close());
+    await t.rejects(next.open(), { code: 'conflict', message }, 'as long as it is held');
+  }
+});
+
+interface Spinner {
+  /** The next value that it prints. */
+  next(): Promise<unknown>;
+  /** Tells it to end. */
+  end(): void;
+}
+
+function spin(t: Test, port: number): Spinner {
+  const child = spawn('/usr/bin/python3', [spinner, String(port)], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+  });
+  t.teardown(() => child.kill('SIGKILL'));
+  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+  return {
+    next: async () => JSON.parse((await lines.next()).value ?? 'null'),
+    end: () => child.stdin.end(),
+  };
+}
+
+t.test('who asks for the port all the time never shares it with a server', async (t) => {
+  const port = ports.next++;
+  const spinning = spin(t, port);
+  t.equal(await spinning.next(), 'spinning');
+  const outcomes = { started: 0, lost: 0 };
+  while (outcomes.started < startsWanted && outcomes.lost < lostMax) {
+    const server = bareServer(port);
+    try {
+      await server.open();
+      outcomes.started += 1;
+    } catch (error) {
+      t.match(error, { code: 'conflict', message: /^bind .+: Address already in use$/ });
+      outcomes.lost += 1;
+    }
+    server.close();
+  }
+  spinning.end();
+  const seen = (await spinning.next()) as Record<string, number>;
+  t.comment(JSON.stringify({ ...outcomes, ...seen }));
+  t.equal(outcomes.started, startsWanted);
+  t.equal(seen['shared'], 0);
+  t.ok((seen['refused'] ?? 0) > 0, 'it met a server');
+  t.ok((seen['alone'] ?? 0) > 0, 'it was there between the servers');
 });
