@@ -81,6 +81,13 @@ void Loop::unwatch(int fd) {
   CHECK(::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd, nullptr) == 0);
 }
 
+void Loop::close(UniqueFd& fd) {
+  if (fd) {
+    unwatch(fd.get());
+    fd.reset();
+  }
+}
+
 void Loop::again(Task* task) {
   if (!std::exchange(task->again_, true)) {
     again_.push_back(task);

@@ -102,10 +102,13 @@ class Loop {
   /// From any thread: runs `work` on the loop's thread.
   void post(std::function<void()> work);
 
-  /// Watches `fd` for reading and writing until its last copy is closed. A descriptor that has
-  /// copies must be unwatched before its pollable goes, since closing it alone ends nothing.
+  /// Watches `fd` for reading and writing until it is unwatched, which has to be before its
+  /// pollable goes: closing it alone ends nothing while a copy is open, and a child that is being
+  /// forked holds copies of all.
   void watch(int fd, Pollable* pollable);
   void unwatch(int fd);
+  /// Unwatches and closes `fd`, if it is open.
+  void close(UniqueFd& fd);
   /// Calls task->onAgain() in the next turn that has its place in the order, none of which waits
   /// until then. Once, however often it is asked.
   void again(Task* task);

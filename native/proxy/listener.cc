@@ -45,7 +45,7 @@ void Listener::acceptSome() {
 void Listener::abort(const Outcome&) {
   if (!released()) {
     retry_.cancel();
-    fd_.reset();
+    pod_.worker().loop.close(fd_);
     release();
   }
 }

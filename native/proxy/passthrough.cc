@@ -253,8 +253,8 @@ void Passthrough::leave() {
   account(client_, 0);
   account(server_, 0);
   serverEvents_->detach();
-  client_.fd.reset();
-  server_.fd.reset();
+  pod_.worker().loop.close(client_.fd);
+  pod_.worker().loop.close(server_.fd);
   pod_.worker().loop.bury(std::move(serverEvents_));
   release();
 }

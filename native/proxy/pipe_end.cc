@@ -126,10 +126,7 @@ void Pipe::finish(EventKind kind, const Outcome& outcome) {
 /// Takes it out of everything that knows it.
 void Pipe::leave() {
   timer_.cancel();
-  if (fd_.get() >= 0) {
-    pod_.worker().loop.unwatch(fd_.get());  // see Tunnel::die()
-  }
-  fd_.reset();
+  pod_.worker().loop.close(fd_);
   if (waitList_ != nullptr) {
     std::erase(*waitList_, this);
   }

@@ -103,10 +103,7 @@ void Tunnel::die() {
   timer_.cancel();
   tick_.cancel();
   expiry_.cancel();
-  // Closing alone does not do: a child that is being forked holds the socket open, too, and its
-  // events would still come here.
-  pod_.worker().loop.unwatch(fd_.get());
-  fd_.reset();
+  pod_.worker().loop.close(fd_);
   release();
 }
 

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <string>
 #include <thread>
@@ -440,23 +441,29 @@ TEST_CASE("the peer's end is an event") {
   CHECK((seen & EPOLLIN) != 0);
 }
 
-TEST_CASE("an unwatched descriptor raises no event, though a copy keeps it open") {
-  Loop loop;
-  Pair pair;
-  Pair other;
-  const weft::UniqueFd copy(::dup(pair.one.get()));
-  Reader gone([&](uint32_t events) { CHECK((events & EPOLLIN) == 0); });
-  Reader last([&](uint32_t events) {
-    if ((events & EPOLLIN) != 0) {
-      loop.stop();
-    }
-  });
-  loop.watch(pair.one.get(), &gone);
-  loop.unwatch(pair.one.get());
-  loop.watch(other.one.get(), &last);
-  CHECK(::write(pair.two.get(), "x", 1) == 1);
-  CHECK(::write(other.two.get(), "x", 1) == 1);
-  loop.run();
+TEST_CASE("a descriptor that is done with raises no event, though a copy keeps it open") {
+  const std::function<void(Loop&, weft::UniqueFd&)> ends[] = {
+      [](Loop& loop, weft::UniqueFd& fd) { loop.unwatch(fd.get()); },
+      [](Loop& loop, weft::UniqueFd& fd) { loop.close(fd); },
+  };
+  for (const auto& end : ends) {
+    Loop loop;
+    Pair pair;
+    Pair other;
+    weft::UniqueFd copy(::dup(pair.one.get()));
+    Reader gone([&](uint32_t events) { CHECK((events & EPOLLIN) == 0); });
+    Reader last([&](uint32_t events) {
+      if ((events & EPOLLIN) != 0) {
+        loop.stop();
+      }
+    });
+    loop.watch(copy.get(), &gone);
+    end(loop, copy);
+    loop.watch(other.one.get(), &last);
+    CHECK(::write(pair.two.get(), "x", 1) == 1);
+    CHECK(::write(other.two.get(), "x", 1) == 1);
+    loop.run();
+  }
 }
 
 TEST_CASE("without busy polling a loop sleeps at once") {
