@@ -12,6 +12,7 @@ namespace weft::proxy {
 using http::H2Error;
 
 void Pipe::onPeerReset(H2Error code) {
+  flushToApp();  // what came before, perhaps in the same segment
   if (released()) {
     return;
   }

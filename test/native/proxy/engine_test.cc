@@ -147,6 +147,29 @@ TEST_CASE("a reset on one side is a reset on the other, and the tunnel outlives 
   CHECK(mesh.event(EventKind::kClosed).has_value());
 }
 
+TEST_CASE("what came before a reset reaches the application, though in one segment with it") {
+  auto ns = newNamespace();
+  if (!ns) {
+    return;
+  }
+  Mesh mesh(*ns);
+  mesh.start();
+  const App app(*ns);
+  HbonePeer peer = mesh.peer();
+  StreamId id = 0;
+  REQUIRE(peer.ask(app.authority(), &id) == 200);
+  const Line line = app.accept();
+  const Bytes words = bytesOf("last words");
+  REQUIRE(peer.queue(id, words) == words.size());
+  peer.queueEnd(id);
+  peer.reset(id, H2Error::kNoError);
+  CHECK(line.read(words.size()) == words);
+  CHECK(line.atEnd());
+  const auto closed = mesh.event(EventKind::kClosed);
+  REQUIRE(closed.has_value());
+  CHECK(closed->is(Reason::kReset));
+}
+
 TEST_CASE("a tunnel that ends resets its streams, and forgets those reset before") {
   auto ns = newNamespace();
   if (!ns) {
