@@ -274,6 +274,8 @@ class HbonePeer final : private tls::PlainSink, private http::H2Events, private 
     return bytes.empty();
   }
   void queueEnd(http::StreamId id) { h2_->end(id); }
+  /// Makes frames of what is queued; flush() sends them, with what comes until then.
+  void frame() { h2_->produce(); }
   void end(http::StreamId id) {
     h2_->end(id);
     flush();
