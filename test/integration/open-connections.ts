@@ -2,6 +2,7 @@
 // What a change of policy, of certificates or of pods does to connections that are open, and to new
 // ones. Needs root.
 import { dirname } from 'node:path';
+import { setTimeout as wait } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 import {
   type ConnectionEvent,
@@ -143,6 +144,10 @@ for (const side of ['client', 'server'] as const) {
     const draining = pair[side].engine.drain(20_000).then(() => {
       drained = true;
     });
+    // Until the client's end has heard of it a new stream is served, as it should be.
+    while ((await pair.client.engine.snapshot()).tunnels.some(({ retiring }) => !retiring)) {
+      await wait(5);
+    }
     const failure = await pair.client.app.failure(pair.server.ipv4, 8080);
     t.match(failure, /^ECONN(RESET|REFUSED)$/, 'nothing new is taken');
     await exchange(t, near, far);
