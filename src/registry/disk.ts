@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The files of a folder of manifests, as they are on disk.
 import { createHash } from 'node:crypto';
-import { constants, fstatSync, readSync } from 'node:fs';
-import { lstat, open, readdir } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { type FileHandle, lstat, open, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { MeshError } from '../lib/error.ts';
 import { fileBytesMax } from './yaml-file.ts';
@@ -21,32 +21,31 @@ export function isManifestName(name: string): boolean {
   return !name.startsWith('.') && /\.ya?ml$/.test(name);
 }
 
-// A pipe or a device would never end, and without O_NONBLOCK not even open. Only opening is left to
-// another thread: it is what waits for a slow disk to look a name up, and each turn of the thread
-// pool takes as long as the rest of this.
+// A pipe or a device would never end, and without O_NONBLOCK not even open.
 async function readFileAt(path: string): Promise<Disk> {
   const handle = await open(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY);
   try {
-    const stats = fstatSync(handle.fd);
+    const stats = await handle.stat();
     if (!stats.isFile()) {
       return { kind: 'trouble', message: 'not a regular file' };
     }
     if (stats.size > fileBytesMax) {
       return { kind: 'trouble', message: `larger than ${fileBytesMax} bytes` };
     }
-    const text = readText(handle.fd, stats.size);
+    const text = await readText(handle, stats.size);
     return { kind: 'text', text, hash: createHash('sha256').update(text).digest('hex') };
   } finally {
+    // Not waited for: each turn of the thread pool takes as long as the machine is busy.
     handle.close().catch(() => undefined);
   }
 }
 
 // One read where that is enough. A file that grows meanwhile is seen again.
-function readText(fd: number, size: number): string {
+async function readText(handle: FileHandle, size: number): Promise<string> {
   const bytes = Buffer.alloc(size);
   let length = 0;
   while (length < size) {
-    const bytesRead = readSync(fd, bytes, length, size - length, length);
+    const { bytesRead } = await handle.read(bytes, length, size - length, length);
     if (bytesRead === 0) {
       break;
     }
