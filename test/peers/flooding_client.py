@@ -8,8 +8,9 @@ many frames the server answered, and whether the connection ended."""
 import argparse
 import json
 import socket
-import ssl
 import struct
+
+import tunnel
 
 PATIENCE_S = 10
 # Some budgets' worth. What stands behind the frame that is too many is less than the 64 KiB which the
@@ -74,13 +75,9 @@ def frames_of(said):
 
 
 def flood(arguments):
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False  # SPIFFE: there is no host name to check
-    context.load_verify_locations(arguments.ca)
-    context.load_cert_chain(arguments.cert, arguments.key)
-    context.set_alpn_protocols(["h2"])
-    host, port = arguments.connect.rsplit(":", 1)
-    tls = context.wrap_socket(socket.create_connection((host, int(port)), PATIENCE_S))
+    context = tunnel.tls_context(False, arguments.ca, arguments.cert, arguments.key, "h2")
+    address = tunnel.split_address(arguments.connect)
+    tls = context.wrap_socket(socket.create_connection(address, PATIENCE_S))
     said, ended = b"", False
     try:
         tls.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(SETTINGS, 0, 0, b""))
