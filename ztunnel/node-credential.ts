@@ -3,16 +3,12 @@
 // connection to the control plane.
 import { readFileSync } from 'node:fs';
 import { setTimeout as wait } from 'node:timers/promises';
-import {
-  CaClient,
-  type CertificateOrder,
-  type IssuedCertificate,
-  type SecureChannel,
-} from '../src/ca/client.ts';
+import type { CertificateOrder, IssuedCertificate, SecureChannel } from '../src/ca/client.ts';
 import { Backoff, renewalDelayMs } from '../src/lib/backoff.ts';
 import { MeshError } from '../src/lib/error.ts';
 import type { Logger } from '../src/lib/log.ts';
 import { nodeOf, parseSpiffeId } from '../src/spiffe/id.ts';
+import { CaConnection } from './ca-connection.ts';
 import { retiredRenewalMs } from './certs.ts';
 import { loadCredential, prepareStateDir, saveCredential } from './credential-file.ts';
 import { join, nodeValiditySeconds, parseJoinToken, tlsChannel } from './join.ts';
@@ -29,9 +25,6 @@ export interface NodeCredentialOptions {
   readonly joinTokenFile: string | undefined;
   readonly log: Logger;
 }
-
-/** How long asks under way may go on over the connection that a newer one replaced. */
-export const oldConnectionMs = 15_000;
 
 const timerMsMax = 2 ** 31 - 1;
 
@@ -81,8 +74,8 @@ export class NodeCredential implements TrustFollower {
   readonly #options: NodeCredentialOptions;
   readonly #backoff = retryBackoff();
   readonly #listeners = new Set<() => void>();
+  readonly #ca: CaConnection;
   #current: IssuedCertificate;
-  #ca: CaClient;
   #trusted: TrustedRoots | undefined;
   #timer: NodeJS.Timeout | undefined;
   #closed = false;
@@ -90,7 +83,7 @@ export class NodeCredential implements TrustFollower {
   private constructor(options: NodeCredentialOptions, current: IssuedCertificate) {
     this.#options = options;
     this.#current = current;
-    this.#ca = new CaClient(options.control, this.channel());
+    this.#ca = new CaConnection(options.control, this.channel());
     this.#scheduleRenewal();
   }
 
@@ -143,9 +136,7 @@ export class NodeCredential implements TrustFollower {
 
   /** Sees to it that there is a connection to ask over. */
   connect(): void {
-    if (!this.#closed) {
-      this.#ca.connect();
-    }
+    this.#ca.connect();
   }
 
   /** Calls `listener` after each renewal: connections should be made anew. */
@@ -168,17 +159,10 @@ export class NodeCredential implements TrustFollower {
       this.#current = { ...this.#current, roots: trusted.roots };
       saveCredential(this.#options.stateDir, this.#current);
       if (!trusted.retires(this.#current.chain)) {
-        this.#reconnect();
+        this.#ca.renew(this.channel());
       }
     }
     this.#scheduleRenewal();
-  }
-
-  #reconnect(): void {
-    const old = this.#ca;
-    setTimeout(() => old.close(), oldConnectionMs).unref();
-    this.#ca = new CaClient(this.#options.control, this.channel());
-    this.#ca.connect();
   }
 
   #scheduleRenewal(): void {
@@ -219,7 +203,7 @@ export class NodeCredential implements TrustFollower {
     this.#current = { ...renewed, roots: this.#trusted?.roots ?? renewed.roots };
     saveCredential(this.#options.stateDir, this.#current);
     old.key.fill(0);
-    this.#reconnect();
+    this.#ca.renew(this.channel());
     this.#backoff.reset();
     this.#scheduleRenewal();
     this.#options.log.info({ notAfter: renewed.notAfter }, 'node certificate renewed');

@@ -6,6 +6,7 @@ import {
   type ChannelCredentials,
   type ChannelOptions,
   Client,
+  connectivityState,
   Metadata,
   type ServiceError,
   status,
@@ -54,6 +55,8 @@ export const chainCertificatesMax = 16;
 const callTimeoutMs = 10_000;
 // A connection that stands can be asked for a certificate when no new one would be let in.
 const idleTimeoutMs = 2 ** 31 - 1;
+// The longest wait before a lost connection is tried again.
+const reconnectMsMax = 15_000;
 const pemBlock = /-----BEGIN CERTIFICATE-----[\s\S]+?-----END CERTIFICATE-----/g;
 
 const codes: Readonly<Partial<Record<status, MeshErrorCode>>> = {
@@ -140,6 +143,11 @@ export class CaClient {
       'grpc.max_send_message_length': certificateMessageBytesMax,
       'grpc.use_local_subchannel_pool': 1,
       'grpc.client_idle_timeout_ms': idleTimeoutMs,
+      'grpc.max_reconnect_backoff_ms': reconnectMsMax,
+      // One that leads nowhere any more is found out before it is needed.
+      'grpc.keepalive_permit_without_calls': 1,
+      'grpc.keepalive_time_ms': 30_000,
+      'grpc.keepalive_timeout_ms': 10_000,
       'grpc.enable_http_proxy': 0,
     });
   }
@@ -163,6 +171,36 @@ export class CaClient {
   /** Connects if there is no connection, ahead of the next ask. What fails is seen by that. */
   connect(): void {
     this.#client.getChannel().getConnectivityState(true);
+  }
+
+  /**
+   * Connects, however often that takes. Resolves when the server has taken the connection with the
+   * certificate that was shown, which in TLS 1.3 is later than the end of the handshake here.
+   * Rejects when the client is closed.
+   */
+  connected(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#client.waitForReady(Number.POSITIVE_INFINITY, (error) => {
+        if (error === undefined) {
+          resolve();
+        } else {
+          reject(new MeshError('unavailable', error.message, { cause: error }));
+        }
+      });
+    });
+  }
+
+  /** Resolves when the connection does not stand, at once when it does not now. */
+  disconnected(): Promise<void> {
+    const channel = this.#client.getChannel();
+    const { READY } = connectivityState;
+    return new Promise((resolve) => {
+      if (channel.getConnectivityState(false) === READY) {
+        channel.watchConnectivityState(READY, Number.POSITIVE_INFINITY, () => resolve());
+      } else {
+        resolve();
+      }
+    });
   }
 
   /** Closes the connection; asks under way fail. */

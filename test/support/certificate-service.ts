@@ -33,6 +33,8 @@ export type Answer = (ask: Ask) => Promise<string[]>;
 export interface CertificateService {
   readonly address: string;
   readonly asks: Ask[];
+  /** Ends the connections there are; new ones are taken. */
+  drop(): void;
   close(): void;
 }
 
@@ -78,10 +80,16 @@ export async function serveCertificates(
     [{ cert_chain: Buffer.from(chainPem), private_key: Buffer.from(keyPem) }],
     options.requireClient ?? false,
   );
+  const host = options.host ?? 'localhost';
   const port = await new Promise<number>((resolve, reject) => {
-    server.bindAsync(`${options.host ?? 'localhost'}:0`, credentials, (error, bound) =>
+    server.bindAsync(`${host}:0`, credentials, (error, bound) =>
       error === null ? resolve(bound) : reject(error),
     );
   });
-  return { address: `localhost:${port}`, asks, close: () => server.forceShutdown() };
+  return {
+    address: `localhost:${port}`,
+    asks,
+    drop: () => server.drain(`${host}:${port}`, 0),
+    close: () => server.forceShutdown(),
+  };
 }

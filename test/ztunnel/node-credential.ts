@@ -112,7 +112,7 @@ t.test('a control plane that is away is waited for, until we are stopped', async
 });
 
 t.test('new roots are saved, and trusted from the next connection on', async (t) => {
-  const { ca, options, open } = await setUp(t);
+  const { ca, service, options, open } = await setUp(t);
   const credential = await open();
   const other = await IssuingCa.create();
   const roots = [ca, other].map(({ root }) => new Uint8Array(root.rawData));
@@ -121,7 +121,11 @@ t.test('new roots are saved, and trusted from the next connection on', async (t)
   const order = { spiffeId: 'spiffe://cluster.local/ns/a/sa/b', validitySeconds: 60 };
   await credential.issue({ ...order, impersonate: true });
   credential.setTrust({ roots: roots.slice(1), retires: () => false });
-  await t.rejects(credential.issue({ ...order, impersonate: true }), { code: 'unavailable' });
+  await credential.issue({ ...order, impersonate: true });
+  service.drop();
+  for (const _ of ['over the one that broke', 'over the next']) {
+    await t.rejects(credential.issue({ ...order, impersonate: true }), { code: 'unavailable' });
+  }
 });
 
 t.test('a certificate whose root is gone is renewed over the connection there is', async (t) => {
