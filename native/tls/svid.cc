@@ -4,6 +4,8 @@
 #include <openssl/err.h>
 #include <openssl/x509.h>
 
+#include <algorithm>
+
 #include "tls/deny_list.h"
 
 namespace weft::tls {
@@ -43,6 +45,18 @@ struct NamesDeleter {
   void operator()(GENERAL_NAMES* names) const { GENERAL_NAMES_free(names); }
 };
 
+// Whether the leaf's names stand in it as DER has them (RFC 5280 section 4.1): the library also
+// reads what is BER only, and two readers that differ are two opinions of who the peer is.
+bool areDer(X509* leaf, const GENERAL_NAMES* names) {
+  const int index = X509_get_ext_by_NID(leaf, NID_subject_alt_name, -1);
+  const ASN1_OCTET_STRING* value = X509_EXTENSION_get_data(X509_get_ext(leaf, index));
+  uint8_t* encoded = nullptr;
+  const int size = i2d_GENERAL_NAMES(const_cast<GENERAL_NAMES*>(names), &encoded);
+  const bssl::UniquePtr<uint8_t> owned(encoded);
+  return size == ASN1_STRING_length(value) &&
+         std::equal(encoded, encoded + size, ASN1_STRING_get0_data(value));
+}
+
 }  // namespace
 
 bssl::UniquePtr<X509> parseCertificate(std::span<const uint8_t> der) {
@@ -67,6 +81,9 @@ Result<SpiffeId> spiffeIdOfLeaf(X509* leaf) {
   if (names == nullptr) {
     ERR_clear_error();
     return invalid("no subject alternative name that can be read");
+  }
+  if (!areDer(leaf, names.get())) {
+    return invalid("the subject alternative name is not DER");
   }
   const ASN1_IA5STRING* uri = nullptr;
   for (size_t i = 0; i < sk_GENERAL_NAME_num(names.get()); i++) {

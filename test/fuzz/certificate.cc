@@ -88,10 +88,7 @@ std::vector<std::string> urisOf(const Bytes& bytes) {
     if (CBS_mem_equal(&oid, kAlternativeName.data(), kAlternativeName.size()) != 1) {
       continue;
     }
-    // The library does not ask for the mark of a constructed value, as DER does: it takes both.
-    CBS_ASN1_TAG list = 0;
-    need(CBS_get_any_asn1(&value, &names, &list) == 1 && CBS_len(&value) == 0);
-    need((list | CBS_ASN1_CONSTRUCTED) == CBS_ASN1_SEQUENCE);
+    need(CBS_get_asn1(&value, &names, CBS_ASN1_SEQUENCE) == 1 && CBS_len(&value) == 0);
     while (CBS_len(&names) > 0) {
       CBS name;
       CBS_ASN1_TAG tag = 0;

@@ -56,6 +56,16 @@ struct Verifier {
     CHECK(cache.size() == 0);
   }
 };
+std::string hexOf(std::string_view bytes) {
+  constexpr char kDigits[] = "0123456789abcdef";
+  std::string text;
+  for (const char byte : bytes) {
+    text += kDigits[static_cast<unsigned char>(byte) >> 4];
+    text += kDigits[byte & 15];
+  }
+  return text;
+}
+
 }  // namespace
 
 TEST_CASE("a good leaf is accepted and named in both roles") {
@@ -113,6 +123,24 @@ TEST_CASE("a leaf is accepted within its validity only, to the second") {
   CHECK(v.check({leaf}, Role::kServer, kNow + 11)->alert == kCertificateExpired);
   CHECK_FALSE(v.check({leaf}, Role::kServer, kNow));
   CHECK_FALSE(v.check({leaf}, Role::kServer, kNow + 10));
+}
+
+TEST_CASE("names that are BER, but not DER, are refused") {
+  Verifier v;
+  // SEQUENCE { [6] "spiffe://cluster.local/a" }, in hexadecimal.
+  const std::string name = "8618" + hexOf("spiffe://cluster.local/a");
+  Verifier good;
+  CHECK_FALSE(good.checkLeaf([&](CertificateRecipe& r) { r.names = "DER:301a" + name; }));
+  for (const std::string& ber : {
+           "30811a" + name,              // a length in more bytes than it needs
+           "3080" + name + "0000",       // a length that is told by an end
+           "301b8681" + name.substr(2),  // the same of the name itself
+           "101a" + name,                // a sequence without the mark of a constructed value
+           "301a" + name + "0500",       // something behind it
+       }) {
+    CAPTURE(ber);
+    v.refuses(kBadCertificate, [&](CertificateRecipe& r) { r.names = "DER:" + ber; });
+  }
 }
 
 TEST_CASE("a leaf that is no X.509-SVID is refused") {
