@@ -25,7 +25,8 @@ import {
 } from '../../../ztunnel/dns/upstream.ts';
 
 const netns = openSync('/proc/self/ns/net', 'r');
-const ports = { next: 20_000 + (process.pid % 20_000) };
+// Below the ports that the kernel gives out by itself.
+const ports = { next: 10_000 + (process.pid % 20_000) };
 
 const web: NamedService = {
   ...{ kind: 'service', key: 'demo/web', hostname: 'web.demo.svc.cluster.local' },
