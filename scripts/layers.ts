@@ -38,7 +38,7 @@ export const layers: Readonly<Record<string, Layer>> = {
   },
   'src/bench': {
     uses: ['src/lib/', 'src/spiffe/', 'src/ca/', 'src/lab/', 'src/xds/wire.ts'],
-    packages: ['node:', ...wire, 'commander'],
+    packages: ['node:', ...wire, 'commander', 'vega', 'vega-lite', 'yaml', 'zod'],
   },
   'src/cni': {
     uses: ['src/lib/', 'native/index.ts'],

@@ -1,33 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
-// A lab for measuring: the mesh, the bare pods and the pods with sidecars, pinned.
-import { readFileSync } from 'node:fs';
+// A lab for measuring: the pods of every variant, pinned alike.
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Lab } from '../lab/lab.ts';
+import { processesIn } from '../lab/processes.ts';
 import { labNames } from '../lab/topology.ts';
 import { MeshError } from '../lib/error.ts';
 import { cgroup2RootOf } from '../lib/machine.ts';
-import { mustRun } from '../lib/program.ts';
-import { envoyProgram } from './envoy-install.ts';
-import { cgroupOf, startEnvoyPair } from './envoy-pair.ts';
-import { cgroupIn, pin, type Variant } from './rounds.ts';
-import { bare, rival } from './summary.ts';
-
-/** The variant that is the mesh itself. */
-export const ours = 'weft';
-/** The names of all variants. */
-export const variantNames: readonly string[] = [bare, ours, rival];
+import { mustRun, runProgram } from '../lib/program.ts';
+import { meshOf } from './mesh.ts';
+import { cgroupIn, type End, ends, nodeOf, podOf, type Variant } from './variants/variant.ts';
 
 /** What a lab is for. */
 export interface BenchLabOptions {
   /** The lab's name: 1 to 10 small letters and digits. */
   readonly name: string;
-  readonly variants: readonly string[];
-  /** Settings of the engine, as `weft ztunnel --engine` takes them. */
-  readonly engine: readonly string[];
+  readonly variants: readonly Variant[];
   readonly progress: (text: string) => void;
+  /** More manifests, by file name. */
+  readonly more?: Readonly<Record<string, string>>;
 }
 
-const config: string = join(import.meta.dirname, '../../bench/mesh');
+const files: string = join(import.meta.dirname, '../../bench/mesh');
 
 // Thousands of short connections a second: ports and tracked connections must be free again soon.
 async function prepareForShortConnections(lab: Lab): Promise<void> {
@@ -41,28 +36,86 @@ async function prepareForShortConnections(lab: Lab): Promise<void> {
   }
 }
 
-function proxiesOf(lab: Lab, variant: string): Variant['proxies'] {
-  if (variant === ours) {
-    const at = (node: string): string => cgroupIn(lab, `${node}/ztunnel`);
-    return { 'node-a': at('node-a'), 'node-b': at('node-b') };
+/** The core of everything at an end. */
+export const coreOf: Readonly<Record<End, string>> = {
+  client: '0',
+  neighbour: '1',
+  server: '1',
+  sink: '1',
+};
+
+/** Pins processes to a core; one that has just ended is no error. */
+export async function pinTo(core: string, pids: Iterable<number>): Promise<void> {
+  for (const pid of new Set(pids)) {
+    const { code, stderr } = await runProgram('taskset', ['-acp', core, String(pid)]);
+    if (code !== 0 && !/No such process/.test(stderr)) {
+      throw new MeshError('unavailable', `taskset: ${stderr}`);
+    }
   }
-  const at = (end: string): string => cgroupOf(lab, `${rival}-${end}`);
-  return variant === rival ? { 'node-a': at('client'), 'node-b': at('server') } : {};
+}
+
+/**
+ * Pins every variant alike: what belongs to the client's end to one core, proxy and agent of its
+ * node included, and all else to another.
+ */
+export async function pin(lab: Lab, variants: readonly Variant[]): Promise<void> {
+  for (const { name } of lab.plan.nodes) {
+    const core = name === nodeOf.client ? coreOf.client : coreOf.server;
+    await pinTo(core, processesIn(cgroupIn(lab, name)));
+  }
+  for (const variant of variants) {
+    for (const end of ends) {
+      await pinTo(coreOf[end], processesIn(cgroupIn(lab, `pods/${podOf(variant, end)}`)));
+      const proxy = variant.proxyOf(lab, end);
+      if (proxy !== undefined && !variant.meshed) {
+        await pinTo(coreOf[end], processesIn(proxy));
+      }
+    }
+  }
+}
+
+/** Starts the proxies of all variants afresh and pins everything. */
+export async function restartAll(
+  lab: Lab,
+  variants: readonly Variant[],
+  engine: readonly string[],
+): Promise<void> {
+  for (const variant of variants) {
+    await variant.start(lab, { engine });
+  }
+  await pin(lab, variants);
+}
+
+function writeConfig(options: BenchLabOptions): string {
+  const folder = mkdtempSync(join(tmpdir(), 'weft-bench-'));
+  cpSync(files, folder, { recursive: true });
+  const all = { 'mesh.yaml': meshOf(options.variants), ...options.more };
+  for (const [name, text] of Object.entries(all)) {
+    writeFileSync(join(folder, name), text);
+  }
+  return folder;
 }
 
 /** Builds a lab, lets `work` measure on it, and removes it; also when the program is interrupted. */
 export async function withBenchLab<T>(
   options: BenchLabOptions,
-  work: (lab: Lab, variants: readonly Variant[]) => Promise<T>,
+  work: (lab: Lab) => Promise<T>,
 ): Promise<T> {
-  const { engine, progress } = options;
+  const { name, progress } = options;
   const cgroupRoot = cgroup2RootOf(readFileSync('/proc/self/mounts', 'utf8'));
   if (cgroupRoot === undefined) {
     throw new MeshError('unsupported', 'cgroup v2 is not mounted; mount it or use its hybrid mode');
   }
-  const names = labNames(options.name, cgroupRoot);
-  const proxyFlags = engine.flatMap((setting) => ['--engine', setting]);
-  const lab = await Lab.prepare({ names, config, progress, proxyFlags });
+  const config = writeConfig(options);
+  try {
+    const lab = await Lab.prepare({ names: labNames(name, cgroupRoot), config, progress });
+    return await whileUp(lab, work);
+  } finally {
+    rmSync(config, { recursive: true, force: true });
+  }
+}
+
+async function whileUp<T>(lab: Lab, work: (lab: Lab) => Promise<T>): Promise<T> {
   const interrupted = (): void => {
     void lab.stop().finally(() => process.exit(130));
   };
@@ -70,15 +123,8 @@ export async function withBenchLab<T>(
   process.once('SIGTERM', interrupted);
   try {
     await lab.start();
-    if (options.variants.includes(rival)) {
-      const program = await envoyProgram(progress);
-      const ends = { client: `${rival}-client`, server: `${rival}-server` };
-      await startEnvoyPair(lab, { program, ...ends, resume: false });
-    }
     await prepareForShortConnections(lab);
-    const variants = options.variants.map((name) => ({ name, proxies: proxiesOf(lab, name) }));
-    await pin(lab, variants);
-    return await work(lab, variants);
+    return await work(lab);
   } finally {
     process.off('SIGINT', interrupted);
     process.off('SIGTERM', interrupted);

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the mesh has to reach against Envoy in the same run, and whether it does.
+// What the mesh has to reach against Envoy's TCP sidecars in the same run, and whether it does.
 import type { Row } from './summary.ts';
+import { envoyL4 } from './variants/envoy-l4.ts';
+
+/** Whom goals are set against. */
+export const rival: string = envoyL4.name;
 
 /** One figure's goal, as a ratio to the rival within the same round. */
 export interface Goal {
@@ -40,10 +44,11 @@ export function verdictsOn(rows: readonly Row[], variant: string): Verdict[] {
       const { workload, figure } = each;
       return each.variant === variant && workload === goal.workload && figure === goal.figure;
     });
-    if (row?.toRival === undefined) {
+    const ratio = row?.ratios[rival];
+    if (ratio === undefined) {
       return [];
     }
-    const reached = row.toRival.median;
+    const reached = ratio.median;
     const { atMost = Number.POSITIVE_INFINITY, atLeast = Number.NEGATIVE_INFINITY } = goal;
     return [{ ...goal, reached, ok: reached <= atMost && reached >= atLeast }];
   });

@@ -1,33 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
-import { Command, InvalidArgumentError } from 'commander';
+// `weft bench`: measures the mesh beside other ways, and `weft bench report` draws what was kept.
+import { Command, InvalidArgumentError, Option } from 'commander';
 import { MeshError } from '../lib/error.ts';
-import { runProgram } from '../lib/program.ts';
-import { ours, variantNames, withBenchLab } from './bench-lab.ts';
 import { verdictsOn } from './goals.ts';
-import { idleMemory, type MemoryReading, memoryRows, podMemory } from './memory.ts';
-import { resultsFolder, saveResults } from './results.ts';
-import { runRounds, type Sample, type Variant } from './rounds.ts';
-import { summaryOf } from './summary.ts';
-import { countSyscalls, type SyscallRow } from './syscalls.ts';
-import { goalsTable, memoryTable, syscallTable, tableOf } from './table.ts';
-import { type Mode, modes, workloads } from './workloads.ts';
+import { full, type Plan, quick, stepsOf, variantNames, workloadNames } from './plan.ts';
+import { Progress } from './progress.ts';
+import { writeReport } from './report/report.ts';
+import { resultsFolder, resultsOf, saveResults } from './results.ts';
+import { type Outcome, runPlan } from './run.ts';
+import { goalsTable, proofTable, syscallTable, tableOf } from './table.ts';
+import { needPrograms } from './tools.ts';
+import { weft } from './variants/weft.ts';
 
-const tools = ['sockperf', 'wrk', 'iperf3', 'taskset'];
-const studies = ['syscalls', 'memory'];
+const programs = ['sockperf', 'wrk', 'iperf3', 'taskset', 'openssl'];
 
 /** The flags. */
-interface BenchOptions {
+interface BenchOptions extends Partial<Plan> {
   readonly name: string;
-  readonly rounds: number;
-  readonly seconds: number;
-  readonly only: readonly string[];
-  readonly variants: readonly string[];
-  /** Settings of the engine, besides those of a mode. */
+  readonly full?: boolean;
   readonly engine: readonly string[];
   readonly results: string;
+  readonly topic?: string;
+  readonly output: 'text' | 'json';
 }
-
-type Progress = (text: string) => void;
 
 function positive(text: string): number {
   const value = Number(text);
@@ -51,104 +46,86 @@ function listOf(known: readonly string[]): (text: string) => string[] {
 
 const collect = (text: string, before: string[]): string[] => [...before, text];
 
-async function checkTools(only: readonly string[]): Promise<void> {
-  const wanted = only.includes('syscalls') ? [...tools, 'strace'] : tools;
-  const found = await Promise.all(wanted.map((tool) => runProgram('which', [tool])));
-  const missing = wanted.filter((_, index) => found[index]?.code !== 0);
-  if (missing.length > 0) {
-    const line = `apt-get install -y --no-install-recommends ${missing.join(' ')}`;
-    throw new MeshError('unsupported', `load tools are missing: run  ${line}`);
-  }
-}
-
-const withProxies = ({ proxies }: Variant): boolean => Object.keys(proxies).length > 0;
-
-// On a lab of its own, since a heap does not shrink to what it was.
-async function measureMemory(options: BenchOptions, progress: Progress): Promise<MemoryReading[]> {
-  return await withBenchLab({ ...options, progress }, async (lab, all) => {
-    const readings: MemoryReading[] = [];
-    for (const variant of all.filter(withProxies)) {
-      progress(`memory: ${variant.name}`);
-      if (variant.name === ours) {
-        readings.push(...(await podMemory(lab, variant)));
-      }
-      readings.push(...(await idleMemory(lab, variant)));
-    }
-    return readings;
-  });
-}
-
-interface Measured {
-  readonly samples: Sample[];
-  readonly syscalls: SyscallRow[];
-}
-
-async function measureMode(
-  mode: Mode,
-  options: BenchOptions,
-  progress: Progress,
-): Promise<Measured> {
-  const { only, seconds } = options;
-  const chosen = workloads.filter((each) => each.mode === mode && only.includes(each.name));
-  const counting = mode === 'warm' && only.includes('syscalls');
-  if (chosen.length === 0 && !counting) {
-    return { samples: [], syscalls: [] };
-  }
-  const engine = [...options.engine, ...modes[mode]];
-  return await withBenchLab({ ...options, engine, progress }, async (lab, all) => {
-    const samples = await runRounds(lab, chosen, all, { ...options, progress });
-    const syscalls: SyscallRow[] = [];
-    for (const variant of counting ? all.filter(withProxies) : []) {
-      progress(`system calls: ${variant.name}`);
-      syscalls.push(...(await countSyscalls(lab, variant, seconds)));
-    }
-    return { samples, syscalls };
-  });
+function textOf({ rows, proofs, syscalls, notRun }: Outcome): string {
+  const verdicts = verdictsOn(rows, weft.name);
+  const tables = [
+    proofs.length > 0 ? proofTable(proofs) : '',
+    rows.length + notRun.length > 0 ? tableOf(rows, notRun) : '',
+    verdicts.length > 0 ? goalsTable(verdicts) : '',
+    syscalls.length > 0 ? syscallTable(syscalls) : '',
+  ];
+  return tables.filter((table) => table !== '').join('\n');
 }
 
 async function bench(options: BenchOptions): Promise<void> {
-  const progress: Progress = (text) => {
-    process.stderr.write(`  ${text}\n`);
+  const base = options.full === true ? full : quick;
+  const { name, engine, results: folder, output } = options;
+  const plan: Plan = {
+    variants: options.variants ?? base.variants,
+    workloads: options.workloads ?? base.workloads,
+    rounds: options.rounds ?? base.rounds,
+    seconds: options.seconds ?? base.seconds,
   };
-  await checkTools(options.only);
-  const readings = options.only.includes('memory') ? await measureMemory(options, progress) : [];
-  const samples: Sample[] = [];
-  const syscalls: SyscallRow[] = [];
-  for (const mode of Object.keys(modes) as Mode[]) {
-    const measured = await measureMode(mode, options, progress);
-    samples.push(...measured.samples);
-    syscalls.push(...measured.syscalls);
+  const usesStrace = plan.workloads.includes('syscalls');
+  await needPrograms(usesStrace ? [...programs, 'strace'] : programs);
+  const progress = new Progress(process.stderr);
+  progress.expect(stepsOf(plan));
+  const outcome = await runPlan({ ...plan, name, engine, progress });
+  progress.end();
+  const { rows, samples, proofs, syscalls, readings, notRun } = outcome;
+  const body = {
+    ...{ rounds: plan.rounds, seconds: plan.seconds, engine },
+    variants: outcome.variants.map((each) => ({ name: each.name, title: each.title })),
+    ...{ results: resultsOf(rows), notRun, proofs, verdicts: verdictsOn(rows, weft.name) },
+    ...{ syscalls, readings, samples },
+  };
+  const topic = options.topic ?? (options.full === true ? 'full' : 'quick');
+  const file = await saveResults(folder, body, topic);
+  const page = await writeReport([file], file.replace(/\.json$/, '.html'));
+  if (output === 'json') {
+    const { samples: _, readings: __, ...told } = body;
+    process.stdout.write(`${JSON.stringify({ ...told, file, page })}\n`);
+  } else {
+    process.stdout.write(textOf(outcome));
   }
-  const rows = workloads.flatMap((each) => summaryOf(each, samples, options.variants));
-  const verdicts = verdictsOn(rows, ours);
-  const memory = memoryRows(readings);
-  const tables = [
-    rows.length > 0 ? tableOf(rows) : '',
-    verdicts.length > 0 ? goalsTable(verdicts) : '',
-    syscalls.length > 0 ? syscallTable(syscalls) : '',
-    memory.length > 0 ? memoryTable(memory) : '',
-  ];
-  process.stdout.write(tables.filter((table) => table !== '').join('\n'));
-  const { results: folder, ...how } = options;
-  const results = { ...how, rows, verdicts, syscalls, memory, readings, samples };
-  progress(`written to ${saveResults(folder, results)}`);
+  process.stderr.write(`  written to ${file} and ${page}\n`);
 }
 
-/** The verb `bench`: builds a lab of its own, measures, removes it. Exit code 3 without the tools. */
-export async function main(argv: readonly string[]): Promise<number> {
-  const names = [...workloads.map(({ name }) => name), ...studies];
-  const program = new Command('weft bench')
-    .description('measure the mesh against the bare link and Envoy, in turn, on a lab of its own')
-    .option('--name <name>', "the lab's name", 'bench')
-    .option('--rounds <n>', 'rounds of every workload', positive, 5)
-    .option('--seconds <n>', 'length of one measurement', positive, 3)
-    .option('--only <names>', `which of ${names.join(', ')}`, listOf(names), names)
-    .option('--variants <names>', 'through which ways', listOf(variantNames), variantNames)
+function benchCommand(): Command {
+  return new Command('weft bench')
+    .description('measure the mesh, the bare link and sidecars in turn, on a lab of its own')
+    .option('--quick', 'four ways and four loads, about five minutes; the default')
+    .option('--full', 'every way and every load')
+    .option('--variants <names>', `which of ${variantNames.join(', ')}`, listOf(variantNames))
+    .option('--workloads <names>', `which of ${workloadNames.join(', ')}`, listOf(workloadNames))
+    .option('--rounds <n>', 'rounds of every load', positive)
+    .option('--seconds <n>', 'length of one measurement', positive)
     .option('--engine <name=value>', "a setting of Weft's engine; may be repeated", collect, [])
-    .option('--results <folder>', 'where every sample is written to', resultsFolder);
-  program.parse(argv, { from: 'user' });
+    .option('--name <name>', "the lab's name", 'bench')
+    .option('--results <folder>', 'where every sample is written to', resultsFolder)
+    .option('--topic <name>', "the end of the results' file name; quick or full if not given")
+    .addOption(new Option('-o, --output <format>').choices(['text', 'json']).default('text'))
+    .action(async (options: BenchOptions) => await bench(options));
+}
+
+function reportCommand(): Command {
+  return new Command('report')
+    .description('draw files of results as one page; compare two')
+    .argument('<files...>', 'one file, or an older one and a newer one')
+    .option('--page <file>', 'the page to write; beside the last file if not given')
+    .action(async (files: string[], { page }: { readonly page?: string }) => {
+      const last = files.at(-1) ?? '';
+      const written = await writeReport(files, page ?? `${last.replace(/\.json$/, '')}.html`);
+      process.stdout.write(`${written}\n`);
+    });
+}
+
+/** The verb `bench`. Exit code 3 when this machine lacks a tool. */
+export async function main(argv: readonly string[]): Promise<number> {
+  const program = benchCommand();
+  program.addCommand(reportCommand());
   try {
-    await bench(program.opts<BenchOptions>());
+    await program.parseAsync(argv, { from: 'user' });
     return 0;
   } catch (thrown) {
     const error = MeshError.from(thrown);

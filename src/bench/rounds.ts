@@ -1,22 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// Runs workloads through variants of one lab, round by round. Within a round the variants follow
-// each other at once and in a fresh order, so that the machine's drift meets all alike; ratios are
-// taken within a round.
+// Runs workloads through variants of one lab, round by round. Each round starts all proxies afresh;
+// within it the variants of a workload follow each other at once and in a fresh order, so that the
+// machine's drift meets all alike. Ratios are taken within a round.
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Lab } from '../lab/lab.ts';
-import { processesIn } from '../lab/processes.ts';
 import { MeshError } from '../lib/error.ts';
-import { runProgram } from '../lib/program.ts';
+import { coreOf, restartAll } from './bench-lab.ts';
 import { type MeterPlaces, meter, type Usage } from './cpu.ts';
+import type { Progress } from './progress.ts';
+import { cgroupIn, type End, podOf, type Variant } from './variants/variant.ts';
 import type { Workload } from './workloads.ts';
-
-/** One way from client to server. Its pods are called NAME-client and NAME-server. */
-export interface Variant {
-  readonly name: string;
-  /** Cgroups of the proxies on the way, by node. */
-  readonly proxies: { readonly 'node-a'?: string; readonly 'node-b'?: string };
-}
 
 /** What one run of one workload through one variant gave. */
 export interface Sample {
@@ -39,7 +33,9 @@ export interface Sample {
 export interface RoundsOptions {
   readonly rounds: number;
   readonly seconds: number;
-  readonly progress: (text: string) => void;
+  /** Settings of Weft's engine. */
+  readonly engine: readonly string[];
+  readonly progress: Progress;
 }
 
 /** Of one processor: a run is repeated, and at last flagged, when others took more than this. */
@@ -47,38 +43,15 @@ export const strangersShareMax = 0.1;
 /** How often a disturbed or failed run is tried again; the least disturbed counts. */
 export const repeatsMax = 2;
 
-const cores: Readonly<Record<string, string>> = { 'node-a': '0', 'node-b': '1' };
-
-/** The cgroup of a process or pod of the lab. */
-export function cgroupIn(lab: Lab, name: string): string {
-  return join(lab.plan.names.cgroup, name);
-}
-
-/** Pins everything of node A to one core and everything of node B to another. */
-export async function pin(lab: Lab, variants: readonly Variant[]): Promise<void> {
-  for (const node of lab.plan.nodes) {
-    const pods = lab.plan.pods.filter((pod) => pod.node === node.name);
-    const folders = [
-      cgroupIn(lab, node.name),
-      ...pods.map((pod) => cgroupIn(lab, `pods/${pod.name}`)),
-      ...variants.flatMap(({ proxies }) => proxies[node.name as keyof Variant['proxies']] ?? []),
-    ];
-    for (const pid of new Set(folders.flatMap(processesIn))) {
-      const args = ['-acp', cores[node.name] ?? '0', String(pid)];
-      const { code, stderr } = await runProgram('taskset', args);
-      if (code !== 0) {
-        throw new MeshError('unavailable', `taskset: ${stderr}`);
-      }
-    }
-  }
-}
-
-function placesOf(lab: Lab, variant: Variant): MeterPlaces {
+/** The cgroups to measure while `variant` carries connections from its client to `to`. */
+export function placesOf(lab: Lab, variant: Variant, to: End): MeterPlaces {
+  const onWay: readonly End[] = ['client', to];
+  const proxies = onWay.flatMap((end) => variant.proxyOf(lab, end) ?? []);
   return {
     root: join(lab.plan.names.cgroup, '..'),
     lab: lab.plan.names.cgroup,
-    proxies: Object.values(variant.proxies),
-    apps: ['client', 'server'].map((end) => cgroupIn(lab, `pods/${variant.name}-${end}`)),
+    proxies: [...new Set(proxies)],
+    apps: onWay.map((end) => cgroupIn(lab, `pods/${podOf(variant, end)}`)),
   };
 }
 
@@ -93,15 +66,19 @@ interface Run {
 }
 
 async function once(lab: Lab, workload: Workload, variant: Variant, seconds: number): Promise<Run> {
-  const server = lab.pod(`${variant.name}-server`).ipv4;
-  const command = ['taskset', '-c', '0', ...workload.command(server, seconds)];
-  const end = meter(placesOf(lab, variant));
+  const { to } = workload;
+  const server = lab.pod(podOf(variant, to)).ipv4;
+  const command = ['taskset', '-c', coreOf.client, ...workload.command(server, seconds)];
+  const end = meter(placesOf(lab, variant, to));
   const timeoutMs = seconds * 1000 + 20_000;
-  const run = await lab.inPod(`${variant.name}-client`, command, { timeoutMs });
+  const run = await lab.inPod(podOf(variant, 'client'), command, { timeoutMs });
   const usage = end();
   if (run.code !== 0) {
-    const said = run.stderr || run.stdout;
-    throw new MeshError('unavailable', `${variant.name}: ${command.join(' ')}: ${said}`);
+    const said = (run.stderr || run.stdout).trim().slice(-300);
+    throw new MeshError('unavailable', `${workload.tool}: ${said}`);
+  }
+  if (variant.proxyOf(lab, 'client') !== undefined && usage.proxies === 0) {
+    throw new MeshError('internal', 'the proxies did nothing meanwhile');
   }
   return { output: run.stdout, usage };
 }
@@ -132,6 +109,14 @@ export async function quietest<R extends { readonly usage: Usage }>(
   return { run: best, failures, disturbed: !quiet() };
 }
 
+function figuresOf(workload: Workload, output: string): Record<string, number> {
+  const all = workload.figures.flatMap(({ name, parse }): [string, number][] => {
+    const value = parse(output);
+    return value === undefined ? [] : [[name, value]];
+  });
+  return Object.fromEntries(all);
+}
+
 /** Runs one workload through one variant once, or a few times when others disturb it. */
 export async function measure(
   lab: Lab,
@@ -140,20 +125,14 @@ export async function measure(
   round: number,
   seconds: number,
 ): Promise<Sample> {
-  const tried = await quietest(() => once(lab, workload, variant, seconds));
-  const { run, failures, disturbed } = tried;
-  const figures = workload.figures.map(({ name, parse }) => [name, parse(run.output)] as const);
-  return {
-    round,
-    workload: workload.name,
-    variant: variant.name,
-    figures: Object.fromEntries(figures),
-    ...(workload.work === undefined ? {} : { work: workload.work.of(run.output) }),
-    usage: run.usage,
-    load1: loadAverage(),
-    disturbed,
-    failures,
-  };
+  const { run, failures, disturbed } = await quietest(async () => {
+    const { output, usage } = await once(lab, workload, variant, seconds);
+    const figures = figuresOf(workload, output);
+    const { work } = workload;
+    return { usage, figures, ...(work === undefined ? {} : { work: work.of(output) }) };
+  });
+  const names = { round, workload: workload.name, variant: variant.name };
+  return { ...names, ...run, load1: loadAverage(), disturbed, failures };
 }
 
 /** A copy in an order of its own each time. */
@@ -164,26 +143,77 @@ export function shuffled<T>(all: readonly T[]): T[] {
     .map(({ each }) => each);
 }
 
-/** Runs every workload through every variant, on a lab that is up and pinned. */
+/** Why a cell of the tables is empty. */
+export interface NotRun {
+  readonly variant: string;
+  /** Absent when none of its workloads could be. */
+  readonly workload?: string | undefined;
+  readonly why: string;
+}
+
+/** What came of some rounds. */
+export interface Measured {
+  readonly samples: Sample[];
+  readonly notRun: NotRun[];
+}
+
+const httpOnly = 'it reads HTTP, and this is none';
+
+/** What of `workloads` these variants cannot carry at all. */
+export function notCarried(
+  workloads: readonly Pick<Workload, 'name' | 'speaks'>[],
+  variants: readonly Pick<Variant, 'name' | 'carries'>[],
+): NotRun[] {
+  const limited = variants.filter(({ carries }) => carries === 'http');
+  return workloads
+    .filter(({ speaks }) => speaks !== 'http')
+    .flatMap(({ name: workload }) =>
+      limited.map(({ name: variant }) => ({ variant, workload, why: httpOnly })),
+    );
+}
+
+/**
+ * Runs every workload through every variant, in rounds; each round starts all proxies afresh. A
+ * workload that a variant cannot carry, or fails at, is told in `notRun` and not tried again.
+ */
 export async function runRounds(
   lab: Lab,
   workloads: readonly Workload[],
   variants: readonly Variant[],
   options: RoundsOptions,
-): Promise<Sample[]> {
-  const { rounds, seconds, progress } = options;
+): Promise<Measured> {
+  const { rounds, seconds, engine, progress } = options;
   const samples: Sample[] = [];
+  const notRun = notCarried(workloads, variants);
+  const attempt = async (workload: Workload, variant: Variant, round: number): Promise<void> => {
+    const names = { variant: variant.name, workload: workload.name };
+    if (notRun.some((each) => each.variant === names.variant && each.workload === names.workload)) {
+      return;
+    }
+    try {
+      const sample = await measure(lab, workload, variant, round, seconds);
+      samples.push(sample);
+      progress.note(lineOf(sample));
+    } catch (error) {
+      const why = MeshError.from(error).message;
+      notRun.push({ ...names, why });
+      progress.note(`${names.workload} ${names.variant}: not run: ${why}`);
+    }
+  };
   for (let round = 1; round <= rounds; round++) {
+    await restartAll(lab, variants, engine);
     for (const workload of workloads) {
       for (const variant of shuffled(variants)) {
-        const sample = await measure(lab, workload, variant, round, seconds);
-        samples.push(sample);
-        const told = Object.entries(sample.figures).map(([name, value]) => `${name} ${value}`);
-        const failed = sample.failures === 0 ? '' : `, ${sample.failures} failed`;
-        const flag = `${failed}${sample.disturbed ? ' (disturbed)' : ''}`;
-        progress(`round ${round}: ${workload.name} ${variant.name}: ${told.join(', ')}${flag}`);
+        await attempt(workload, variant, round);
+        progress.done(1);
       }
     }
   }
-  return samples;
+  return { samples, notRun };
+}
+
+function lineOf({ round, workload, variant, figures, failures, disturbed }: Sample): string {
+  const told = Object.entries(figures).map(([name, value]) => `${name} ${value.toPrecision(4)}`);
+  const flags = `${failures === 0 ? '' : `, ${failures} failed`}${disturbed ? ' (disturbed)' : ''}`;
+  return `round ${round}: ${workload} ${variant}: ${told.join(', ')}${flags}`;
 }

@@ -2,11 +2,9 @@
 // From samples to figures: medians, and ratios within rounds.
 import type { Sample } from './rounds.ts';
 import { type Spread, spreadOf } from './statistics.ts';
+import { rivals } from './variants/all.ts';
+import { bare } from './variants/bare.ts';
 import type { Workload } from './workloads.ts';
-
-/** The variant without proxies, and the one that is to be beaten. */
-export const bare = 'bare';
-export const rival = 'envoy';
 
 /** One figure of one workload through one variant. */
 export interface Row {
@@ -15,9 +13,10 @@ export interface Row {
   readonly unit: string;
   readonly variant: string;
   readonly spread: Spread;
-  /** Within each round; absent where there is nothing to compare with. */
-  readonly toBare?: Spread;
-  readonly toRival?: Spread;
+  /** The figure of each round, by its number. */
+  readonly rounds: Readonly<Record<number, number>>;
+  /** To the bare link and to each rival that was measured, by name, within each round. */
+  readonly ratios: Readonly<Record<string, Spread>>;
   /** Rounds in which others had the processors for a noticeable time. */
   readonly disturbed: number;
 }
@@ -37,7 +36,7 @@ function derivedOf(workload: Workload): Derived[] {
     name: `added ${name}`,
     unit: 'us',
     of: ({ figures, variant }, bareSample) =>
-      variant === bare
+      variant === bare.name
         ? undefined
         : (figures[name] ?? 0) - (bareSample?.figures[name] ?? Number.NaN),
   });
@@ -50,12 +49,15 @@ function derivedOf(workload: Workload): Derived[] {
     name,
     unit,
     of: ({ usage, work, variant }) =>
-      variant === bare ? undefined : (usage[key] / (work ?? 0)) * scale,
+      variant === bare.name ? undefined : (usage[key] / (work ?? 0)) * scale,
   });
   return [...plain, cpu('proxy CPU', 'proxies'), cpu('path CPU', 'path')];
 }
 
-function ratios(mine: ReadonlyMap<number, number>, other: ReadonlyMap<number, number> | undefined) {
+function ratiosOf(
+  mine: ReadonlyMap<number, number>,
+  other: ReadonlyMap<number, number> | undefined,
+) {
   const all = [...mine].flatMap(([round, value]) => {
     const base = other?.get(round);
     return base === undefined || base === 0 ? [] : [value / base];
@@ -65,9 +67,42 @@ function ratios(mine: ReadonlyMap<number, number>, other: ReadonlyMap<number, nu
 
 type ByRound = ReadonlyMap<number, number>;
 
+/** A figure of each variant, round by round. */
+export interface Series {
+  readonly workload: string;
+  readonly figure: string;
+  readonly unit: string;
+  /** By variant. */
+  readonly values: ReadonlyMap<string, ByRound>;
+}
+
+/** The rows of one series, the variants in the order they are named. */
+export function rowsOf(series: Series, variants: readonly string[]): Row[] {
+  const { workload, figure, unit, values } = series;
+  return variants.flatMap((variant): Row[] => {
+    const mine = values.get(variant);
+    if (mine === undefined) {
+      return [];
+    }
+    const others = [bare.name, ...rivals].filter((name) => name !== variant);
+    const ratios = others.flatMap((name): [string, Spread][] => {
+      const found = ratiosOf(mine, values.get(name));
+      return found === undefined ? [] : [[name, found]];
+    });
+    return [
+      {
+        ...{ workload, figure, unit, variant, disturbed: 0 },
+        spread: spreadOf([...mine.values()]),
+        rounds: Object.fromEntries(mine),
+        ratios: Object.fromEntries(ratios),
+      },
+    ];
+  });
+}
+
 function valuesOf(derived: Derived, samples: readonly Sample[]): Map<string, ByRound> {
   const bareOf = new Map(
-    samples.filter(({ variant }) => variant === bare).map((each) => [each.round, each]),
+    samples.filter(({ variant }) => variant === bare.name).map((each) => [each.round, each]),
   );
   const byVariant = new Map<string, Map<number, number>>();
   for (const sample of samples) {
@@ -88,24 +123,11 @@ export function summaryOf(
 ): Row[] {
   const samples = all.filter((sample) => sample.workload === workload.name);
   return derivedOf(workload).flatMap((derived) => {
+    const { name: figure, unit } = derived;
     const values = valuesOf(derived, samples);
-    return variants.flatMap((variant): Row[] => {
-      const mine = values.get(variant);
-      if (mine === undefined) {
-        return [];
-      }
-      const toBare = variant === bare ? undefined : ratios(mine, values.get(bare));
-      const toRival = variant === rival ? undefined : ratios(mine, values.get(rival));
-      const disturbed = samples.filter((each) => each.variant === variant && each.disturbed).length;
-      return [
-        {
-          ...{ workload: workload.name, figure: derived.name, unit: derived.unit, variant },
-          spread: spreadOf([...mine.values()]),
-          ...(toBare === undefined ? {} : { toBare }),
-          ...(toRival === undefined ? {} : { toRival }),
-          disturbed,
-        },
-      ];
+    return rowsOf({ workload: workload.name, figure, unit, values }, variants).map((row) => {
+      const disturbed = samples.filter((each) => each.variant === row.variant && each.disturbed);
+      return { ...row, disturbed: disturbed.length };
     });
   });
 }

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Results as text.
-import type { Verdict } from './goals.ts';
-import type { MemoryRow } from './memory.ts';
+import { rival, type Verdict } from './goals.ts';
+import type { NotRun } from './rounds.ts';
 import type { Spread } from './statistics.ts';
+import { isMinimal, type SyscallRow } from './studies/syscalls.ts';
 import type { Row } from './summary.ts';
-import { isMinimal, type SyscallRow } from './syscalls.ts';
+import { rivals } from './variants/all.ts';
+import { bare } from './variants/bare.ts';
+import type { Proof } from './verify.ts';
 
 function number(value: number): string {
   return Math.abs(value) >= 1000 ? value.toFixed(0) : value.toPrecision(3);
@@ -29,28 +32,24 @@ export function columns(head: readonly string[], rows: readonly (readonly string
   return `${lines.join('\n')}\n`;
 }
 
-/** Medians and ranges. */
-export function tableOf(rows: readonly Row[]): string {
-  const head = [
-    'workload',
-    'figure',
-    'variant',
-    'median (min..max)',
-    'unit',
-    'to bare',
-    'to envoy',
-  ];
+/** Medians and ranges; and, where a variant did not run, why. */
+export function tableOf(rows: readonly Row[], notRun: readonly NotRun[]): string {
+  const others = [bare.name, ...rivals].filter((name) => rows.some(({ ratios }) => name in ratios));
+  const head = ['workload', 'figure', 'variant', 'median (min..max)', 'unit'];
   const cells = rows.map((row) => [
     ...[row.workload, row.figure, row.variant, range(row.spread), row.unit],
-    ...[range(row.toBare), range(row.toRival)],
+    ...others.map((name) => range(row.ratios[name])),
     row.disturbed === 0 ? '' : `disturbed: ${row.disturbed} of ${row.spread.n}`,
   ]);
-  return columns([...head, ''], cells);
+  const empty = notRun.map(({ workload = 'all', variant, why }) => {
+    return [workload, '', variant, `not run: ${why}`];
+  });
+  return columns([...head, ...others.map((name) => `to ${name}`), ''], [...cells, ...empty]);
 }
 
 /** The goals, each with what was reached. */
 export function goalsTable(verdicts: readonly Verdict[]): string {
-  const head = ['', 'workload', 'figure', 'goal, to envoy', 'reached'];
+  const head = ['', 'workload', 'figure', `goal, to ${rival}`, 'reached'];
   const cells = verdicts.map(({ ok, workload, figure, atMost, atLeast, reached }) => {
     const goal = atMost === undefined ? `at least ${atLeast}` : `at most ${atMost}`;
     return [ok ? 'ok' : 'MISSED', workload, figure, goal, number(reached)];
@@ -68,11 +67,11 @@ export function syscallTable(rows: readonly SyscallRow[]): string {
   return columns(head, cells);
 }
 
-/** Memory of each proxy. */
-export function memoryTable(rows: readonly MemoryRow[]): string {
-  const head = ['memory', 'proxy of', 'figure', 'KB'];
-  return columns(
-    head,
-    rows.map(({ variant, node, figure, kb }) => [variant, node, figure, number(kb)]),
-  );
+/** What was seen of each variant before it was measured. */
+export function proofTable(proofs: readonly Proof[]): string {
+  const head = ['variant', 'requests readable on the link', 'TLS', 'certificate at the far end'];
+  const cells = proofs.map(({ variant, requests, readable, tls = 'none', peer = '' }) => {
+    return [variant, `${readable} of ${requests}`, tls, peer];
+  });
+  return columns(head, cells);
 }

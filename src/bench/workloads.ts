@@ -2,6 +2,9 @@
 // What is measured: each workload is one kept load tool, the arguments it gets, and the figures in
 // what it prints.
 import { MeshError } from '../lib/error.ts';
+import { serverPorts } from './mesh.ts';
+import type { End } from './variants/variant.ts';
+import { vegetaPath } from './vegeta.ts';
 
 /**
  * Whether connections find a tunnel: `warm` is what a user gets. In the others each has a tunnel of
@@ -26,9 +29,15 @@ export const modes: Readonly<Record<Mode, readonly string[]>> = {
 export interface Figure {
   readonly name: string;
   readonly unit: string;
-  /** The figure, from what the tool printed. Throws MeshError `invalid` when it is not there. */
-  readonly parse: (output: string) => number;
+  /**
+   * The figure, from what the tool printed; undefined when there were too few samples for it.
+   * Throws MeshError `invalid` when it is not there.
+   */
+  readonly parse: (output: string) => number | undefined;
 }
+
+/** Programs that workloads are made by. */
+export type LoadTool = 'sockperf' | 'wrk' | 'iperf3' | 'vegeta';
 
 /** One load, and what is read from it. */
 export interface Workload {
@@ -37,11 +46,24 @@ export interface Workload {
   readonly title: string;
   /** How the mesh is set for it. */
   readonly mode: Mode;
-  /** The tool and its arguments, against a server's address. */
+  readonly tool: LoadTool;
+  /** What a proxy that does not carry all of TCP has to read. */
+  readonly speaks: 'tcp' | 'http';
+  /** Which server it goes to: on the other node, or on the client's own. */
+  readonly to: Extract<End, 'server' | 'neighbour'>;
+  /** The command, against a server's address. */
   readonly command: (server: string, seconds: number) => readonly string[];
   readonly figures: readonly Figure[];
   /** How much was done, for CPU per unit of work: requests, or GB. */
   readonly work?: { readonly unit: 'request' | 'GB'; readonly of: (output: string) => number };
+}
+
+/** Fewer samples than this beyond a percentile make it a matter of chance: it is not told. */
+export const beyondMin = 10;
+
+/** Whether so many samples say something of the percentile `rank`, in percent. */
+export function tells(rank: number, samples: number): boolean {
+  return samples * (1 - rank / 100) >= beyondMin - 1e-6;
 }
 
 function numberAfter(output: string, pattern: RegExp): number {
@@ -52,10 +74,33 @@ function numberAfter(output: string, pattern: RegExp): number {
   return value;
 }
 
-function percentile(rank: string): Figure {
-  const pattern = new RegExp(`percentile ${rank.replace('.', '[.]')}0* = +([0-9.]+)`);
-  const name = `p${Number(rank)}`;
-  return { name, unit: 'us', parse: (output) => numberAfter(output, pattern) };
+const escaped = (text: string): string => text.replace('.', '[.]');
+
+// sockperf prints its ranks with three digits behind the point.
+function sockperfPercentile(rank: number): Figure {
+  const pattern = new RegExp(`percentile ${escaped(rank.toFixed(3))} = +([0-9.]+)`);
+  const count = (output: string): number => numberAfter(output, /Total ([0-9]+) observations/);
+  const parse = (output: string): number | undefined =>
+    tells(rank, count(output)) ? numberAfter(output, pattern) : undefined;
+  return { name: `p${rank}`, unit: 'us', parse };
+}
+
+type Target = Pick<Workload, 'to'>;
+
+function pingPong(bytes: number, { to }: Target): Workload {
+  return {
+    name: `${to === 'server' ? '' : 'local-'}rtt${bytes}`,
+    title: `round trip of ${bytes} B, 1 connection`,
+    mode: 'warm',
+    tool: 'sockperf',
+    speaks: 'tcp',
+    to,
+    command: (server, seconds) => [
+      ...['sockperf', 'ping-pong', '--tcp', '-i', server, '-p', String(serverPorts.pingPong)],
+      ...['--msg-size', String(bytes), '--time', String(seconds), '--full-rtt'],
+    ],
+    figures: [50, 90, 99, 99.9].map(sockperfPercentile),
+  };
 }
 
 interface IperfEnd {
@@ -72,17 +117,30 @@ function received(output: string, key: 'bits_per_second' | 'bytes'): number {
   return value / 1e9;
 }
 
-function bulk(direction: 'up' | 'down', connections: number): Workload {
+/** The command of a bulk transfer. */
+export function bulkCommand(
+  server: string,
+  seconds: number,
+  load: { readonly connections: number; readonly down: boolean },
+): string[] {
+  return [
+    ...['iperf3', '--client', server, '--port', String(serverPorts.bulk), '--json'],
+    ...['--time', String(seconds), '--parallel', String(load.connections)],
+    ...(load.down ? ['--reverse'] : []),
+  ];
+}
+
+function bulk(direction: 'up' | 'down', connections: number, { to }: Target): Workload {
   const way = direction === 'up' ? 'to the server' : 'from the server';
   return {
-    name: `${direction}${connections}`,
+    name: `${to === 'server' ? '' : 'local-'}${direction}${connections}`,
     title: `bulk ${way}, ${connections === 1 ? '1 connection' : `${connections} connections`}`,
     mode: 'warm',
-    command: (server, seconds) => [
-      ...['iperf3', '--client', server, '--port', '7001', '--json', '--time', String(seconds)],
-      ...['--parallel', String(connections)],
-      ...(direction === 'down' ? ['--reverse'] : []),
-    ],
+    tool: 'iperf3',
+    speaks: 'tcp',
+    to,
+    command: (server, seconds) =>
+      bulkCommand(server, seconds, { connections, down: direction === 'down' }),
     figures: [
       { name: 'rate', unit: 'Gbit/s', parse: (output) => received(output, 'bits_per_second') },
     ],
@@ -99,7 +157,9 @@ function requests(output: string): number {
   return numberAfter(output, /([0-9]+) requests in/);
 }
 
-interface HttpLoad {
+const httpUrl = (server: string): string => `http://${server}:${serverPorts.http}/`;
+
+interface HttpLoad extends Partial<Target> {
   readonly connections: number;
   /** A connection for each request. */
   readonly close?: boolean;
@@ -107,42 +167,122 @@ interface HttpLoad {
 }
 
 function http(name: string, title: string, load: HttpLoad): Workload {
-  const { connections, close = false, mode = 'warm' } = load;
+  const { connections, close = false, mode = 'warm', to = 'server' } = load;
   const parse = (output: string): number =>
     requests(output) && numberAfter(output, /Requests\/sec: +([0-9.]+)/);
   return {
-    name,
+    name: `${to === 'server' ? '' : 'local-'}${name}`,
     title,
     mode,
+    tool: 'wrk',
+    speaks: 'http',
+    to,
     command: (server, seconds) => [
       ...['wrk', '-t', '1', '-c', String(connections), '-d', `${seconds}s`],
       ...(close ? ['-H', 'Connection: close'] : []),
-      `http://${server}:8080/`,
+      httpUrl(server),
     ],
     figures: [{ name: 'rate', unit: 'requests/s', parse }],
     work: { unit: 'request', of: requests },
   };
 }
 
+/** A load at a constant rate. */
+export interface Pace {
+  /** Requests a second. */
+  readonly rate: number;
+  readonly connections: number;
+}
+
+/** Every load at a constant rate. */
+export const paces: readonly Pace[] = [
+  ...[2, 16, 64].map((connections) => ({ rate: 1000, connections })),
+  ...[4000, 8000].map((rate) => ({ rate, connections: 16 })),
+];
+
+const paceName = ({ rate, connections }: Pace): string => `pace${rate}x${connections}`;
+
+/** The load of that name; undefined for one of another kind. */
+export function paceOf(name: string): Pace | undefined {
+  return paces.find((pace) => paceName(pace) === name);
+}
+
+// Both ends of the pipe are the same program. The text is constant; what varies are arguments.
+const attackAndReport =
+  'target=$1 && shift && echo "GET $target" | "$0" attack "$@" | "$0" report -type=json';
+
+/** The command of an open loop at a constant rate: a late answer does not delay the next request. */
+export function paceCommand(
+  server: string,
+  seconds: number,
+  { rate, connections }: Pace,
+): string[] {
+  return [
+    ...['sh', '-c', attackAndReport, vegetaPath(), httpUrl(server)],
+    ...[`-rate=${rate}/s`, `-duration=${seconds}s`, `-max-connections=${connections}`],
+    ...[`-connections=${connections}`, '-timeout=10s', '-redirects=-1'],
+  ];
+}
+
+interface PaceReport {
+  readonly latencies?: Readonly<Record<string, number>>;
+  readonly requests?: number;
+  readonly success?: number;
+  readonly errors?: readonly string[] | null;
+}
+
+/** The report of `paceCommand`. Throws MeshError `invalid` when a request failed. */
+export function paceReportOf(output: string): Required<Pick<PaceReport, 'latencies' | 'requests'>> {
+  const { latencies, requests: count = 0, success, errors } = JSON.parse(output) as PaceReport;
+  if (latencies === undefined || success !== 1) {
+    throw new MeshError('invalid', `vegeta: ${errors?.slice(0, 3).join('; ') ?? 'no report'}`);
+  }
+  return { latencies, requests: count };
+}
+
+/** A percentile of a report, in microseconds. */
+export function pacePercentile(rank: 50 | 90 | 99): Figure {
+  const parse = (output: string): number | undefined => {
+    const { latencies, requests: count } = paceReportOf(output);
+    return tells(rank, count) ? (latencies[`${rank}th`] ?? Number.NaN) / 1000 : undefined;
+  };
+  return { name: `p${rank}`, unit: 'us', parse };
+}
+
+function atPace(pace: Pace): Workload {
+  const { rate, connections } = pace;
+  return {
+    name: paceName(pace),
+    title: `HTTP/1.1 of 1 KiB at ${rate} a second, open loop, ${connections} connections`,
+    mode: 'warm',
+    tool: 'vegeta',
+    speaks: 'http',
+    to: 'server',
+    command: (server, seconds) => paceCommand(server, seconds, pace),
+    figures: ([50, 90, 99] as const).map(pacePercentile),
+    work: { unit: 'request', of: (output) => paceReportOf(output).requests },
+  };
+}
+
+const away: Target = { to: 'server' };
+const near: Target = { to: 'neighbour' };
+
 /** All workloads, in the order they are run. */
 export const workloads: readonly Workload[] = [
-  {
-    name: 'rtt64',
-    title: 'round trip of 64 B, 1 connection',
-    mode: 'warm',
-    command: (server, seconds) => [
-      ...['sockperf', 'ping-pong', '--tcp', '-i', server, '-p', '7000'],
-      ...['--msg-size', '64', '--time', String(seconds), '--full-rtt'],
-    ],
-    figures: [percentile('50.0'), percentile('99.0')],
-  },
+  pingPong(64, away),
+  pingPong(1024, away),
+  ...paces.map(atPace),
+  http('http16', 'HTTP/1.1 of 1 KiB, 16 connections', { connections: 16 }),
   http('http64', 'HTTP/1.1 of 1 KiB, 64 connections', { connections: 64 }),
-  bulk('up', 1),
-  bulk('down', 1),
-  bulk('up', 8),
-  bulk('down', 8),
+  bulk('up', 1, away),
+  bulk('down', 1, away),
+  bulk('up', 8, away),
+  bulk('down', 8, away),
   http('crr32', 'connect, request, close: 32 at once', { connections: 32, close: true }),
   http('crr128', 'connect, request, close: 128 at once', { connections: 128, close: true }),
+  pingPong(64, near),
+  http('http64', 'HTTP/1.1 of 1 KiB, 64 connections', { connections: 64, ...near }),
+  bulk('down', 1, near),
   ...(['resumed', 'cached', 'cold'] as const).map((mode) => {
     const title = `the same on a tunnel of its own, ${mode}: 32 at once`;
     return http(`${mode}32`, title, { connections: 32, close: true, mode });

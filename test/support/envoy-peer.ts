@@ -12,10 +12,11 @@ import {
   bootstrap,
   type Config,
   clientTls,
+  http2Upstream,
   type SidecarIdentity,
   serverTls,
-} from '../../src/bench/envoy-config.ts';
-import { envoyProgram } from '../../src/bench/envoy-install.ts';
+} from '../../src/bench/sidecars/envoy-config.ts';
+import { envoyProgram } from '../../src/bench/sidecars/envoy-install.ts';
 import { listens } from '../../src/lab/process-set.ts';
 import { MeshError } from '../../src/lib/error.ts';
 import type { BarePod } from './mesh-pair.ts';
@@ -38,11 +39,6 @@ export async function envoyOrReason(): Promise<{ program: string } | { reason: s
 function address(host: string, port: number): Config {
   return { socket_address: { address: host, port_value: port } };
 }
-
-const http2: Config = {
-  ...typeOf('envoy.extensions.upstreams.http.v3.HttpProtocolOptions'),
-  explicit_http_config: { http2_protocol_options: {} },
-};
 
 /** One way in: where an application connects, and the authority that is asked for. */
 export interface Tunnelled {
@@ -82,7 +78,7 @@ export function hboneClient(
     connect_timeout: '5s',
     load_assignment: { cluster_name: 'hbone', endpoints: [{ lb_endpoints: [endpoint] }] },
     typed_extension_protocol_options: {
-      'envoy.extensions.upstreams.http.v3.HttpProtocolOptions': http2,
+      'envoy.extensions.upstreams.http.v3.HttpProtocolOptions': http2Upstream,
     },
     transport_socket: clientTls(identity, { alpn: ['h2'], resume: true }),
   };

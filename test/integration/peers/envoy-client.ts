@@ -45,7 +45,7 @@ async function start(t: Test, engine: EngineOptions, account = 'client'): Promis
   const { cert, key } = await pair.ca.issue(spiffeId(account));
   const proof = { chainFile: cert, keyFile: key, rootFile: pair.ca.rootFile };
   const config = hboneClient(
-    { ...proof, peer: spiffeId('server') },
+    { ...proof, peer: { exact: spiffeId('server') } },
     { host: server, port: 15_008 },
     ways,
   );

@@ -34,7 +34,7 @@ async function start(t: Test, engine: EngineOptions, account = 'server'): Promis
   const { cert, key } = await pair.ca.issue(spiffeId(account));
   const proof = { chainFile: cert, keyFile: key, rootFile: pair.ca.rootFile };
   const config = hboneServer(
-    { ...proof, peer: spiffeId('client') },
+    { ...proof, peer: { exact: spiffeId('client') } },
     { authority: `${server}:81`, status: 401 },
   );
   const program = 'program' in envoy ? envoy.program : '';

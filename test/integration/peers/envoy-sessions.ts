@@ -62,7 +62,7 @@ async function run(t: Test, pair: MeshPair, pod: BarePod, config: string): Promi
 async function files(pair: MeshPair, own: string, peer: string) {
   const { cert, key } = await pair.ca.issue(spiffeId(own));
   const proof = { chainFile: cert, keyFile: key, rootFile: pair.ca.rootFile };
-  return { ...proof, peer: spiffeId(peer) };
+  return { ...proof, peer: { exact: spiffeId(peer) } };
 }
 
 async function exchange(t: Test, [near, far]: [AppStream, AppStream]): Promise<void> {

@@ -1,11 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap';
-import { goals, verdictsOn } from '../../../src/bench/goals.ts';
+import { goals, rival, verdictsOn } from '../../../src/bench/goals.ts';
 import type { Row } from '../../../src/bench/summary.ts';
 
 function row(workload: string, figure: string, ratio: number, variant = 'weft'): Row {
   const spread = { n: 1, median: ratio, min: ratio, max: ratio };
-  return { workload, figure, variant, unit: '', spread, toRival: spread, disturbed: 0 };
+  return {
+    workload,
+    figure,
+    variant,
+    unit: '',
+    spread,
+    rounds: {},
+    ratios: { [rival]: spread },
+    disturbed: 0,
+  };
 }
 
 t.test('a goal is reached at its bound and missed past it', async (t) => {
@@ -20,7 +29,6 @@ t.test('a goal is reached at its bound and missed past it', async (t) => {
 t.test('there is no verdict on what was not measured, or on another variant', async (t) => {
   t.strictSame(verdictsOn([], 'weft'), []);
   t.strictSame(verdictsOn([row('rtt64', 'added p50', 0.5, 'bare')], 'weft'), []);
-  const { toRival, ...alone } = row('rtt64', 'added p50', 0.5);
-  t.ok(toRival);
+  const alone = { ...row('rtt64', 'added p50', 0.5), ratios: {} };
   t.strictSame(verdictsOn([alone], 'weft'), []);
 });

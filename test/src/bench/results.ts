@@ -1,18 +1,45 @@
 // SPDX-License-Identifier: Apache-2.0
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { saveResults, slugOf } from '../../../src/bench/results.ts';
+import { readResults, resultsOf, saveResults, slugOf } from '../../../src/bench/results.ts';
 
 t.test('names a machine so that it can be part of a file name', async (t) => {
   t.equal(slugOf('AMD EPYC'), 'amd-epyc');
   t.equal(slugOf('Intel(R) Xeon(R) CPU @ 2.60GHz '), 'intel-r-xeon-r-cpu-2-60ghz');
 });
 
-t.test('keeps what was measured with the machine and the date', async (t) => {
+const spread = { n: 2, median: 3, min: 2, max: 4 };
+const [result] = resultsOf([
+  {
+    ...{ workload: 'rtt64', figure: 'p50', unit: 'us', variant: 'weft', spread, disturbed: 1 },
+    ...{ rounds: { 1: 2, 2: 4 }, ratios: { bare: spread, haproxy: spread } },
+  },
+]);
+
+t.test('a row becomes an object of figures', async (t) => {
+  t.strictSame(result, {
+    ...{ variant: 'weft', workload: 'rtt64', metric: 'p50', unit: 'us', ...spread, disturbed: 1 },
+    ...{ ratioToBare: spread, ratios: { haproxy: spread }, rounds: { 1: 2, 2: 4 } },
+  });
+});
+
+t.test('keeps what was measured with the machine and the date, and reads it back', async (t) => {
   const folder = join(t.testdir(), 'results');
-  const file = saveResults(folder, { rounds: 3 });
-  t.match(file, /\/results\/\d{4}-\d\d-\d\d-[a-z0-9-]+-l4\.json$/);
-  const kept = JSON.parse(readFileSync(file, 'utf8'));
-  t.match(kept, { rounds: 3, machine: { kernel: /^\d/ }, versions: { node: process.version } });
+  const variants = [{ name: 'weft', title: 'the mesh' }];
+  const body = { rounds: 2, seconds: 1, variants, results: [result], notRun: [], samples: [1] };
+  const file = await saveResults(folder, body, 'quick');
+  t.match(file, /\/results\/\d{4}-\d\d-\d\d-[a-z0-9-]+-quick\.json$/);
+  const kept = readResults(file);
+  t.match(kept, { rounds: 2, machine: { kernel: /^\d/ }, versions: { node: process.version } });
+  t.strictSame(kept.results, [result]);
+  t.strictSame(JSON.parse(readFileSync(file, 'utf8')).samples, [1]);
+});
+
+t.test('says what is wrong with a file that is none', async (t) => {
+  const folder = t.testdir();
+  const [none, other] = [join(folder, 'none'), join(folder, 'other')];
+  t.throws(() => readResults(none), { code: 'invalid', message: /none cannot be read as JSON/ });
+  writeFileSync(other, '{"format":2}');
+  t.throws(() => readResults(other), { code: 'invalid', message: /no file of results: format/ });
 });

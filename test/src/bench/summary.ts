@@ -27,7 +27,7 @@ function sample(name: string, variant: string, round: number, more: Partial<Samp
   return { ...base, ...more };
 }
 
-const names = ['bare', 'weft', 'envoy'];
+const names = ['bare', 'weft', 'envoy-l4'];
 
 t.test('what a proxy adds is taken from the bare figure of the same round', async (t) => {
   const samples = [
@@ -42,13 +42,18 @@ t.test('what a proxy adds is taken from the bare figure of the same round', asyn
   const rows = summaryOf(workload('rtt64'), samples, names);
   const added = rows.filter(({ figure }) => figure === 'added p50');
   t.match(added, [
-    { variant: 'weft', spread: { median: 25 }, toRival: { median: (30 / 50 + 20 / 40) / 2 } },
-    { variant: 'envoy', spread: { median: 45 } },
+    {
+      variant: 'weft',
+      spread: { median: 25 },
+      rounds: { 1: 30, 2: 20 },
+      ratios: { 'envoy-l4': { median: (30 / 50 + 20 / 40) / 2 } },
+    },
+    { variant: 'envoy-l4', spread: { median: 45 } },
   ]);
-  t.notOk(added[1]?.toRival);
+  t.strictSame(added[1]?.ratios, {}, 'the bare link adds nothing, and no variant is its own rival');
   t.match(
     rows.find(({ figure, variant }) => figure === 'p50' && variant === 'weft'),
-    { toBare: { min: 1.25, max: 1.5 }, unit: 'us' },
+    { ratios: { bare: { min: 1.25, max: 1.5 } }, unit: 'us' },
   );
 });
 
@@ -70,9 +75,10 @@ t.test('rounds that one side lacks are no part of a ratio', async (t) => {
   const samples = [
     sample('up1', 'weft', 1, { figures: { rate: 6 }, work: 1 }),
     sample('up1', 'weft', 2, { figures: { rate: 9 }, work: 1 }),
-    sample('up1', 'envoy', 2, { figures: { rate: 3 }, work: 1 }),
+    sample('up1', 'envoy-l4', 2, { figures: { rate: 3 }, work: 1 }),
   ];
   const rows = summaryOf(workload('up1'), samples, names);
-  t.match(rows[0], { variant: 'weft', spread: { n: 2 }, toRival: { n: 1, median: 3 } });
-  t.notOk(rows[0]?.toBare);
+  const ratios = { 'envoy-l4': { n: 1, median: 3 } };
+  t.match(rows[0], { variant: 'weft', spread: { n: 2 }, ratios });
+  t.notOk(rows[0]?.ratios['bare']);
 });

@@ -3,7 +3,7 @@ import t from 'tap';
 import {
   columns,
   goalsTable,
-  memoryTable,
+  proofTable,
   syscallTable,
   tableOf,
 } from '../../../src/bench/table.ts';
@@ -16,13 +16,16 @@ t.test('puts cells into columns', async (t) => {
 
 t.test('shows median, range and ratios, and says what was disturbed', async (t) => {
   const base = { workload: 'up1', figure: 'rate', unit: 'Gbit/s', variant: 'weft', spread };
-  const table = tableOf([
-    { ...base, toBare: spread, disturbed: 0 },
-    { ...base, disturbed: 2 },
-  ]);
-  const [, first, second] = table.split('\n');
+  const rows = [
+    { ...base, rounds: {}, ratios: { bare: spread }, disturbed: 0 },
+    { ...base, rounds: {}, ratios: {}, disturbed: 2 },
+  ];
+  const notRun = [{ variant: 'haproxy', why: 'it is not installed' }];
+  const [head, first, second, third] = tableOf(rows, notRun).split('\n');
+  t.match(head, /unit +to bare$/);
   t.match(first, /1235 \(0\.123\.\.2000\) +Gbit\/s +1235/);
   t.match(second, /disturbed: 2 of 3$/);
+  t.match(third, /^all +haproxy +not run: it is not installed$/);
 });
 
 t.test('marks a goal that was missed', async (t) => {
@@ -42,7 +45,11 @@ t.test('says which proxy is at the minimum of calls', async (t) => {
   t.match(table, /^envoy +node-a +4\.05 +2\.00 +2\.00 +0\.01$/m);
 });
 
-t.test('shows memory in kilobytes', async (t) => {
-  const table = memoryTable([{ variant: 'weft', node: 'node-b', figure: 'at rest', kb: 51234 }]);
-  t.match(table, /^weft +node-b +at rest +51234$/m);
+t.test('shows what was seen of each variant', async (t) => {
+  const table = proofTable([
+    { variant: 'bare', requests: 4, readable: 4 },
+    { variant: 'weft', requests: 4, readable: 0, tls: 'TLSv1.3', peer: 'spiffe://a/ns/b/sa/c' },
+  ]);
+  t.match(table, /^bare +4 of 4 +none$/m);
+  t.match(table, /^weft +0 of 4 +TLSv1\.3 +spiffe:\/\/a\/ns\/b\/sa\/c$/m);
 });

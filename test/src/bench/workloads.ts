@@ -1,30 +1,42 @@
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap';
-import { type Workload, workloads } from '../../../src/bench/workloads.ts';
+import {
+  paceCommand,
+  paceOf,
+  tells,
+  type Workload,
+  workloads,
+} from '../../../src/bench/workloads.ts';
 
 const sockperf = `sockperf: Summary: Round trip is 68.221 usec
+sockperf: Total 41000 observations; each percentile contains 410.00 observations
+sockperf: ---> percentile 99.900 =  240.250
 sockperf: ---> percentile 99.000 =  120.500
+sockperf: ---> percentile 90.000 =   80.750
 sockperf: ---> percentile 50.000 =   66.125
 `;
 const wrk = `  143210 requests in 3.00s, 175.11MB read
 Requests/sec:  47712.33
 `;
 const iperf = JSON.stringify({ end: { sum_received: { bits_per_second: 7.5e9, bytes: 2e9 } } });
+const latencies = { '50th': 181_000, '90th': 250_500, '99th': 990_000 };
+const vegeta = JSON.stringify({ latencies, requests: 3000, success: 1, errors: [] });
 
 interface Expected {
   readonly output: string;
-  readonly figures: readonly number[];
+  readonly figures: readonly (number | undefined)[];
   readonly work: number | undefined;
 }
 
 const byTool: Readonly<Record<string, Expected>> = {
-  sockperf: { output: sockperf, figures: [66.125, 120.5], work: undefined },
+  sockperf: { output: sockperf, figures: [66.125, 80.75, 120.5, 240.25], work: undefined },
   wrk: { output: wrk, figures: [47712.33], work: 143210 },
   iperf3: { output: iperf, figures: [7.5], work: 2 },
+  vegeta: { output: vegeta, figures: [181, 250.5, 990], work: 3000 },
 };
 
 function expectedOf(workload: Workload): Expected {
-  const found = byTool[workload.command('', 1)[0] ?? ''];
+  const found = byTool[workload.tool];
   if (found === undefined) {
     throw new Error(`no example for ${workload.name}`);
   }
@@ -62,6 +74,32 @@ t.test('takes no figure from a run with failed requests', async (t) => {
       message: `wrk: ${line}`,
     });
   }
+});
+
+t.test('tells no percentile with fewer than ten samples beyond it', async (t) => {
+  t.ok(tells(99.9, 10_000));
+  t.notOk(tells(99.9, 9_999));
+  const few = sockperf.replace('41000', '1200');
+  const figures = workloads.find(({ name }) => name === 'rtt64')?.figures ?? [];
+  t.strictSame(
+    figures.map(({ parse }) => parse(few)),
+    [66.125, 80.75, 120.5, undefined],
+  );
+});
+
+t.test('takes no figure from a constant rate with a failed request', async (t) => {
+  const failed = { latencies, requests: 3000, success: 0.99, errors: ['503 Service Unavailable'] };
+  const pace = workloads.find(({ tool }) => tool === 'vegeta');
+  t.throws(() => pace?.figures[0]?.parse(JSON.stringify(failed)), {
+    code: 'invalid',
+    message: 'vegeta: 503 Service Unavailable',
+  });
+});
+
+t.test('a constant rate is known by its name', async (t) => {
+  t.strictSame(paceOf('pace4000x16'), { rate: 4000, connections: 16 });
+  t.equal(paceOf('http16'), undefined);
+  t.match(paceCommand('10.0.0.9', 3, { rate: 4000, connections: 16 }).join(' '), /-rate=4000\/s /);
 });
 
 t.test('gives every tool the address and the time, and each load a name of its own', async (t) => {

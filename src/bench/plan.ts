@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+// What is measured: everything, or what shows most in a few minutes.
+import { neighbourStudy } from './studies/neighbour.ts';
+import { changesOf, meshSizes, propagationStudy } from './studies/propagation.ts';
+import { allVariants } from './variants/all.ts';
+import { bare } from './variants/bare.ts';
+import { envoyL4 } from './variants/envoy-l4.ts';
+import { envoyL7 } from './variants/envoy-l7.ts';
+import { weft } from './variants/weft.ts';
+import { workloads } from './workloads.ts';
+
+/** What is not a load, and measured in a way of its own. */
+const studies: readonly string[] = ['syscalls', 'memory', neighbourStudy, propagationStudy];
+
+/** The names of all workloads and studies. */
+export const workloadNames: readonly string[] = [...workloads.map(({ name }) => name), ...studies];
+
+/** The names of all variants. */
+export const variantNames: readonly string[] = allVariants.map(({ name }) => name);
+
+/** A selection. */
+export interface Plan {
+  readonly variants: readonly string[];
+  readonly workloads: readonly string[];
+  readonly rounds: number;
+  readonly seconds: number;
+}
+
+/** Four variants and four workloads. */
+export const quick: Plan = {
+  variants: [bare, weft, envoyL4, envoyL7].map(({ name }) => name),
+  workloads: ['rtt64', 'http64', 'down1', 'crr32'],
+  rounds: 5,
+  seconds: 3,
+};
+
+/** Everything. */
+export const full: Plan = {
+  variants: variantNames,
+  workloads: workloadNames,
+  rounds: 5,
+  seconds: 3,
+};
+
+/** Steps of a progress bar: a measurement each. */
+export function stepsOf(plan: Plan): number {
+  const has = (name: string): boolean => plan.workloads.includes(name);
+  const loads = workloads.filter(({ name }) => has(name)).length;
+  const perRound = loads + (has(neighbourStudy) ? 1 : 0);
+  const proxied = plan.variants.filter((name) => name !== bare.name).length;
+  return (
+    perRound * plan.rounds * plan.variants.length +
+    (has('syscalls') ? proxied : 0) +
+    (has('memory') ? plan.variants.length : 0) +
+    (has(propagationStudy) && plan.variants.includes(weft.name) ? meshSizes.length * changesOf : 0)
+  );
+}

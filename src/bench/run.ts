@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: Apache-2.0
+// Carries out a plan: what can run is run on labs of its own, what cannot is told.
+import type { Lab } from '../lab/lab.ts';
+import { restartAll, withBenchLab } from './bench-lab.ts';
+import type { Plan } from './plan.ts';
+import type { Progress } from './progress.ts';
+import { type NotRun, notCarried, runRounds, type Sample } from './rounds.ts';
+import { idleMemory, type MemoryReading, memoryRows, podMemory } from './studies/memory.ts';
+import { measureNeighbour, neighbourStudy } from './studies/neighbour.ts';
+import { measurePropagation, propagationStudy } from './studies/propagation.ts';
+import { countSyscalls, type SyscallRow } from './studies/syscalls.ts';
+import { type Row, summaryOf } from './summary.ts';
+import { vegetaOrReason } from './tools.ts';
+import { allVariants } from './variants/all.ts';
+import type { Variant } from './variants/variant.ts';
+import { weft } from './variants/weft.ts';
+import { type Proof, verify } from './verify.ts';
+import { type Mode, modes, type Workload, workloads } from './workloads.ts';
+
+/** What a run needs besides its plan. */
+export interface RunOptions extends Plan {
+  /** The lab's name. */
+  readonly name: string;
+  /** Settings of Weft's engine, besides those of a mode. */
+  readonly engine: readonly string[];
+  readonly progress: Progress;
+}
+
+/** What came of it. */
+export interface Outcome {
+  readonly variants: readonly Variant[];
+  readonly rows: readonly Row[];
+  readonly samples: readonly Sample[];
+  readonly proofs: readonly Proof[];
+  readonly syscalls: readonly SyscallRow[];
+  readonly readings: readonly MemoryReading[];
+  readonly notRun: readonly NotRun[];
+}
+
+const isProxied = (lab: Lab, variant: Variant): boolean =>
+  variant.proxyOf(lab, 'client') !== undefined;
+
+/** A plan on its way. */
+class Run {
+  readonly #options: RunOptions;
+  readonly #rows: Row[] = [];
+  readonly #samples: Sample[] = [];
+  readonly #proofs: Proof[] = [];
+  readonly #syscalls: SyscallRow[] = [];
+  readonly #readings: MemoryReading[] = [];
+  readonly #notRun: NotRun[] = [];
+  #variants: readonly Variant[] = [];
+  #wanted: ReadonlySet<string>;
+
+  constructor(options: RunOptions) {
+    this.#options = options;
+    this.#wanted = new Set(options.workloads);
+  }
+
+  get outcome(): Outcome {
+    return {
+      variants: this.#variants,
+      rows: this.#rows,
+      samples: this.#samples,
+      proofs: this.#proofs,
+      syscalls: this.#syscalls,
+      readings: this.#readings,
+      notRun: this.#notRun,
+    };
+  }
+
+  /** Leaves out what this machine cannot run. */
+  async prepare(): Promise<void> {
+    const { progress, variants } = this.#options;
+    const note = (text: string): void => progress.note(text);
+    const able: Variant[] = [];
+    for (const variant of allVariants.filter(({ name }) => variants.includes(name))) {
+      const why = await variant.prepare(note);
+      if (why === undefined) {
+        able.push(variant);
+      } else {
+        this.#leaveOut({ variant: variant.name, why });
+      }
+    }
+    this.#variants = able;
+    const paced = workloads.filter(({ tool }) => tool === 'vegeta').map(({ name }) => name);
+    const needing = [...paced, neighbourStudy].filter((name) => this.#wanted.has(name));
+    const why = needing.length === 0 ? undefined : await vegetaOrReason(note);
+    if (why !== undefined) {
+      this.#wanted = new Set([...this.#wanted].filter((name) => !needing.includes(name)));
+      for (const workload of needing) {
+        for (const { name } of able) {
+          this.#leaveOut({ variant: name, workload, why });
+        }
+      }
+    }
+  }
+
+  /** Everything that is measured side by side. */
+  async compare(): Promise<void> {
+    const chosen = workloads.filter(({ name }) => this.#wanted.has(name));
+    const wantsStudy = this.#wanted.has('syscalls') || this.#wanted.has(neighbourStudy);
+    if ((chosen.length === 0 && !wantsStudy) || this.#variants.length === 0) {
+      return;
+    }
+    await this.#onLab(async (lab) => {
+      await restartAll(lab, this.#variants, this.#options.engine);
+      this.#proofs.push(...(await verify(lab, this.#variants)));
+      for (const mode of Object.keys(modes) as Mode[]) {
+        await this.#measure(lab, mode, chosen);
+      }
+      await this.#countCalls(lab);
+      await this.#besideNoise(lab);
+    });
+    const names = this.#variants.map(({ name }) => name);
+    this.#rows.unshift(...chosen.flatMap((each) => summaryOf(each, this.#samples, names)));
+  }
+
+  /** On a lab of its own, since a heap does not shrink to what it was. */
+  async memory(): Promise<void> {
+    if (!this.#wanted.has('memory')) {
+      return;
+    }
+    const { engine, progress } = this.#options;
+    await this.#onLab(async (lab) => {
+      await restartAll(lab, this.#variants, engine);
+      for (const variant of this.#variants.filter(({ carries }) => carries === 'tcp')) {
+        progress.note(`memory: ${variant.name}`);
+        this.#readings.push(...(await idleMemory(lab, variant)));
+        if (variant.name === weft.name) {
+          this.#readings.push(...(await podMemory(lab, variant)));
+        }
+        progress.done(1);
+      }
+    });
+    this.#httpOnly('memory');
+    const names = this.#variants.map(({ name }) => name);
+    this.#rows.push(...memoryRows(this.#readings, names));
+  }
+
+  /** How soon changes are in force. */
+  async propagation(): Promise<void> {
+    if (!this.#wanted.has(propagationStudy)) {
+      return;
+    }
+    for (const { name } of this.#variants.filter(({ meshed }) => !meshed)) {
+      const why = 'it has no control plane here';
+      this.#leaveOut({ variant: name, workload: propagationStudy, why });
+    }
+    if (this.#variants.includes(weft)) {
+      const { name, progress } = this.#options;
+      this.#rows.push(...(await measurePropagation(name, progress)));
+    }
+  }
+
+  #leaveOut(what: NotRun): void {
+    this.#notRun.push(what);
+    const { workload = 'all', variant, why } = what;
+    this.#options.progress.note(`${workload} ${variant}: not run: ${why}`);
+  }
+
+  #httpOnly(name: string): void {
+    for (const each of notCarried([{ name, speaks: 'tcp' }], this.#variants)) {
+      this.#leaveOut(each);
+    }
+  }
+
+  #onLab(work: (lab: Lab) => Promise<void>): Promise<void> {
+    const { name, progress } = this.#options;
+    const said = (text: string): void => progress.note(text);
+    return withBenchLab({ name, variants: this.#variants, progress: said }, work);
+  }
+
+  async #measure(lab: Lab, mode: Mode, chosen: readonly Workload[]): Promise<void> {
+    const own = chosen.filter((each) => each.mode === mode);
+    if (own.length > 0) {
+      const engine = [...this.#options.engine, ...modes[mode]];
+      const options = { ...this.#options, engine };
+      const { samples, notRun } = await runRounds(lab, own, this.#variants, options);
+      this.#samples.push(...samples);
+      this.#notRun.push(...notRun);
+    }
+  }
+
+  async #countCalls(lab: Lab): Promise<void> {
+    if (!this.#wanted.has('syscalls')) {
+      return;
+    }
+    const { seconds, engine, progress } = this.#options;
+    await restartAll(lab, this.#variants, engine);
+    this.#httpOnly('syscalls');
+    const able = this.#variants.filter((each) => each.carries === 'tcp' && isProxied(lab, each));
+    for (const variant of able) {
+      progress.note(`system calls: ${variant.name}`);
+      this.#syscalls.push(...(await countSyscalls(lab, variant, seconds)));
+      progress.done(1);
+    }
+  }
+
+  async #besideNoise(lab: Lab): Promise<void> {
+    if (!this.#wanted.has(neighbourStudy)) {
+      return;
+    }
+    this.#httpOnly(neighbourStudy);
+    const able = this.#variants.filter(({ carries }) => carries === 'tcp');
+    const { rows, notRun } = await measureNeighbour(lab, able, this.#options);
+    this.#rows.push(...rows);
+    for (const each of notRun) {
+      this.#leaveOut(each);
+    }
+  }
+}
+
+/**
+ * Carries out a plan. Throws MeshError when the lab cannot be built, or a variant is not what it
+ * should be; what merely cannot run is told in the outcome.
+ */
+export async function runPlan(options: RunOptions): Promise<Outcome> {
+  const run = new Run(options);
+  await run.prepare();
+  await run.compare();
+  await run.memory();
+  await run.propagation();
+  return run.outcome;
+}

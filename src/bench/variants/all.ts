@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every variant, in the order of tables. A new one is a file here and a line below.
+import { bare } from './bare.ts';
+import { envoyL4 } from './envoy-l4.ts';
+import { envoyL7 } from './envoy-l7.ts';
+import { haproxy } from './haproxy.ts';
+import type { Variant } from './variant.ts';
+import { weft } from './weft.ts';
+
+/** All that can be measured. */
+export const allVariants: readonly Variant[] = [bare, weft, envoyL4, envoyL7, haproxy];
+
+/** What ratios are taken to, besides the bare link: everything that is not ours. */
+export const rivals: readonly string[] = allVariants
+  .filter(({ meshed, name }) => !meshed && name !== bare.name)
+  .map(({ name }) => name);

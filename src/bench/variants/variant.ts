@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a way from client to server is to the benchmark. Each stands in a file of its own beside
+// this one; `all.ts` lists them.
+import { join } from 'node:path';
+import type { Lab } from '../../lab/lab.ts';
+
+/** The pods of each variant, called VARIANT-END. */
+export type End = 'client' | 'neighbour' | 'server' | 'sink';
+
+/** Where each end lives: client and neighbour on one node, server and sink on the other. */
+export const nodeOf: Readonly<Record<End, 'node-a' | 'node-b'>> = {
+  client: 'node-a',
+  neighbour: 'node-a',
+  server: 'node-b',
+  sink: 'node-b',
+};
+
+/** All ends. */
+export const ends: readonly End[] = ['client', 'neighbour', 'server', 'sink'];
+
+/** What a variant's processes are started with. */
+export interface StartOptions {
+  /** Settings of Weft's engine, as `weft ztunnel --engine` takes them. */
+  readonly engine: readonly string[];
+}
+
+/** One way from a client to a server. */
+export interface Variant {
+  /** Small letters, digits and "-": the namespace of its pods and the head of their names. */
+  readonly name: string;
+  /** How it is set up, in a line. */
+  readonly title: string;
+  /** Whether its pods are in the mesh. */
+  readonly meshed: boolean;
+  /** What it can carry; TCP is everything. */
+  readonly carries: 'tcp' | 'http';
+  /** Where the server's end shows its certificate to who dials it; absent when nothing encrypts. */
+  readonly tlsPort?: number;
+  /**
+   * Sees to it that it can run on this machine, installing what it brings itself. Answers why it
+   * cannot, or nothing.
+   */
+  prepare(progress: (text: string) => void): Promise<string | undefined>;
+  /** Starts its proxies in place of those that run; resolves when connections can flow. */
+  start(lab: Lab, options: StartOptions): Promise<void>;
+  /** The cgroup of the proxy that this end's connections go through; undefined without one. */
+  proxyOf(lab: Lab, end: End): string | undefined;
+}
+
+/** The name of a variant's pod. */
+export function podOf({ name }: Pick<Variant, 'name'>, end: End): string {
+  return `${name}-${end}`;
+}
+
+/** The cgroup of a process or pod of the lab. */
+export function cgroupIn(lab: Lab, name: string): string {
+  return join(lab.plan.names.cgroup, name);
+}

@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+import t from 'tap';
+import { full, quick, stepsOf, variantNames, workloadNames } from '../../../src/bench/plan.ts';
+
+t.test('the quick plan is four variants and four workloads of the full one', async (t) => {
+  t.equal(new Set(quick.variants).size, 4);
+  t.equal(new Set(quick.workloads).size, 4);
+  t.ok(quick.variants.every((name) => variantNames.includes(name)));
+  t.ok(quick.workloads.every((name) => workloadNames.includes(name)));
+  t.equal(stepsOf(quick), quick.rounds * 16);
+});
+
+t.test('every measurement is a step', async (t) => {
+  const one = { ...full, rounds: 1, variants: ['bare', 'weft', 'haproxy'] };
+  t.equal(stepsOf({ ...one, workloads: ['rtt64', 'neighbour'] }), 6);
+  t.equal(stepsOf({ ...one, workloads: ['syscalls'] }), 2);
+  t.equal(stepsOf({ ...one, workloads: ['memory'] }), 3);
+  t.equal(stepsOf({ ...one, workloads: ['propagation'] }), 40);
+  t.equal(stepsOf({ ...one, workloads: ['propagation'], variants: ['bare'] }), 0);
+});
