@@ -24,16 +24,21 @@ async function svgOf(spec: object): Promise<string> {
   return await view.toSVG();
 }
 
-const size = { width: 420, height: 240 };
+const size = { width: 460, height: 240 };
 
 function pointOf({ variant, median, min, max }: Result): Point {
   return { variant, median, min, max };
 }
 
-const color = { field: 'variant', type: 'nominal', sort: null, title: null } as const;
+/** The same colour for a variant in every plot. */
+function colorOf({ variants }: ResultsFile): object {
+  const domain = variants.map(({ name }) => name);
+  return { field: 'variant', type: 'nominal', title: null, scale: { domain } };
+}
 
 /** A line for each variant, with the range of its rounds. */
 function lines(
+  color: object,
   values: readonly (Point & { readonly x: number | string })[],
   x: object,
   y: object,
@@ -53,7 +58,11 @@ function lines(
 }
 
 /** A bar for each variant and group, with the range of its rounds. */
-function bars(values: readonly (Point & { readonly group: string })[], title: string): object {
+function bars(
+  color: object,
+  values: readonly (Point & { readonly group: string })[],
+  title: string,
+): object {
   const x = { field: 'group', type: 'nominal', sort: null, title: null, axis: { labelAngle: 0 } };
   const xOffset = { field: 'variant', sort: null };
   return {
@@ -75,8 +84,8 @@ const rankOf = (metric: string): number | undefined => {
   return rank === undefined ? undefined : Number(rank);
 };
 
-function distribution({ results }: ResultsFile, workload: string): object | undefined {
-  const values = results.flatMap((each) => {
+function distribution(file: ResultsFile, workload: string): object | undefined {
+  const values = file.results.flatMap((each) => {
     const rank = rankOf(each.metric);
     return each.workload === workload && rank !== undefined
       ? [{ ...pointOf(each), x: `p${rank}` }]
@@ -85,11 +94,11 @@ function distribution({ results }: ResultsFile, workload: string): object | unde
   const y = { type: 'quantitative', title: 'round trip, us', scale: { type: 'log' } };
   return values.length === 0
     ? undefined
-    : lines(values, { type: 'ordinal', sort: null, title: null }, y);
+    : lines(colorOf(file), values, { type: 'ordinal', sort: null, title: null }, y);
 }
 
-function againstRate({ results }: ResultsFile): object | undefined {
-  const values = results.flatMap((each) => {
+function againstRate(file: ResultsFile): object | undefined {
+  const values = file.results.flatMap((each) => {
     const pace = paceOf(each.workload);
     return each.metric === 'p99' && pace?.connections === 16
       ? [{ ...pointOf(each), x: pace.rate }]
@@ -97,23 +106,33 @@ function againstRate({ results }: ResultsFile): object | undefined {
   });
   const x = { type: 'quantitative', title: 'requests a second, 16 connections' };
   const y = { type: 'quantitative', title: 'p99, us', scale: { type: 'log' } };
-  return new Set(values.map((each) => each.x)).size < 2 ? undefined : lines(values, x, y);
+  return new Set(values.map((each) => each.x)).size < 2
+    ? undefined
+    : lines(colorOf(file), values, x, y);
 }
 
-function cpu({ results }: ResultsFile): object | undefined {
-  const values = results
+/** CPU of what `of` takes. Microseconds for one are milliseconds for a thousand. */
+function cpu(
+  file: ResultsFile,
+  of: (workload: string) => boolean,
+  what: string,
+): object | undefined {
+  const values = file.results
     .filter(({ metric, unit }) => metric === 'proxy CPU' && unit === 'us/request')
+    .filter(({ workload }) => of(workload))
     .map((each) => ({ ...pointOf(each), group: each.workload }));
-  // Microseconds a request are milliseconds a thousand.
-  return values.length === 0 ? undefined : bars(values, 'CPU of all proxies, ms per 1000 requests');
+  const title = `CPU of all proxies, ms per 1000 ${what}`;
+  return values.length === 0 ? undefined : bars(colorOf(file), values, title);
 }
 
-function memory({ results }: ResultsFile): object | undefined {
-  const values = results
+function memory(file: ResultsFile): object | undefined {
+  const values = file.results
     .filter(({ workload, metric }) => workload === 'memory' && /each of connections/.test(metric))
     .map((each) => ({ ...pointOf(each), group: each.metric.replace('each of connections, ', '') }));
-  return values.length === 0 ? undefined : bars(values, 'KB an idle connection');
+  return values.length === 0 ? undefined : bars(colorOf(file), values, 'KB an idle connection');
 }
+
+const connects = (workload: string): boolean => /^(crr|resumed|cached|cold)\d/.test(workload);
 
 /** All plots that the file has figures for. */
 export async function chartsOf(file: ResultsFile): Promise<Chart[]> {
@@ -121,7 +140,8 @@ export async function chartsOf(file: ResultsFile): Promise<Chart[]> {
     ['Round trip of 64 B, by percentile', distribution(file, 'rtt64')],
     ['Round trip of 64 B on one node, by percentile', distribution(file, 'local-rtt64')],
     ['HTTP at a constant rate: p99 against rate', againstRate(file)],
-    ['Processor time', cpu(file)],
+    ['Processor time of requests', cpu(file, (name) => !connects(name), 'requests')],
+    ['Processor time of connections', cpu(file, connects, 'connections')],
     ['Memory of idle connections', memory(file)],
   ];
   const charts: Chart[] = [];

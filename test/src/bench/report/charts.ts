@@ -12,7 +12,8 @@ function result(workload: string, metric: string, unit: string, median: number):
 
 function fileOf(results: Result[]): ResultsFile {
   return {
-    ...{ format: 1, date: '', rounds: 3, seconds: 1, versions: {}, variants: [], notRun: [] },
+    ...{ format: 1, date: '', rounds: 3, seconds: 1, versions: {}, notRun: [] },
+    variants: ['bare', 'weft', 'haproxy'].map((name) => ({ name, title: name })),
     machine: { cpu: '', cores: 2, memoryGb: 1, kernel: '' },
     results,
   };
@@ -24,10 +25,11 @@ t.test('draws what there are figures for', async (t) => {
       ...['p50', 'p90', 'p99'].flatMap((rank, at) => result('rtt64', rank, 'us', 100 * (at + 1))),
       ...[1000, 4000].flatMap((rate) => result(`pace${rate}x16`, 'p99', 'us', rate)),
       ...result('http64', 'proxy CPU', 'us/request', 20),
+      ...result('crr32', 'proxy CPU', 'us/request', 100),
       ...result('memory', 'node-a, each of connections, 1 to 1000', 'KB', 3),
     ]),
   );
-  t.equal(charts.length, 4);
+  t.equal(charts.length, 5);
   for (const { title, svg } of charts) {
     t.match(svg, /^<svg/, title);
     for (const variant of ['weft', 'haproxy']) {
