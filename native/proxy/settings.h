@@ -31,7 +31,7 @@ struct Limits {
   /// Inbound tunnels from one source address to one pod, in one worker.
   size_t tunnelsPerSource = 512;
   /// Outbound tunnels of one pod to one peer, in one worker.
-  size_t tunnelsPerPeer = 64;
+  size_t tunnelsPerPeer = 128;
   /// To so many of them one pod may spread when those that it has are congested.
   size_t busyTunnelsPerPeer = 4;
   /// Streams that we open in one tunnel. The peer may allow less.

@@ -5,7 +5,13 @@ import { restartAll, withBenchLab } from './bench-lab.ts';
 import type { Plan } from './plan.ts';
 import type { Progress } from './progress.ts';
 import { type NotRun, notCarried, runRounds, type Sample } from './rounds.ts';
-import { idleMemory, type MemoryReading, memoryRows, podMemory } from './studies/memory.ts';
+import {
+  idleEngine,
+  idleMemory,
+  type MemoryReading,
+  memoryRows,
+  podMemory,
+} from './studies/memory.ts';
 import { measureNeighbour, neighbourStudy } from './studies/neighbour.ts';
 import { measurePropagation, propagationStudy } from './studies/propagation.ts';
 import { countSyscalls, type SyscallRow } from './studies/syscalls.ts';
@@ -123,7 +129,7 @@ class Run {
     }
     const { engine, progress } = this.#options;
     await this.#onLab(async (lab) => {
-      await restartAll(lab, this.#variants, engine);
+      await restartAll(lab, this.#variants, [...idleEngine, ...engine]);
       for (const variant of this.#variants.filter(({ carries }) => carries === 'tcp')) {
         progress.note(`memory: ${variant.name}`);
         this.#readings.push(...(await idleMemory(lab, variant)));

@@ -1,6 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap';
-import { loadAverage, quietest, repeatsMax, shuffled } from '../../../src/bench/rounds.ts';
+import {
+  loadAverage,
+  notCarried,
+  quietest,
+  repeatsMax,
+  shuffled,
+} from '../../../src/bench/rounds.ts';
 
 t.test('an order of its own each time keeps every variant', async (t) => {
   const all = ['bare', 'weft', 'haproxy'];
@@ -59,4 +65,17 @@ t.test('a failed run is tried again, and the last failure is told', async (t) =>
   t.match(await quietest(runs(0.9, new Error('a'), new Error('b')).run), { failures: 2 });
   const all = runs(new Error('a'), new Error('b'), new Error('c'));
   await t.rejects(quietest(all.run), { message: 'c' });
+});
+
+t.test('a variant that reads HTTP carries nothing else', async (t) => {
+  const workloads = [
+    { name: 'rtt64', speaks: 'tcp' },
+    { name: 'http64', speaks: 'http' },
+  ] as const;
+  const variants = [
+    { name: 'weft', carries: 'tcp' },
+    { name: 'envoy-l7', carries: 'http' },
+  ] as const;
+  t.match(notCarried(workloads, variants), [{ variant: 'envoy-l7', workload: 'rtt64' }]);
+  t.equal(notCarried(workloads, variants).length, 1);
 });
