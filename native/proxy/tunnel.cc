@@ -114,6 +114,9 @@ void Tunnel::sendFlight() {
 }
 
 void Tunnel::onAgain() {
+  if (released()) {
+    return;  // with its pod, perhaps
+  }
   if (std::exchange(unread_, false) || state_ == State::kLingering) {
     readSome();
   }

@@ -10,6 +10,7 @@
 
 using namespace weft::test;
 using weft::Counter;
+using weft::Status;
 using weft::http::H2Error;
 using weft::http::StreamId;
 
@@ -237,4 +238,34 @@ TEST_CASE("an end counts as movement: a stream that was idle for long ends clean
   const auto closed = mesh.event(EventKind::kClosed);
   REQUIRE(closed.has_value());
   CHECK(closed->is(Reason::kNone));
+}
+
+TEST_CASE("a pod may go while a tunnel's first flight waits for an answer to go along") {
+  auto ns = newNamespace();
+  if (!ns) {
+    return;
+  }
+  std::promise<void> stopped;
+  std::promise<void> go;
+  Mesh mesh(*ns, settingsOf(1));
+  mesh.start();
+  const App app(*ns);
+  HbonePeer peer = mesh.peer();
+  peer.open(app.authority());  // goes out with the end of the handshake
+  REQUIRE(peer.hears());
+  // The worker stands still until the request has arrived. It takes that in its next turn, and the
+  // order to remove the pod in the one after it.
+  mesh.engine->snapshot([&](const std::string&) {
+    stopped.set_value();
+    go.get_future().wait();
+  });
+  stopped.get_future().wait();
+  REQUIRE(peer.ready());
+  const Status removed = Mesh::waitFor([&](const Engine::Done& done) {
+    mesh.engine->snapshot([&, done](const std::string&) { mesh.engine->removePod("cart", done); });
+    go.set_value();
+  });
+  CHECK(removed.ok());
+  CHECK(peer.untilClosed());
+  CHECK(mesh.count(Counter::kTunnelsClosed) == 1);
 }

@@ -296,6 +296,11 @@ class HbonePeer final : private tls::PlainSink, private http::H2Events, private 
     session_->sent(out.size());
     return alive_;
   }
+  /// Waits until something came that was not taken yet.
+  bool hears() const {
+    pollfd one{line_.fd.get(), POLLIN, 0};
+    return ::poll(&one, 1, kWaitSeconds * 1000) == 1;
+  }
   /// Takes what comes until `done`. False when the connection ends, or nothing comes, before.
   bool until(const std::function<bool()>& done) {
     while (!done()) {
