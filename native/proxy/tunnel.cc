@@ -374,6 +374,7 @@ void Tunnel::flush() {
     produce();
   }
   send();
+  endWhenSent();
   if (!released()) {
     account(session_->unsent());
   }

@@ -124,6 +124,7 @@ class Tunnel final : public Connection,
   void fail(const Outcome& outcome);
   void failBy(const Status& status);
   void account(size_t bytes);
+  void endWhenSent();
   void discard();
   void closeIfIdle();
   void closeGracefully();

@@ -74,9 +74,16 @@ void Tunnel::fail(const Outcome& outcome) {
     die();  // the peer has ended, too, and nothing of it is unread: close() says the rest
     return;
   }
-  io::shutdownWrite(fd_.get());
+  endWhenSent();
   timer_.start(pod_.worker().loop, kLingerMs, [this] { die(); });
   pod_.worker().loop.again(this);
+}
+
+/// Lingering: FIN follows the last byte, also when the socket has no room for it yet.
+void Tunnel::endWhenSent() {
+  if (state_ == State::kLingering && session_->outgoing().empty()) {
+    io::shutdownWrite(fd_.get());
+  }
 }
 
 /// Lingering: throws away what the peer still sends, within bounds.
@@ -190,9 +197,9 @@ void Tunnel::closeIfIdle() {
 void Tunnel::closeGracefully() {
   produce();
   markDirty();
-  const bool waiting = load() > 0 || h2_->openStreams() > 0;
+  const bool waiting = load() > 0 || h2_->openStreams() > 0 || writeBlocked_;
   if (waiting && ++closeTries_ <= kCloseTriesMax) {
-    // Our pipes ended, but their last frames wait for the peer's windows.
+    // Our pipes ended, but their last frames wait for the peer's windows, or for room to send.
     timer_.start(pod_.worker().loop, kLingerMs, [this] { closeGracefully(); });
     return;
   }

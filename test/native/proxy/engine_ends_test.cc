@@ -240,6 +240,38 @@ TEST_CASE("an end counts as movement: a stream that was idle for long ends clean
   CHECK(closed->is(Reason::kNone));
 }
 
+TEST_CASE("what a peer has not taken yet is not lost when its tunnel closes for another reason") {
+  auto ns = newNamespace();
+  if (!ns) {
+    return;
+  }
+  ns->limitBuffers(8 << 10);
+  Mesh mesh(*ns);
+  mesh.start();
+  const App app(*ns);
+  HbonePeer peer = mesh.peer();
+  StreamId id = 0;
+  REQUIRE(peer.ask(app.authority(), &id) == 200);
+  const Line line = app.accept();
+  peer.end(id);
+  CHECK(line.atEnd());
+  // All of it is within the stream's window, and more than the tunnel's sockets hold.
+  const Bytes words = pattern(60 << 10);
+  CHECK(line.send(words));
+  line.end();
+  const auto closed = mesh.event(EventKind::kClosed);
+  REQUIRE(closed.has_value());
+  CHECK(closed->is(Reason::kNone));
+  // The tunnel has no stream left, and ends: its certificate is superseded. Time is the subject: so
+  // long it waits for the peer's last requests.
+  mesh.engine->setIdentity(mesh.identity(kCart));
+  std::this_thread::sleep_for(std::chrono::milliseconds(2 * weft::proxy::kDrainGraceMs));
+  CHECK(peer.untilOver(id));
+  CHECK(peer[id].data == words);
+  CHECK(peer[id].ended);
+  CHECK(peer.untilClosed());
+}
+
 TEST_CASE("a pod may go while a tunnel's first flight waits for an answer to go along") {
   auto ns = newNamespace();
   if (!ns) {
