@@ -234,7 +234,7 @@ class Acceptor final : public io::Pollable {
     }
   }
   void close() {
-    fd_.reset();
+    packetThread().loop().close(fd_);
     packetThread().loop().bury(std::unique_ptr<io::Object>(this));
   }
 
