@@ -11,6 +11,8 @@ import type { PodDnsCounts } from './pod-server.ts';
 
 /** How long the DNS thread may take for one request, in milliseconds. */
 export const replyTimeoutMs = 5_000;
+/** How long until a pod that a new thread could not serve is tried again, in milliseconds. */
+export const retryMs = 1_000;
 /** Most memory of the DNS thread's heap, in MiB; past it the thread is started anew. */
 export const heapMiBMax = 512;
 
@@ -51,6 +53,7 @@ export class DnsProxy {
   readonly #backoff = new Backoff({ firstMs: 100, maxMs: 10_000, jitter: 0.2 });
   #worker: Worker | undefined;
   #timer: NodeJS.Timeout | undefined;
+  readonly #retries = new Set<NodeJS.Timeout>();
   #lastTicket = 0;
   #restarts = 0;
   #started = false;
@@ -122,6 +125,9 @@ export class DnsProxy {
     this.#closed = true;
     clearTimeout(this.#timer);
     await this.#worker?.terminate();
+    for (const timer of this.#retries) {
+      clearTimeout(timer);
+    }
     for (const pod of this.#pods.values()) {
       this.#parts.closeFd(pod.netns);
     }
@@ -164,11 +170,25 @@ export class DnsProxy {
     this.#restarts += 1;
     this.#start();
     for (const pod of this.#pods.values()) {
-      this.#ask({ kind: 'add', pod }).catch((error: unknown) => {
-        const { message } = MeshError.from(error);
-        this.#parts.log.error({ pod: pod.uid, reason: message }, 'a pod is without DNS');
-      });
+      this.#addAgain(pod);
     }
+  }
+
+  // Until it succeeds: somebody in the pod may have taken the port meanwhile.
+  #addAgain(pod: DnsPod): void {
+    const worker = this.#worker;
+    this.#ask({ kind: 'add', pod }).catch((error: unknown) => {
+      const { message } = MeshError.from(error);
+      this.#parts.log.error({ pod: pod.uid, reason: message }, 'a pod is without DNS');
+      const timer = setTimeout(() => {
+        this.#retries.delete(timer);
+        // A thread that came later was told of all pods.
+        if (this.#pods.get(pod.uid) === pod && this.#worker === worker) {
+          this.#addAgain(pod);
+        }
+      }, retryMs);
+      this.#retries.add(timer);
+    });
   }
 
   #take(reply: DnsReply): void {

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // dig in a real, captured pod; dnsmasq as its resolver; the DNS thread between them.
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { closeSync } from 'node:fs';
 import t, { type Test } from 'tap';
 import { closeFd, openPath } from '../../../native/index.ts';
@@ -211,9 +213,8 @@ t.test('a port that the application just used is no trap for the proxy', { skip 
   t.equal(upstreamRequests, ports.length);
 });
 
-t.test('a DNS thread that dies comes back with its names and pods', { skip }, async (t) => {
-  const { pair, proxy } = await setUp(t, [], 40);
-  t.equal(await pair.dig('+short', 'web'), '10.96.0.10\n');
+/** Has the DNS thread run out of memory. */
+async function die(proxy: DnsProxy): Promise<void> {
   const many = Array.from({ length: 100_000 }, (_, i) => service(`s${i}.example`, ['10.0.0.1']));
   proxy.update(many);
   proxy.update(many.map(({ key }) => ({ kind: 'gone', key })));
@@ -221,9 +222,48 @@ t.test('a DNS thread that dies comes back with its names and pods', { skip }, as
     await proxy.counts();
     await new Promise((resolve) => setImmediate(resolve));
   }
-  // What is asked now waits until the pods are added again.
+}
+
+async function served(proxy: DnsProxy): Promise<void> {
   while (!(await proxy.counts()).has('u1')) {
     await new Promise((resolve) => setImmediate(resolve));
   }
+}
+
+t.test('a DNS thread that dies comes back with its names and pods', { skip }, async (t) => {
+  const { pair, proxy } = await setUp(t, [], 40);
+  t.equal(await pair.dig('+short', 'web'), '10.96.0.10\n');
+  await die(proxy);
+  // What is asked now waits until the pods are added again.
+  await served(proxy);
+  t.equal(await pair.dig('+short', 'web'), '10.96.0.10\n');
+});
+
+// Binds the port as soon as nobody has it, says so, and keeps it until its input ends.
+const taker = `
+import socket, sys
+taken = None
+while taken is None:
+    made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        made.bind(("127.0.0.1", 15053))
+        taken = made
+    except OSError:
+        made.close()
+print("taken", flush=True)
+sys.stdin.read()
+`;
+
+t.test('a pod whose port was taken meanwhile is served when it is free', { skip }, async (t) => {
+  const { pair, proxy } = await setUp(t, [], 40);
+  const inside = [`--net=${pair.podPath}`, '--', '/usr/bin/python3', '-c', taker];
+  const child = spawn('nsenter', inside, { stdio: ['pipe', 'pipe', 'inherit'] });
+  t.teardown(() => child.kill());
+  const taken = once(child.stdout, 'data');
+  await die(proxy);
+  await taken;
+  t.notOk((await proxy.counts()).has('u1'));
+  child.stdin.end();
+  await served(proxy);
   t.equal(await pair.dig('+short', 'web'), '10.96.0.10\n');
 });
