@@ -170,6 +170,13 @@ function routing(verb: 'add' | 'del'): RouteCommand[] {
   });
 }
 
+// Where the agent runs, pods with hostNetwork do, too: rules there would capture the whole node.
+function isOwn(netnsPath: string): boolean {
+  const own = statSync('/proc/self/ns/net');
+  const given = statSync(netnsPath, { throwIfNoEntry: false });
+  return given?.ino === own.ino && given.dev === own.dev;
+}
+
 // `ip netns exec` would hide /sys/fs/cgroup, in which nft looks up the proxy's cgroup.
 const inside = (netnsPath: string): string[] => [`--net=${netnsPath}`, '--'];
 
@@ -217,6 +224,9 @@ export class NftCapture implements Capture {
   }
 
   async check(netnsPath: string): Promise<void> {
+    if (isOwn(netnsPath)) {
+      throw new MeshError('invalid', `${netnsPath} is the node's own network namespace`);
+    }
     const result = await runProgram('nsenter', [...inside(netnsPath), 'true']);
     if (result.code === 0) {
       return;

@@ -6,7 +6,10 @@
  * MeshError leaves the pod as it was or captured by rules without a listener, so it fails closed.
  */
 export interface Capture {
-  /** Rejects with MeshError `invalid` when `netnsPath` is not one of a network namespace. */
+  /**
+   * Rejects with MeshError `invalid` when `netnsPath` is not one of a network namespace, or is the
+   * node's own one.
+   */
   check(netnsPath: string): Promise<void>;
   /** Captures the namespace at `netnsPath`; rules of an earlier install are replaced. */
   install(netnsPath: string): Promise<void>;

@@ -7,6 +7,7 @@ import { createInterface, type Interface } from 'node:readline';
 import t, { type Test } from 'tap';
 import { canMatchCgroup, describeCgroup, NftCapture } from '../../../src/cni/capture-nft.ts';
 import { mustRun, runProgram } from '../../../src/lib/program.ts';
+import { makeNetNamespace } from '../../support/net-namespace.ts';
 
 const peer = new URL('../../support/capture_peer.py', import.meta.url).pathname;
 const python = '/usr/bin/python3';
@@ -151,13 +152,21 @@ t.test('a cgroup is described by its depth below the version 2 root', { skip }, 
   t.throws(() => describeCgroup('/tmp'), { code: 'unsupported' });
 });
 
-t.test('only a network namespace is taken for one', { skip }, async (t) => {
-  const capture = new NftCapture();
-  await capture.check('/proc/self/ns/net');
-  await t.rejects(capture.check('/proc/self/ns/uts'), { code: 'invalid' });
-  await t.rejects(capture.check('/etc/hosts'), { code: 'invalid' });
-  await t.rejects(capture.check('/no/such/file'), { code: 'internal' });
-});
+t.test(
+  "a network namespace is taken, and neither anything else nor the node's own",
+  { skip },
+  async (t) => {
+    const capture = new NftCapture();
+    const other = await makeNetNamespace();
+    t.teardown(() => other.close());
+    await capture.check(other.path);
+    const own = /is the node's own network namespace/;
+    await t.rejects(capture.check('/proc/self/ns/net'), { code: 'invalid', message: own });
+    await t.rejects(capture.check('/proc/self/ns/uts'), { code: 'invalid' });
+    await t.rejects(capture.check('/etc/hosts'), { code: 'invalid' });
+    await t.rejects(capture.check('/no/such/file'), { code: 'internal' });
+  },
+);
 
 t.test('capture in two pods', { skip }, async (t: Test) => {
   t.teardown(destroy);

@@ -182,12 +182,13 @@ t.test('the agent from enrolment to restart', { skip }, async (t) => {
     proxy.close();
   });
 
-  await t.test('what is no network namespace, or gone, is the mistake of who asks', async (t) => {
+  await t.test("what is no namespace of a pod's network is the mistake of who asks", async (t) => {
     const proxy = new FakeProxy(`${folder}/zds.sock`, { version: 1 });
     await proxy.until(({ heard }) => heard.includes('snapshot'));
     const status = (path: string): Promise<number> =>
       call(folder, 'PUT', '/pods/u-1', { ...body, netns: path });
-    for (const path of ['/proc/self/ns/uts', '/etc/hosts', '/tmp', '/etc/hosts/x']) {
+    const own = '/proc/self/ns/net'; // as for a pod with hostNetwork
+    for (const path of [own, '/proc/self/ns/uts', '/etc/hosts', '/tmp', '/etc/hosts/x']) {
       t.equal(await status(path), 400, path);
       t.equal(await call(folder, 'DELETE', '/pods/u-1', { netns: path }), 400, path);
     }
