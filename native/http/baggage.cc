@@ -94,7 +94,13 @@ std::string* fieldOf(Baggage& baggage, std::string_view key) {
   if (key == "service.name") {
     return &baggage.serviceName;
   }
-  return key == "service.version" ? &baggage.serviceVersion : nullptr;
+  if (key == "service.version") {
+    return &baggage.serviceVersion;
+  }
+  if (key == "cloud.region") {
+    return &baggage.region;
+  }
+  return key == "cloud.availability_zone" ? &baggage.zone : nullptr;
 }
 
 std::string_view workloadTypeOf(std::string_view key) {
@@ -145,6 +151,8 @@ std::string encodeBaggage(const Baggage& baggage) {
   appendMember(out, workloadKey, baggage.workloadName);
   appendMember(out, "service.name", baggage.serviceName);
   appendMember(out, "service.version", baggage.serviceVersion);
+  appendMember(out, "cloud.region", baggage.region);
+  appendMember(out, "cloud.availability_zone", baggage.zone);
   return out;
 }
 

@@ -8,7 +8,8 @@ namespace weft::http {
 
 /// The workload facts that HBONE peers tell each other in the `baggage` header (W3C Baggage; keys
 /// as in Istio: k8s.cluster.name, k8s.namespace.name, k8s.deployment.name, service.name,
-/// service.version). For labels only: never for identity or policy.
+/// service.version, cloud.region, cloud.availability_zone). For labels only: never for identity or
+/// policy.
 struct Baggage {
   std::string cluster;
   std::string namespaceName;
@@ -16,6 +17,8 @@ struct Baggage {
   std::string workloadType;  ///< "deployment", "cronjob", "pod" or "job"
   std::string serviceName;
   std::string serviceVersion;
+  std::string region;
+  std::string zone;
 };
 
 /// Empty values are left out; values are percent-encoded where W3C Baggage demands it.

@@ -32,7 +32,9 @@ const std::vector<http::Header>& BaggageFields::of(
                                             .workloadName = workload->workloadName,
                                             .workloadType = workload->workloadType,
                                             .serviceName = workload->canonicalName,
-                                            .serviceVersion = workload->canonicalRevision});
+                                            .serviceVersion = workload->canonicalRevision,
+                                            .region = workload->locality.region,
+                                            .zone = workload->locality.zone});
     if (!text.empty() && text.size() <= kBaggageBytesMax) {
       fields_.push_back({"baggage", std::move(text)});
     }

@@ -18,7 +18,7 @@ using weft::http::Baggage;
 
 constexpr size_t kMemberBytesMax = 8192;
 // The keys and separators of all members.
-constexpr size_t kKeyBytesMax = 128;
+constexpr size_t kKeyBytesMax = 160;
 constexpr std::array<const char*, 4> kTypes = {"deployment", "cronjob", "pod", "job"};
 
 void need(bool condition) {
@@ -33,14 +33,16 @@ bool isPrintable(std::string_view text) {
 
 size_t bytesOf(const Baggage& baggage) {
   return baggage.cluster.size() + baggage.namespaceName.size() + baggage.workloadName.size() +
-         baggage.serviceName.size() + baggage.serviceVersion.size();
+         baggage.serviceName.size() + baggage.serviceVersion.size() + baggage.region.size() +
+         baggage.zone.size();
 }
 
 // What comes out of `text` is printable, and no more than went in.
 Baggage parse(std::string_view text) {
   const Baggage baggage = weft::http::parseBaggage(text);
-  for (const std::string* field : {&baggage.cluster, &baggage.namespaceName, &baggage.workloadName,
-                                   &baggage.serviceName, &baggage.serviceVersion}) {
+  for (const std::string* field :
+       {&baggage.cluster, &baggage.namespaceName, &baggage.workloadName, &baggage.serviceName,
+        &baggage.serviceVersion, &baggage.region, &baggage.zone}) {
     need(isPrintable(*field) && field->size() <= kMemberBytesMax);
   }
   need(bytesOf(baggage) <= text.size());
@@ -76,6 +78,8 @@ void thereAndBack(const Baggage& facts) {
   need(again.workloadName == kept(facts.workloadName));
   need(again.serviceName == kept(facts.serviceName));
   need(again.serviceVersion == kept(facts.serviceVersion));
+  need(again.region == kept(facts.region));
+  need(again.zone == kept(facts.zone));
   const bool known = std::find(kTypes.begin(), kTypes.end(), facts.workloadType) != kTypes.end();
   need(again.workloadName.empty() || again.workloadType == (known ? facts.workloadType : "pod"));
 }
@@ -89,6 +93,7 @@ void asField(const Baggage& facts) {
   workload->workloadType = facts.workloadType;
   workload->canonicalName = facts.serviceName;
   workload->canonicalRevision = facts.serviceVersion;
+  workload->locality = {facts.region, facts.zone, ""};
   weft::proxy::BaggageFields fields;
   const auto& made = fields.of(workload);
   const std::string text = weft::http::encodeBaggage(facts);
@@ -103,8 +108,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   std::string_view text(reinterpret_cast<const char*>(data), size);
   parse(text);
   Baggage facts;
-  for (std::string* field : {&facts.cluster, &facts.namespaceName, &facts.workloadName,
-                             &facts.workloadType, &facts.serviceName, &facts.serviceVersion}) {
+  for (std::string* field :
+       {&facts.cluster, &facts.namespaceName, &facts.workloadName, &facts.workloadType,
+        &facts.serviceName, &facts.serviceVersion, &facts.region, &facts.zone}) {
     *field = nextLine(text);
   }
   thereAndBack(facts);

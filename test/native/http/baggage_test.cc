@@ -14,42 +14,43 @@ namespace {
 bool same(const Baggage& a, const Baggage& b) {
   return a.cluster == b.cluster && a.namespaceName == b.namespaceName &&
          a.workloadName == b.workloadName && a.workloadType == b.workloadType &&
-         a.serviceName == b.serviceName && a.serviceVersion == b.serviceVersion;
+         a.serviceName == b.serviceName && a.serviceVersion == b.serviceVersion &&
+         a.region == b.region && a.zone == b.zone;
 }
 
 }  // namespace
 
 TEST_CASE("baggage has the keys and the order that HBONE peers use") {
-  CHECK(encodeBaggage({"Kubernetes", "shop", "cart", "deployment", "cart", "v2"}) ==
+  CHECK(encodeBaggage({"Kubernetes", "shop", "cart", "deployment", "cart", "v2", "r", "z"}) ==
         "k8s.cluster.name=Kubernetes,k8s.namespace.name=shop,k8s.deployment.name=cart,"
-        "service.name=cart,service.version=v2");
+        "service.name=cart,service.version=v2,cloud.region=r,cloud.availability_zone=z");
 }
 
 TEST_CASE("empty values are left out of baggage") {
   CHECK(encodeBaggage({}).empty());
-  CHECK(encodeBaggage({"", "shop", "", "job", "", ""}) == "k8s.namespace.name=shop");
+  CHECK(encodeBaggage({"", "shop", "", "job", "", "", "", ""}) == "k8s.namespace.name=shop");
 }
 
 TEST_CASE("a workload of unknown type is told as a pod") {
-  CHECK(encodeBaggage({"", "", "w", "a=b,c", "", ""}) == "k8s.pod.name=w");
+  CHECK(encodeBaggage({"", "", "w", "a=b,c", "", "", "", ""}) == "k8s.pod.name=w");
 }
 
 TEST_CASE("what separates members is escaped in a value") {
-  CHECK(encodeBaggage({"a,b;c=d\"e\\f %\x7f\xc3", "", "", "", "", ""}) ==
+  CHECK(encodeBaggage({"a,b;c=d\"e\\f %\x7f\xc3", "", "", "", "", "", "", ""}) ==
         "k8s.cluster.name=a%2Cb%3Bc=d%22e%5Cf%20%25%7F%C3");
 }
 
 TEST_CASE("baggage survives the way there and back for every workload type") {
   for (const char* type : {"deployment", "cronjob", "pod", "job"}) {
-    const Baggage baggage{"c 1", "n,2", "w%3", type, "s;4", "v=5"};
+    const Baggage baggage{"c 1", "n,2", "w%3", type, "s;4", "v=5", "r\\6", "z\"7"};
     CHECK(same(parseBaggage(encodeBaggage(baggage)), baggage));
   }
 }
 
 TEST_CASE("spaces, properties and unknown keys do not disturb baggage") {
   const Baggage baggage = parseBaggage(
-      "cloud.region=r, k8s.namespace.name =\tshop ;ttl=3;x, service.name= cart,k8s..name=x");
-  CHECK(same(baggage, {"", "shop", "", "", "cart", ""}));
+      "cloud.planet=r, k8s.namespace.name =\tshop ;ttl=3;x, service.name= cart,k8s..name=x");
+  CHECK(same(baggage, {"", "shop", "", "", "cart", "", "", ""}));
 }
 
 TEST_CASE("the first of two members with one key counts") {

@@ -51,6 +51,7 @@ TEST_CASE("the source workload is told as baggage, and its address as forwarded"
   workload->workloadType = "deployment";
   workload->canonicalName = "web-app";
   workload->canonicalRevision = "v1";
+  workload->locality = {"here", "a", ""};
   ConnectionInfo known = info();
   known.sourceWorkload = workload;
   Random random(1);
@@ -62,6 +63,8 @@ TEST_CASE("the source workload is told as baggage, and its address as forwarded"
   CHECK(baggage.workloadType == "deployment");
   CHECK(baggage.serviceName == "web-app");
   CHECK(baggage.serviceVersion == "v1");
+  CHECK(baggage.region == "here");
+  CHECK(baggage.zone == "a");
   CHECK(headerOf(request, "forwarded") == "for=\"10.0.0.1:40000\"");
 }
 
