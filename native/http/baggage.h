@@ -23,9 +23,6 @@ struct Baggage {
 
 /// Empty values are left out; values are percent-encoded where W3C Baggage demands it.
 std::string encodeBaggage(const Baggage& baggage);
-/// Untrusted input: unknown keys are skipped; a member that is malformed, longer than 8 KiB or not
-/// printable ASCII is ignored, and so are all behind the 64th. The first of two equal keys counts.
-Baggage parseBaggage(std::string_view text);
 /// RFC 7239: for="10.0.0.1:43210" with the address quoted.
 std::string encodeForwarded(std::string_view address);
 
