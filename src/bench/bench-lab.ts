@@ -63,11 +63,14 @@ export async function pin(lab: Lab, variants: readonly Variant[]): Promise<void>
     const core = name === nodeOf.client ? coreOf.client : coreOf.server;
     await pinTo(core, processesIn(cgroupIn(lab, name)));
   }
+  // A proxy of several ends goes to the core of the first: the client's, or the server's.
+  const pinned = new Set<string>();
   for (const variant of variants) {
     for (const end of ends) {
       await pinTo(coreOf[end], processesIn(cgroupIn(lab, `pods/${podOf(variant, end)}`)));
       const proxy = variant.proxyOf(lab, end);
-      if (proxy !== undefined && !variant.meshed) {
+      if (proxy !== undefined && !variant.meshed && !pinned.has(proxy)) {
+        pinned.add(proxy);
         await pinTo(coreOf[end], processesIn(proxy));
       }
     }

@@ -16,7 +16,8 @@ export interface SvidFiles {
   readonly rootFile: string;
 }
 
-const trustDomain = 'cluster.local';
+/** The trust domain of them all. */
+export const trustDomain = 'cluster.local';
 const algorithm = { name: 'ECDSA', namedCurve: 'P-256' };
 
 /** An authority of its own kind for one measurement, in a folder that its owner removes. */
@@ -42,14 +43,15 @@ export class SvidFolder {
     return `spiffe://${trustDomain}/ns/bench/sa/${account}`;
   }
 
-  /** Issues a certificate for that service account, valid for a day. */
-  async issue(account: string): Promise<SvidFiles> {
+  /** Issues a certificate for that service account, valid for a day; also for these addresses. */
+  async issue(account: string, ipAddresses: readonly string[] = []): Promise<SvidFiles> {
     const spiffeId = parseSpiffeId(SvidFolder.idOf(account));
     if (!spiffeId.ok) {
       throw spiffeId.error;
     }
     const keys = await crypto.subtle.generateKey(algorithm, true, ['sign', 'verify']);
-    const order = { publicKey: keys.publicKey, spiffeId: spiffeId.value, validitySeconds: 0 };
+    const whom = { publicKey: keys.publicKey, spiffeId: spiffeId.value, ipAddresses };
+    const order = { ...whom, validitySeconds: 0 };
     const { chainPem } = await this.#authority.issue(order, new Date());
     const key = Buffer.from(await crypto.subtle.exportKey('pkcs8', keys.privateKey));
     const base64 = key.toString('base64').replace(/.{64}/g, '$&\n');

@@ -22,6 +22,13 @@ t.test('issues certificates that chain to the root, with their keys', async (t) 
   t.equal(statSync(keyFile).mode & 0o777, 0o600);
 });
 
+t.test('a certificate can be for addresses too', async (t) => {
+  const svids = await SvidFolder.open(join(t.testdir(), 'svids'));
+  const { chainFile } = await svids.issue('server', ['10.77.1.9']);
+  const { subjectAltName } = new X509Certificate(readFileSync(chainFile));
+  t.equal(subjectAltName, `URI:${SvidFolder.idOf('server')}, IP Address:10.77.1.9`);
+});
+
 t.test('two folders do not trust each other', async (t) => {
   const folder = t.testdir();
   const one = await (await SvidFolder.open(join(folder, 'one'))).issue('client');
