@@ -9,7 +9,7 @@ import { labNames } from '../lab/topology.ts';
 import { MeshError } from '../lib/error.ts';
 import { cgroup2RootOf } from '../lib/machine.ts';
 import { mustRun, runProgram } from '../lib/program.ts';
-import { meshOf } from './mesh.ts';
+import { meshOf, serverPorts } from './mesh.ts';
 import { cgroupIn, type End, ends, nodeOf, podOf, type Variant } from './variants/variant.ts';
 
 /** What a lab is for. */
@@ -77,7 +77,18 @@ export async function pin(lab: Lab, variants: readonly Variant[]): Promise<void>
   }
 }
 
-/** Starts the proxies of all variants afresh and pins everything. */
+// A program that has just begun still compiles, opens what it keeps and fills caches.
+const warmUpCommand = ['wrk', '-t', '1', '-c', '16', '-d', '1s'];
+
+async function warmUp(lab: Lab, variant: Variant): Promise<void> {
+  for (const end of ['server', 'neighbour', 'sink'] as const) {
+    const url = `http://${lab.pod(podOf(variant, end)).ipv4}:${serverPorts.http}/`;
+    const command = ['taskset', '-c', coreOf.client, ...warmUpCommand, url];
+    await lab.inPod(podOf(variant, 'client'), command);
+  }
+}
+
+/** Starts the proxies of all variants afresh, pins everything, and lets each carry something. */
 export async function restartAll(
   lab: Lab,
   variants: readonly Variant[],
@@ -87,6 +98,9 @@ export async function restartAll(
     await variant.start(lab, { engine });
   }
   await pin(lab, variants);
+  for (const variant of variants) {
+    await warmUp(lab, variant);
+  }
 }
 
 function writeConfig(options: BenchLabOptions): string {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Carries out a plan: what can run is run on labs of its own, what cannot is told.
 import type { Lab } from '../lab/lab.ts';
+import { MeshError } from '../lib/error.ts';
 import { restartAll, withBenchLab } from './bench-lab.ts';
 import type { Plan } from './plan.ts';
 import type { Progress } from './progress.ts';
@@ -132,16 +133,23 @@ class Run {
       await restartAll(lab, this.#variants, [...idleEngine, ...engine]);
       for (const variant of this.#variants.filter(({ carries }) => carries === 'tcp')) {
         progress.note(`memory: ${variant.name}`);
-        this.#readings.push(...(await idleMemory(lab, variant)));
-        if (variant.name === weft.name) {
-          this.#readings.push(...(await podMemory(lab, variant)));
-        }
+        await this.#readMemory(lab, variant).catch((error: unknown) => {
+          const why = MeshError.from(error).message;
+          this.#leaveOut({ variant: variant.name, workload: 'memory', why });
+        });
         progress.done(1);
       }
     });
     this.#httpOnly('memory');
     const names = this.#variants.map(({ name }) => name);
     this.#rows.push(...memoryRows(this.#readings, names));
+  }
+
+  async #readMemory(lab: Lab, variant: Variant): Promise<void> {
+    this.#readings.push(...(await idleMemory(lab, variant)));
+    if (variant.name === weft.name) {
+      this.#readings.push(...(await podMemory(lab, variant)));
+    }
   }
 
   /** How soon changes are in force. */
