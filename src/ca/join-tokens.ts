@@ -139,18 +139,22 @@ export class JoinTokens {
   }
 
   /**
-   * Uses a token up. False when it was used before, also before a restart: of several that try at
-   * one time, one succeeds. Once this says true the token is spent, whatever comes after.
+   * Uses a token up. False when it was used before, also before a restart, or has expired since it
+   * was checked: of several that try at one time, one succeeds. Once this says true the token is
+   * spent, whatever comes after.
    */
   async redeem({ id, expires }: JoinClaims, now: Date): Promise<boolean> {
-    if (this.#used.has(id)) {
+    // The mark of an expired one may be forgotten already.
+    if (this.#used.has(id) || expires * 1000 <= now.getTime()) {
       return false;
     }
+    // Before anything is waited for, so that nobody else gets past the line above.
+    this.#used.set(id, expires);
     await this.#forget(now);
-    if (this.#used.size >= usedTokensMax) {
+    if (this.#used.size > usedTokensMax) {
+      this.#used.delete(id);
       throw new MeshError('limit', `more than ${usedTokensMax} join tokens are in use`);
     }
-    this.#used.set(id, expires);
     return await createPrivateFile(join(this.#folder, usedFolder, id), String(expires));
   }
 }

@@ -91,6 +91,28 @@ t.test('is used once, also by many at one time, and after a restart', async (t) 
   t.equal(await again.redeem(claims, now), false);
 });
 
+t.test('is not used again once its mark may be forgotten', async (t) => {
+  const { folder, tokens } = await open(t);
+  const claimsOf = async (ttlSeconds: number) => {
+    const token = await mintJoinToken(folder, { ...order, ttlSeconds }, now);
+    const verified = await tokens.verify(token, now);
+    if (!verified.ok) {
+      throw verified.error;
+    }
+    return verified.value;
+  };
+  const first = await claimsOf(60);
+  t.equal(await tokens.redeem(first, later(59)), true);
+  // Another one, used after the end of the first, takes its mark away.
+  t.equal(await tokens.redeem(await claimsOf(120), later(61)), true);
+  t.equal(await tokens.redeem(first, later(61)), false);
+  t.equal(
+    await tokens.redeem(await claimsOf(60), later(60)),
+    false,
+    'expired since it was checked',
+  );
+});
+
 t.test('is forgotten when it can no longer be shown', async (t) => {
   const { folder, tokens } = await open(t);
   const verified = await tokens.verify(await mintJoinToken(folder, order, now), now);
