@@ -8,6 +8,7 @@ import {
 } from '@peculiar/x509';
 import { MeshError, type Result } from '../lib/error.ts';
 import { parseSpiffeId, type SpiffeId } from '../spiffe/id.ts';
+import { isDer } from './der.ts';
 
 /** What is left of a request: a key whose holder asked for this identity. */
 export interface ProvenRequest {
@@ -36,16 +37,22 @@ function decode(pem: string): Pkcs10CertificateRequest {
   if (blocks.length !== 1 || block?.type !== PemConverter.CertificateRequestTag) {
     throw refuse('not one PEM block of a certificate request');
   }
+  if (!isDer(new Uint8Array(block.rawData))) {
+    throw refuse('not DER');
+  }
   return new Pkcs10CertificateRequest(block.rawData);
 }
 
 // Exactly one name in exactly one SAN extension, and it is a SPIFFE ID.
 function spiffeIdIn(csr: Pkcs10CertificateRequest): SpiffeId {
-  const extensions = csr.getAttributes(extensionRequestOid);
+  const requests = csr.getAttributes(extensionRequestOid).flatMap(({ values }) => values);
   const sans = csr.extensions.filter(({ type }) => type === sanOid);
   const [san] = sans;
-  if (extensions.length !== 1 || sans.length !== 1 || san === undefined) {
+  if (requests.length !== 1 || sans.length !== 1 || san === undefined) {
     throw refuse('not exactly one subject alternative name extension');
+  }
+  if (!isDer(new Uint8Array(san.value))) {
+    throw refuse('the subject alternative name is not DER');
   }
   const names = new SubjectAlternativeNameExtension(san.rawData).names.items;
   const [name] = names;
@@ -63,6 +70,9 @@ async function keyIn(csr: Pkcs10CertificateRequest): Promise<CryptoKey> {
   const algorithm = csr.publicKey.algorithm as { name: string; namedCurve?: string };
   if (algorithm.name !== 'ECDSA' || algorithm.namedCurve !== curve) {
     throw refuse('the key is not P-256');
+  }
+  if (csr.signatureAlgorithm.hash.name === 'SHA-1') {
+    throw refuse('signed with SHA-1');
   }
   const own = { name: 'ECDSA', namedCurve: curve, hash: 'SHA-256' };
   return await csr.publicKey.export(own, ['verify']);

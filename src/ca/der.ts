@@ -2,6 +2,10 @@
 // The part of DER (X.690) that certificates are written in.
 
 const longForm = 0x80;
+const constructed = 0x20;
+// A tag in more than one byte; nothing that we read has one.
+const highTag = 0x1f;
+const lengthDigitsMax = 3;
 
 function lengthOf(bytes: number): Buffer {
   if (bytes < longForm) {
@@ -107,6 +111,52 @@ export function itemsOf(outer: Uint8Array): Buffer[] {
     at = end;
   }
   return items;
+}
+
+/** How deep `isDer` follows constructed elements; a certificate request has half of it. */
+export const derDepthMax = 16;
+
+/**
+ * Whether bytes from the network are one element, whole and with nothing behind it, whose lengths
+ * are all definite and as short as they can be, inside of constructed elements too. A parser that
+ * takes more than that may see something else than the next one does. Never throws.
+ */
+export function isDer(bytes: Uint8Array): boolean {
+  return derEnd(bytes, 0, bytes.length, derDepthMax) === bytes.length;
+}
+
+// Where the element at `at` ends; undefined when it is no DER, or leads out of what holds it.
+function derEnd(bytes: Uint8Array, at: number, end: number, depth: number): number | undefined {
+  const tag = bytes[at] ?? highTag;
+  const body = derBody(bytes, at + 1, end);
+  if (body === undefined || (tag & highTag) === highTag) {
+    return undefined;
+  }
+  let inner: number | undefined = (tag & constructed) !== 0 ? body.start : body.end;
+  while (inner !== undefined && inner < body.end) {
+    inner = depth === 0 ? undefined : derEnd(bytes, inner, body.end, depth - 1);
+  }
+  return inner;
+}
+
+function derBody(
+  bytes: Uint8Array,
+  at: number,
+  end: number,
+): { readonly start: number; readonly end: number } | undefined {
+  const first = bytes[at] ?? longForm;
+  const digits = first < longForm ? 0 : first - longForm;
+  const start = at + 1 + digits;
+  if (first === longForm || digits > lengthDigitsMax || start > end) {
+    return undefined;
+  }
+  const length = digits === 0 ? first : numberIn(bytes.subarray(at + 1, start));
+  const isShort = digits === 0 || lengthOf(length).length === 1 + digits;
+  return isShort && start + length <= end ? { start, end: start + length } : undefined;
+}
+
+function numberIn(digits: Uint8Array): number {
+  return digits.reduce((number, digit) => number * 256 + digit, 0);
 }
 
 function headerOf(bytes: Buffer, at: number): number {

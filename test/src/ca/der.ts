@@ -4,8 +4,10 @@ import t from 'tap';
 import {
   contentOf,
   context,
+  derDepthMax,
   element,
   integer,
+  isDer,
   itemsOf,
   octetString,
   oid,
@@ -68,4 +70,36 @@ t.test('an element that is longer than what holds it is refused', (t) => {
   t.throws(() => itemsOf(element(0x30, Buffer.of(0x04, 0x05, 0x00))), RangeError);
   t.throws(() => itemsOf(element(0x30, Buffer.of(0x04))), RangeError);
   t.end();
+});
+
+t.test('DER is one element with the shortest lengths, and nothing behind it', async (t) => {
+  const nested = (depth: number): Buffer =>
+    depth === 0 ? sequence() : sequence(nested(depth - 1));
+  const long = octetString(Buffer.alloc(300));
+  const inner = (hex: string) => sequence(Buffer.from(hex, 'hex'));
+  for (const good of [
+    sequence(),
+    long,
+    sequence(long, integer(Buffer.of(1))),
+    nested(derDepthMax),
+  ]) {
+    t.equal(isDer(good), true, good.toString('hex', 0, 8));
+  }
+  const bad = [
+    ['nothing', Buffer.alloc(0)],
+    ['a tag alone', Buffer.of(0x30)],
+    ['a byte behind it', Buffer.concat([sequence(), Buffer.of(0)])],
+    ['two elements', Buffer.concat([sequence(), sequence()])],
+    ['an indefinite length', Buffer.of(0x30, 0x80, 0, 0)],
+    ['a long form of a short length', inner('04810100')],
+    ['a leading zero', Buffer.concat([Buffer.of(0x04, 0x83, 0, 1, 44), Buffer.alloc(300)])],
+    ['a length that leads out of what holds it', inner('040200')],
+    ['a length of four bytes', Buffer.of(0x04, 0x84, 0xff, 0xff, 0xff, 0xff)],
+    ['a length without its bytes', Buffer.of(0x04, 0x82, 1)],
+    ['a tag of two bytes', Buffer.of(0x3f, 0x20, 0)],
+    ['one level too many', nested(derDepthMax + 1)],
+  ] as const;
+  for (const [what, der] of bad) {
+    t.equal(isDer(der), false, what);
+  }
 });
