@@ -59,6 +59,12 @@ export interface CertificateServerOptions {
 /** Most certificates that are being issued at one time. */
 export const issuesMax = 256;
 
+/**
+ * Longest reason that goes to the log, in characters: room for two SPIFFE IDs, and not for what a
+ * caller may send in place of one.
+ */
+export const reasonCharactersMax = 5_000;
+
 /** The definition to register the service with. */
 export const certificateService: ServiceDefinition = { CreateCertificate: createCertificateMethod };
 
@@ -118,7 +124,7 @@ export class CertificateServer {
       callback(null, certificateResponse(await this.#create(call)));
     } catch (thrown) {
       const answer = thrown instanceof Refusal ? thrown.answer : 'internal';
-      const reason = MeshError.from(thrown).message;
+      const reason = MeshError.from(thrown).message.slice(0, reasonCharactersMax);
       const level = answer === 'internal' ? 'error' : 'warn';
       this.#options.log[level]({ peer: call.getPeer(), answer, reason }, 'certificate refused');
       callback(answers[answer]);
@@ -228,7 +234,7 @@ export class CertificateServer {
 
   async #spend(token: JoinClaims): Promise<void> {
     if (!(await this.#options.tokens.redeem(token, this.#options.now()))) {
-      const reason = `join token ${token.id} of node ${token.node} was used before`;
+      const reason = `join token ${token.id} of node ${token.node} was used before or expired meanwhile`;
       throw new Refusal('unauthenticated', reason);
     }
   }

@@ -8,7 +8,11 @@ import t, { type Test } from 'tap';
 import { Authority } from '../../../src/ca/authority.ts';
 import { JoinTokens, mintJoinToken } from '../../../src/ca/join-tokens.ts';
 import { LeafLedger } from '../../../src/ca/leaf-ledger.ts';
-import { CertificateServer, certificateService } from '../../../src/ca/server.ts';
+import {
+  CertificateServer,
+  certificateService,
+  reasonCharactersMax,
+} from '../../../src/ca/server.ts';
 import { certificateRequest, createCertificateMethod } from '../../../src/ca/wire.ts';
 import { createLog } from '../../../src/lib/log.ts';
 import { parseSpiffeId } from '../../../src/spiffe/id.ts';
@@ -170,6 +174,14 @@ t.test("a workload's identity is not for a join token", async (t) => {
   const answer = await ask({ csrPem, token, impersonate: web });
   t.match(answer, { code: status.PERMISSION_DENIED });
   t.match(await ask({ csrPem, token }), { code: status.PERMISSION_DENIED });
+});
+
+t.test('what a caller sends in place of an identity does not fill the log', async (t) => {
+  const { ask, reasons } = await serve(t);
+  const { csrPem } = await makeRequest(nodeA);
+  const impersonate = 'x'.repeat(50_000);
+  t.match(await ask({ csrPem, caller: nodeA, impersonate }), { code: status.PERMISSION_DENIED });
+  t.equal(reasons.at(-1)?.length, reasonCharactersMax);
 });
 
 t.test('weak keys and further names are refused, without saying why', async (t) => {
