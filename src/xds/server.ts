@@ -31,6 +31,8 @@ export interface AdsServerOptions {
   readonly callerOf: (stream: DeltaStream) => Caller | undefined;
   /** Left out: `answerMsDefault`. */
   readonly answerMs?: number;
+  /** Left out: `streamsMaxDefault`. */
+  readonly streamsMax?: number;
 }
 
 /**
@@ -40,9 +42,10 @@ export interface AdsServerOptions {
 export const answerMsDefault = 30_000;
 
 /** Most streams at one time. */
-export const streamsMax = 20_000;
+export const streamsMaxDefault = 20_000;
 
 const unknownCaller = 'a node certificate is needed';
+const tooManyStreams = 'too many streams';
 
 /** The definition to register the service with. */
 export const adsService: ServiceDefinition = {
@@ -155,7 +158,8 @@ export class AdsServer {
   };
 
   #open(stream: DeltaStream): void {
-    const caller = this.#options.callerOf(stream);
+    const { callerOf, streamsMax = streamsMaxDefault } = this.#options;
+    const caller = callerOf(stream);
     const refuse = (code: status, details: string): void => {
       stream.emit('error', { code, details });
     };
@@ -164,11 +168,27 @@ export class AdsServer {
     } else if (!requiredTypes.every((typeUrl) => this.#published.has(typeUrl))) {
       // An empty answer would make a restarted client forget all it knows.
       refuse(status.UNAVAILABLE, 'not ready');
-    } else if (this.#streams.size >= streamsMax) {
-      refuse(status.RESOURCE_EXHAUSTED, 'too many streams');
+    } else if (this.#streams.size >= streamsMax && !this.#makeRoom()) {
+      refuse(status.RESOURCE_EXHAUSTED, tooManyStreams);
     } else {
       this.#serve(stream, caller);
     }
+  }
+
+  // The oldest stream of the caller that has most of them goes: a node needs one, and none may keep
+  // others out by opening many. False when nobody has a second one.
+  #makeRoom(): boolean {
+    const byCaller = Map.groupBy(this.#streams, ({ caller }) => caller.name);
+    const [most] = [...byCaller.values()].sort((a, b) => b.length - a.length);
+    const [oldest, second] = most ?? [];
+    if (oldest === undefined || second === undefined) {
+      return false;
+    }
+    const { name: caller } = oldest.caller;
+    this.#options.log.warn({ caller, streams: most?.length }, 'too many streams: one is ended');
+    oldest.end();
+    oldest.close(status.RESOURCE_EXHAUSTED, tooManyStreams);
+    return true;
   }
 
   #serve(stream: DeltaStream, caller: Caller): void {

@@ -62,8 +62,8 @@ export interface StreamStatus {
   readonly subscriptions: readonly SubscriptionStatus[];
 }
 
-/** Longest text of a client's complaint that goes to the log. */
-const complaintCharactersMax = 1_000;
+/** Longest type URL that goes to the log, in characters. */
+const typeCharactersMax = 200;
 
 interface Push {
   readonly subscription: Subscription;
@@ -81,6 +81,7 @@ export class AdsStream {
   readonly #context: StreamContext;
   readonly #since = new Date();
   readonly #subscriptions: Map<TypeUrl, Subscription> = new Map();
+  #warned = false;
   #pumping = false;
   #again = false;
   #ended = false;
@@ -100,7 +101,7 @@ export class AdsStream {
     const { log, counts } = this.#context;
     const store = isTypeUrl(typeUrl) ? this.#context.stores.get(typeUrl) : undefined;
     if (!isTypeUrl(typeUrl) || store === undefined) {
-      log.warn({ caller: this.caller.name, typeUrl }, 'unknown resource type');
+      this.#warnOfType(typeUrl);
       return;
     }
     const known = this.#subscriptions.get(typeUrl);
@@ -112,10 +113,19 @@ export class AdsStream {
     const outcome = known.request(request, new Date());
     if (outcome.kind === 'nack') {
       counts.nacks += 1;
-      const complaint = outcome.message.slice(0, complaintCharactersMax);
+      const { message: complaint } = outcome;
       log.warn({ caller: this.caller.name, typeUrl, complaint }, 'client refused resources');
     } else if (outcome.kind === 'answer') {
       this.push();
+    }
+  }
+
+  // Once for a stream: a client may say as many as it likes.
+  #warnOfType(unknown: string): void {
+    if (!this.#warned) {
+      this.#warned = true;
+      const typeUrl = unknown.slice(0, typeCharactersMax);
+      this.#context.log.warn({ caller: this.caller.name, typeUrl }, 'unknown resource type');
     }
   }
 

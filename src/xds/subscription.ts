@@ -9,6 +9,9 @@ import type { DeltaDiscoveryRequest } from './wire.ts';
 /** Most names that one stream may subscribe to one by one. */
 export const subscribedNamesMax = 100_000;
 
+/** Longest text of a client's complaint that is kept, in characters. */
+export const complaintCharactersMax = 1_000;
+
 const wildcard = '*';
 
 /** What became of a request. */
@@ -37,10 +40,13 @@ class Wanted {
   readonly #sent: Set<string> = new Set();
   readonly #node: string;
 
-  constructor(node: string, reported: Iterable<string>) {
+  constructor(node: string, reported: Iterable<string>, store: ResourceStore) {
     this.#node = node;
+    // The others it is told to forget, so they need not be remembered, however many it says.
     for (const name of reported) {
-      this.#sent.add(name);
+      if (store.get(name) !== undefined) {
+        this.#sent.add(name);
+      }
     }
   }
 
@@ -133,7 +139,7 @@ export class Subscription {
     this.#store = store;
     this.#node = node;
     this.#reported = new Map(Object.entries(first.initialResourceVersions));
-    this.#wanted = new Wanted(node, this.#reported.keys());
+    this.#wanted = new Wanted(node, this.#reported.keys(), store);
     const subscribe = first.resourceNamesSubscribe;
     // A client that names nothing at all means everything.
     this.#wildcard = subscribe.length === 0 && first.resourceNamesUnsubscribe.length === 0;
@@ -154,7 +160,7 @@ export class Subscription {
       if (!isCurrent) {
         return { kind: 'quiet' };
       }
-      const { message } = request.errorDetail;
+      const message = request.errorDetail.message.slice(0, complaintCharactersMax);
       this.#nacks += 1;
       this.#complaint = { message, time: now };
       return { kind: 'nack', message };
@@ -194,7 +200,8 @@ export class Subscription {
         this.#asked.add(name);
       }
     }
-    for (const name of request.resourceNamesUnsubscribe) {
+    // Each once: one name may stand for thousands of resources.
+    for (const name of new Set(request.resourceNamesUnsubscribe)) {
       if (name === wildcard) {
         this.#wildcard = false;
       } else {

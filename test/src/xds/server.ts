@@ -253,6 +253,39 @@ t.test(
   },
 );
 
+t.test('when there are too many streams, whoever has most loses the oldest', async (t) => {
+  const names = ['one', 'many', 'many', 'other', 'third', 'fourth'];
+  const callerOf = () => ({ name: names.shift() ?? '', node: '', serial: '' });
+  const { ads, open } = await serve(t, { callerOf, streamsMax: 3 });
+  ads.publish(snapshotOf([], []));
+  const enter = async () => {
+    const opened = open();
+    opened.subscribe(typeUrls.address);
+    t.equal(text(await opened.next()), 'address:');
+    return opened;
+  };
+  const exhausted = { code: status.RESOURCE_EXHAUSTED };
+  await enter();
+  const oldest = await enter();
+  await enter();
+  await enter();
+  t.match(await oldest.error, exhausted);
+  t.same(ads.status.map(({ caller }) => caller.name).sort(), ['many', 'one', 'other']);
+  t.match(await open().error, exhausted, 'each of the others has one');
+  t.equal(ads.counts.streams, 3);
+});
+
+t.test('says of types that it does not know once, and not at any length', async (t) => {
+  const { ads, open, lines } = await serve(t);
+  ads.publish(snapshotOf([], []));
+  const { next, subscribe } = open();
+  subscribe('x'.repeat(100_000), 'y', 'z', typeUrls.address);
+  await next();
+  const said = lines.filter((line) => line.includes('unknown resource type'));
+  t.equal(said.length, 1);
+  t.ok((said[0]?.length ?? 0) < 1000);
+});
+
 t.test('leaves a type that it does not know unanswered', async (t) => {
   const { ads, open } = await serve(t);
   ads.publish(snapshotOf([], []));

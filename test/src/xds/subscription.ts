@@ -2,7 +2,11 @@
 import t from 'tap';
 import { ResponseEncoder } from '../../../src/xds/responses.ts';
 import { ResourceStore } from '../../../src/xds/store.ts';
-import { Subscription, subscribedNamesMax } from '../../../src/xds/subscription.ts';
+import {
+  complaintCharactersMax,
+  Subscription,
+  subscribedNamesMax,
+} from '../../../src/xds/subscription.ts';
 import { deltaRequest, typeUrls } from '../../../src/xds/wire.ts';
 import { added, gone, resource } from '../../support/encoded-resource.ts';
 
@@ -219,4 +223,42 @@ t.test('the number of names is limited', async (t) => {
   t.same(subscription.request(all, now).kind, 'answer');
   const more = deltaRequest({ resourceNamesSubscribe: ['one-more'] });
   t.throws(() => subscription.request(more, now), { code: 'limit' });
+});
+
+t.test('a name that is taken back many times at once costs as one', async (t) => {
+  const { store, open } = setUp();
+  store.update(added(service, endpoint('a', [key])), 2);
+  const subscription = open({ resourceNamesSubscribe: [key] });
+  advance(subscription);
+  let looks = 0;
+  const find = store.find.bind(store);
+  store.find = (name) => {
+    looks += 1;
+    return find(name);
+  };
+  const names = Array.from({ length: 1000 }, () => key);
+  subscription.request(deltaRequest({ resourceNamesUnsubscribe: names }), now);
+  t.equal(looks, 1);
+  t.equal(subscription.names, 0);
+});
+
+t.test('what a client says it has, and is not there, is not waited for', async (t) => {
+  const { open, change } = setUp();
+  const subscription = open({
+    resourceNamesSubscribe: ['a'],
+    initialResourceVersions: { a: '1', b: '1', lost: '1' },
+  });
+  t.same(advance(subscription), ['-lost']);
+  change(added(resource('lost', '2'), resource('b', '2')));
+  t.same(advance(subscription), ['+b'], 'it was not asked for');
+});
+
+t.test('of a complaint so much is kept', async (t) => {
+  const subscription = setUp().open();
+  void subscription.fly([{ nonce: '1', bytes: Buffer.alloc(0) }]);
+  const message = 'm'.repeat(complaintCharactersMax + 1);
+  const nack = deltaRequest({ responseNonce: '1', errorDetail: { code: 3, message } });
+  const kept = message.slice(1);
+  t.match(subscription.request(nack, now), { kind: 'nack', message: kept });
+  t.equal(subscription.complaint?.message, kept);
 });
