@@ -49,6 +49,11 @@ export class ZdsConnection {
     this.#arm('no hello');
   }
 
+  /** Whether the proxy has said hello. */
+  get greeted(): boolean {
+    return this.#greeted;
+  }
+
   /** The proxy's process. */
   get pid(): number {
     return this.#packets.pid;

@@ -9,7 +9,10 @@ import { parseIp } from '../lib/ip.ts';
 import type { Logger } from '../lib/log.ts';
 import { ZdsConnection } from './zds-connection.ts';
 
-/** Most connections at once: one proxy, and its successor during a hand-over. */
+/**
+ * Most connections at once: one proxy, and its successor during a hand-over. What has not said
+ * hello has to go first: whoever only connects must not end a proxy.
+ */
 export const connectionsMax = 2;
 
 /** A pod as the proxy is told about it. */
@@ -83,7 +86,10 @@ export class ZdsServer {
     return this.#proxies.some((proxy) => proxy.synced);
   }
 
-  /** Takes a new connection; give this to `listenPackets`. Over the limit the oldest one ends. */
+  /**
+   * Takes a new connection; give this to `listenPackets`. Over the limit one ends: the oldest of
+   * those before it that have not said hello, or the oldest.
+   */
   accept(packets: Packets): PacketHandlers {
     const { log, closeFd } = this.#parts;
     const connection = new ZdsConnection(packets, {
@@ -94,10 +100,11 @@ export class ZdsServer {
       },
     });
     const proxy: Proxy = { connection, greeted: false, synced: false, meanwhile: new Map() };
-    this.#proxies.push(proxy);
-    if (this.#proxies.length > connectionsMax) {
-      this.#proxies[0]?.connection.close('a newer proxy took its place');
+    if (this.#proxies.length >= connectionsMax) {
+      const silent = this.#proxies.find((other) => !other.connection.greeted);
+      (silent ?? this.#proxies[0])?.connection.close('a newer proxy took its place');
     }
+    this.#proxies.push(proxy);
     log.info({ proxyPid: packets.pid }, 'a node proxy connected');
     const handlers = connection.handlers();
     return {

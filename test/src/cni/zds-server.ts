@@ -24,6 +24,7 @@ const addOf = (uid: string): string => `add ${uid} demo/name-${uid} web ${inode}
 interface Fixture {
   readonly server: ZdsServer;
   readonly pods: ZdsPod[];
+  readonly path: string;
   connect(options?: FakeProxyOptions): FakeProxy;
   /** Connects a proxy and waits until its snapshot is over. */
   connected(options?: FakeProxyOptions): Promise<FakeProxy>;
@@ -56,7 +57,7 @@ function serve(t: Test, listing: () => Promise<void> = async () => undefined): F
     await proxy.until(({ heard }) => heard.includes('snapshot'));
     return proxy;
   };
-  return { server, pods, connect, connected };
+  return { server, pods, path, connect, connected };
 }
 
 t.test('a new proxy gets all pods with their namespaces, then the end mark', async (t) => {
@@ -157,6 +158,24 @@ t.test('of three proxies the oldest has to go', async (t) => {
   await first.until((proxy) => proxy.closed);
   t.notOk(second.closed);
   t.notOk(third.closed);
+});
+
+t.test('connections that say nothing push out each other, and no proxy', async (t) => {
+  const { server, path, connected } = serve(t);
+  const proxy = await connected();
+  // Fewer than may wait at the listener.
+  const silent = Array.from({ length: 12 }, () => new FakeProxy(path));
+  t.teardown(() => {
+    for (const each of silent) {
+      each.close();
+    }
+  });
+  await Promise.all(silent.slice(0, -1).map((each) => each.until(({ closed }) => closed)));
+  t.notOk(proxy.closed);
+  t.ok(server.ready);
+  const successor = await connected();
+  t.notOk(proxy.closed);
+  t.notOk(successor.closed);
 });
 
 t.test('a pod whose names do not fit a packet is refused', async (t) => {
