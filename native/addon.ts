@@ -45,5 +45,6 @@ export interface Addon {
   ): NativeSeqpacket;
   openPath(path: string): number;
   closeFd(fd: number): void;
+  isNetns(fd: number): boolean;
   peerUser(fd: number): number;
 }

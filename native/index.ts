@@ -157,7 +157,10 @@ export class Engine {
   }
 }
 
-/** One SOCK_SEQPACKET connection. A packet is a message; descriptors ride along. */
+/**
+ * One SOCK_SEQPACKET connection. A packet is a message; descriptors ride along. One that is over
+ * 4,096 bytes or four descriptors, or whose descriptors this process has no room for, ends it.
+ */
 export interface Packets {
   /** Sends one packet, with one descriptor when `fd` is given (it stays the caller's). */
   send(data: Uint8Array, fd?: number): void;
@@ -228,6 +231,11 @@ export function openPath(path: string): number {
  */
 export function peerUser(fd: number): number {
   return call(() => addon.peerUser(fd));
+}
+
+/** Whether a descriptor is of a network namespace, and can be entered by it. */
+export function isNetns(fd: number): boolean {
+  return addon.isNetns(fd);
 }
 
 export function closeFd(fd: number): void {

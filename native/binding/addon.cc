@@ -17,6 +17,7 @@
 #include "binding/engine.h"
 #include "binding/pod_socket.h"
 #include "binding/seqpacket.h"
+#include "io/netns.h"
 
 namespace weft::binding {
 namespace {
@@ -66,6 +67,11 @@ void closeFd(const Napi::CallbackInfo& info) {
   }
 }
 
+Napi::Value isNetns(const Napi::CallbackInfo& info) {
+  const int fd = info[0].ToNumber().Int32Value();
+  return Napi::Boolean::New(info.Env(), io::checkNetns(fd).ok());
+}
+
 Napi::Value peerUser(const Napi::CallbackInfo& info) {
   ucred peer{};
   socklen_t length = sizeof peer;
@@ -85,6 +91,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("counterNames", Napi::Function::New(env, counterNames));
   exports.Set("openPath", Napi::Function::New(env, openPath));
   exports.Set("closeFd", Napi::Function::New(env, closeFd));
+  exports.Set("isNetns", Napi::Function::New(env, isNetns));
   exports.Set("peerUser", Napi::Function::New(env, peerUser));
   exports.Set("Engine", JsEngine::define(env));
   definePodSocket(env, exports);

@@ -70,6 +70,11 @@ class Socket final : public io::Pollable {
           close("the peer closed the connection");
           return;
         case io::ReceiveOutcome::kPacket:
+          // What is left of it could be another message, or have the right number of descriptors.
+          if (packet.truncated) {
+            close("a packet was too long, or had too many descriptors");
+            return;
+          }
           receiver_.onPacket(std::move(packet));
           break;
       }

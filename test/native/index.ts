@@ -2,13 +2,14 @@
 // The packet sockets of the addon, against Python's own.
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { fstatSync, mkdtempSync, rmSync, statSync } from 'node:fs';
+import { fstatSync, mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import {
   closeFd,
   connectPackets,
+  isNetns,
   listenPackets,
   openPath,
   type Packets,
@@ -63,6 +64,51 @@ t.test('carries packets and descriptors both ways, whole and in order', async (t
   t.equal(inode, statSync('/proc/self/ns/net').ino, 'the descriptor is the same namespace');
   t.equal(client.pid, process.pid);
   t.throws(() => client.send(Buffer.from('late')), { code: 'unavailable' });
+});
+
+t.test('a packet that had to be cut ends the connection, and leaves nothing open', async (t) => {
+  const path = socketPath(t);
+  const messages: string[] = [];
+  const reasons: string[] = [];
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const listener = listenPackets(path, () => ({
+    onMessage: (data) => void messages.push(`${data.length}`),
+    onClose: (reason) => {
+      reasons.push(reason);
+      if (reasons.length === 2) {
+        resolve();
+      }
+    },
+  }));
+  t.teardown(() => listener.close());
+  const before = readdirSync('/proc/self/fd').length;
+  const peer = python(
+    path,
+    `import array
+for data, count in ((b'x' * 5000, 1), (b'x', 5)):
+  s = dial()
+  fds = array.array('i', [0] * count)
+  s.sendmsg([b'good'])
+  s.sendmsg([data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, fds)])
+  assert s.recv(10) == b''
+`,
+  );
+  const exit = once(peer, 'exit');
+  await promise;
+  t.same(await exit, [0, null]);
+  t.strictSame(messages, ['4', '4']);
+  t.match(reasons, [/too long, or had too many/, /too long, or had too many/]);
+  t.ok(readdirSync('/proc/self/fd').length <= before);
+});
+
+t.test('tells a network namespace from everything else', async (t) => {
+  const paths = { '/proc/self/ns/net': true, '/proc/self/ns/mnt': false, '/etc/hosts': false };
+  for (const [path, expected] of Object.entries(paths)) {
+    const fd = openPath(path);
+    t.equal(isNetns(fd), expected, path);
+    closeFd(fd);
+  }
+  t.equal(isNetns(-1), false);
 });
 
 t.test('outlives a peer that goes on sending after the end', async (t) => {
