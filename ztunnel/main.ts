@@ -72,7 +72,7 @@ export async function main(argv: readonly string[]): Promise<number> {
     const dns = (names: () => readonly NameChange[]): DnsProxy => dnsOf(value, native, names, log);
     const lines = (bytes: Uint8Array): void => sink.write(bytes);
     const quit = (): void => stop.abort();
-    const parts = { engine, transport, peerUser: native.peerUser, dns };
+    const parts = { engine, transport, peerUser: native.peerUser, isNetns: native.isNetns, dns };
     proxy = new NodeProxy(config.value, parts, log, {
       lines,
       quit,

@@ -70,6 +70,7 @@ export interface NativeParts {
   engine(onEvents: (batch: EventBatch) => void): ProxyEngine;
   readonly transport: ZdsTransport;
   readonly peerUser: PeerUser;
+  readonly isNetns: (fd: number) => boolean;
   /** `names` are all there are, for a thread that starts. */
   dns(names: () => readonly NameChange[]): ProxyDns;
 }
@@ -106,6 +107,7 @@ export class NodeProxy {
   readonly #transport: ZdsTransport;
   readonly #dns: ProxyDns;
   readonly #peerUser: PeerUser;
+  readonly #isNetns: (fd: number) => boolean;
   readonly #book: CertificateBook;
   readonly #quit: () => void;
   readonly #logDropped: () => number;
@@ -130,6 +132,7 @@ export class NodeProxy {
     this.#log = log;
     this.#transport = native.transport;
     this.#peerUser = native.peerUser;
+    this.#isNetns = native.isNetns;
     this.#engine = native.engine((batch) => this.#observer.onEvents(batch));
     this.#book = new CertificateBook(this.#engine);
     this.#applier = new Applier(this.#engine, config.node);
@@ -169,6 +172,7 @@ export class NodeProxy {
       placement: this.#applier,
       identities: certificates,
       closeFd: (fd) => this.#transport.closeFd(fd),
+      isNetns: this.#isNetns,
       onChange: () => this.#reportReady(),
       log,
     });

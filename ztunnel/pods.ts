@@ -48,6 +48,8 @@ export interface PodsParts {
   readonly placement: Placement;
   readonly identities: IdentityHolder;
   readonly closeFd: (fd: number) => void;
+  /** Whether a descriptor is of a network namespace. */
+  readonly isNetns: (fd: number) => boolean;
   /** Called after each request and each retry. */
   readonly onChange: () => void;
   readonly log: Logger;
@@ -196,11 +198,12 @@ export class Pods implements ZdsHandler {
 
   async #add(request: Extract<ZdsRequest, { kind: 'add' }>, netns: number): Promise<void> {
     const { uid, claim, nameservers } = request;
-    const { closeFd } = this.#parts;
-    const inode = inodeOf(netns);
+    const { closeFd, isNetns } = this.#parts;
+    // It never becomes one, so there is nothing to try again.
+    const inode = isNetns(netns) ? inodeOf(netns) : undefined;
     if (inode === undefined) {
       closeFd(netns);
-      throw new MeshError('invalid', 'the descriptor of the namespace cannot be read');
+      throw new MeshError('invalid', 'the descriptor is no network namespace');
     }
     if (this.#closed) {
       closeFd(netns);

@@ -88,6 +88,7 @@ async function setUp(t: Test) {
       engine: (onEvents) => new native.Engine({ workers: 1, accessLog }, onEvents),
       transport: { connect: native.connectPackets, closeFd: native.closeFd },
       peerUser: native.peerUser,
+      isNetns: native.isNetns,
       dns: () => dns,
     },
     log,

@@ -42,6 +42,7 @@ function setUp(t: Test) {
   const state = {
     placed: true,
     startable: true,
+    isNetns: true,
     waits: [] as number[],
     specs: [] as CarriedPod[],
     nameservers: ['10.0.0.53'],
@@ -78,7 +79,8 @@ function setUp(t: Test) {
     closeSync(fd);
     open.delete(fd);
   };
-  const parts = { engine, placement, identities, closeFd, onChange: () => undefined, log };
+  const isNetns = () => state.isNetns;
+  const parts = { engine, placement, identities, closeFd, isNetns, onChange: () => undefined, log };
   const pods = new Pods(parts);
   const netns = (name: string): number => {
     const fd = openSync(join(dir, name), 'r');
@@ -301,4 +303,13 @@ t.test('after a stop nothing is added', async (t) => {
   await t.rejects(add('u1'), { code: 'unavailable' });
   t.same(calls, []);
   t.equal(open.size, 0);
+});
+
+t.test('a descriptor of anything else is refused once, and not kept', async (t) => {
+  const { pods, add, calls, open, state } = setUp(t);
+  state.isNetns = false;
+  await t.rejects(add('u1'), { code: 'invalid', message: /no network namespace/ });
+  t.same(calls, []);
+  t.same(pods.list(), []);
+  t.equal(open.size, 0, 'the descriptor is closed');
 });
