@@ -16,7 +16,12 @@ import {
   Protocol,
 } from '../native/gen/tables_pb.js';
 import { MeshError, type Result } from '../src/lib/error.ts';
-import { formatSpiffeId, parseSpiffeId, workloadSpiffeId } from '../src/spiffe/id.ts';
+import {
+  formatSpiffeId,
+  workloadOf as namesIn,
+  parseSpiffeId,
+  workloadSpiffeId,
+} from '../src/spiffe/id.ts';
 import {
   type Address,
   HealthPolicy,
@@ -64,6 +69,12 @@ const workloadTypes: ReadonlyMap<number, string> = new Map([
   [WorkloadType.CRONJOB, 'cronjob'],
   [WorkloadType.POD, 'pod'],
   [WorkloadType.JOB, 'job'],
+]);
+
+/** Whether it is the host's. */
+const networkModes: ReadonlyMap<number, boolean> = new Map([
+  [NetworkMode.STANDARD, false],
+  [NetworkMode.HOST_NETWORK, true],
 ]);
 
 const nearnesses: ReadonlyMap<number, Nearness> = new Map([
@@ -136,9 +147,18 @@ function checkWorkload(wire: Workload): void {
   );
 }
 
+// A slash in one of the names could make the identity of another workload.
 function checkIdentity(workload: TableWorkload): void {
+  const { trustDomain, namespace, serviceAccount } = workload;
   const id = parseSpiffeId(spiffeIdOf(workload));
-  check(id.ok, 'trust domain, namespace and service account make no SPIFFE ID');
+  const names = id.ok ? namesIn(id.value) : undefined;
+  check(
+    id.ok &&
+      id.value.trustDomain === trustDomain.toLowerCase() &&
+      names?.namespace === namespace &&
+      names.serviceAccount === serviceAccount,
+    'trust domain, namespace and service account make no SPIFFE ID',
+  );
 }
 
 function workloadOf(wire: Workload): TableWorkload {
@@ -164,7 +184,7 @@ function workloadOf(wire: Workload): TableWorkload {
     workloadName: wire.workloadName,
     workloadType: workloadTypes.get(wire.workloadType) ?? 'pod',
     cluster: wire.clusterId || 'Kubernetes',
-    hostNetwork: wire.networkMode === NetworkMode.HOST_NETWORK,
+    hostNetwork: known(networkModes, wire.networkMode, 'network mode'),
     region: wire.locality?.region ?? '',
     zone: wire.locality?.zone ?? '',
     subzone: wire.locality?.subzone ?? '',

@@ -182,6 +182,10 @@ const refused: readonly [string, string, Address, RegExp][] = [
   ['an unknown status', uid, workload({ status: 9 as WorkloadStatus }), /status 9/],
   ['an application tunnel', uid, workload({ applicationTunnel: {} }), /application tunnels/],
   ['names that make no SPIFFE ID', uid, workload({ serviceAccount: 'a/b c' }), /SPIFFE ID/],
+  ['a namespace with a slash', uid, workload({ namespace: 'demo/sa/x' }), /make no SPIFFE ID/],
+  ['an account with a slash', uid, workload({ serviceAccount: 'x/sa/y' }), /make no SPIFFE ID/],
+  ['a domain with a slash', uid, workload({ trustDomain: 'td/ns/x/sa' }), /make no SPIFFE ID/],
+  ['an unknown network mode', uid, workload({ networkMode: 9 as NetworkMode }), /network mode 9/],
   [
     'a port over 65535',
     uid,
