@@ -92,6 +92,12 @@ export interface XdsClientOptions {
 /** Longest `error_detail` that is sent, in characters. */
 export const errorDetailCharactersMax = 4096;
 
+/** Longest reason in it for one resource, so that it does not take the place of others' names. */
+export const reasonCharactersMax = 256;
+
+/** A stream that lasted so long was good, and its end is followed by a new one without a wait. */
+export const goodStreamMs = 15_000;
+
 const channelOptions = {
   'grpc.max_receive_message_length': messageBytesMax,
   'grpc.max_send_message_length': messageBytesMax,
@@ -141,7 +147,10 @@ function bytesOf(resources: readonly Resource[]): number {
 }
 
 function sentenceOf(rejected: ReadonlyMap<string, string>): string {
-  const all = Array.from(rejected, ([name, reason]) => `${name}: ${reason}`).join('; ');
+  const all = Array.from(
+    rejected,
+    ([name, reason]) => `${name}: ${reason.slice(0, reasonCharactersMax)}`,
+  ).join('; ');
   return all.length <= errorDetailCharactersMax
     ? all
     : `${all.slice(0, errorDetailCharactersMax - 3)}...`;
@@ -164,6 +173,7 @@ export class XdsClient {
   #rejected = 0;
   #syncReported = false;
   #live = false;
+  #openedAt = performance.now();
   #client: Client | undefined;
   #stream: Stream | undefined;
   #timer: NodeJS.Timeout | undefined;
@@ -259,6 +269,7 @@ export class XdsClient {
       deltaMethod.responseDeserialize,
     );
     this.#stream = stream;
+    this.#openedAt = performance.now();
     stream.on('data', (response: DeltaDiscoveryResponse) => {
       if (stream === this.#stream) {
         this.#receive(response);
@@ -296,13 +307,17 @@ export class XdsClient {
 
   #retry(reason: string): void {
     this.#disconnect();
+    // Not for a first answer: a server that breaks the stream right after it would be asked for
+    // everything again and again, without a pause.
+    if (performance.now() - this.#openedAt >= goodStreamMs) {
+      this.#backoff.reset();
+    }
     const waitMs = Math.round(this.#backoff.next());
     this.#options.log.warn({ waitMs, reason }, 'xds stream is down');
     this.#timer = setTimeout(() => this.#connect(), waitMs);
   }
 
   #receive(response: DeltaDiscoveryResponse): void {
-    this.#backoff.reset();
     const type = this.#types.find((candidate) => candidate === response.typeUrl);
     if (type === undefined) {
       this.#send({

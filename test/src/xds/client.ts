@@ -20,7 +20,6 @@ import {
   trustResource,
 } from '../../support/delta-server.ts';
 
-const log = createLog('test', 'silent');
 const none: ReadonlyMap<string, string> = new Map();
 
 function workload(uid: string, version = '1') {
@@ -39,6 +38,15 @@ async function setUp(
   const server = await DeltaServer.start();
   const events = new EventEmitter();
   const updates: Update[] = [];
+  const waits: number[] = [];
+  const log = createLog('test', 'warn', {
+    write: (line) => {
+      const { msg, waitMs } = JSON.parse(line);
+      if (msg === 'xds stream is down') {
+        waits.push(waitMs);
+      }
+    },
+  });
   const client = new XdsClient({
     address: server.address,
     nodeId: 'ztunnel~test',
@@ -57,7 +65,7 @@ async function setUp(
     server.close();
   });
   client.start();
-  return { server, client, updates, events };
+  return { server, client, updates, events, waits };
 }
 
 t.test('policies are asked for before addresses, as wildcards, with the node', async (t) => {
@@ -122,13 +130,47 @@ t.test('a resource of another type than its response is rejected', async (t) => 
 });
 
 t.test('the sentence of a NACK is bounded', async (t) => {
-  const { server } = await setUp(t, () => new Map([['a', 'x'.repeat(10_000)]]));
+  const names = Array.from({ length: 1000 }, (_, i) => `workload-${i}`);
+  const { server } = await setUp(t, () => new Map(names.map((name) => [name, 'no'])));
   await server.next();
   await server.next();
-  server.send(typeUrls.address, [workload('a')]);
+  server.send(
+    typeUrls.address,
+    names.map((name) => workload(name)),
+  );
   const { errorDetail } = await server.next();
   t.equal(errorDetail?.message.length, errorDetailCharactersMax);
 });
+
+t.test('a long reason does not take the place of another name', async (t) => {
+  const reasons = new Map([
+    ['a', 'x'.repeat(10_000)],
+    ['b', 'no'],
+  ]);
+  const { server } = await setUp(t, () => reasons);
+  await server.next();
+  await server.next();
+  server.send(typeUrls.address, [workload('a'), workload('b')]);
+  const { errorDetail } = await server.next();
+  t.match(errorDetail?.message, /^a: x{256}; b: no$/);
+});
+
+t.test(
+  'a server that ends each stream after its first answer is asked ever less often',
+  async (t) => {
+    const { server, waits } = await setUp(t);
+    for (let i = 0; i < 6; i += 1) {
+      await server.next();
+      await server.next();
+      server.send(typeUrls.authorization, []);
+      await server.next();
+      server.endStream();
+    }
+    await server.next();
+    t.equal(waits.length, 6);
+    t.ok((waits.at(-1) ?? 0) > 200, `waited for ${waits} ms`);
+  },
+);
 
 t.test('a reconnect names the versions in force: not the rejected, not the removed', async (t) => {
   const { server } = await setUp(t, ({ changed }) =>
@@ -210,7 +252,7 @@ t.test('what an earlier process had is an update, and named to the server', asyn
     },
     onTaken: (each) => taken.push(each),
     onSynced: () => undefined,
-    log,
+    log: createLog('test', 'silent'),
   });
   t.teardown(() => {
     client.close();
