@@ -159,7 +159,8 @@ export class Engine {
 
 /**
  * One SOCK_SEQPACKET connection. A packet is a message; descriptors ride along. One that is over
- * 4,096 bytes or four descriptors, or whose descriptors this process has no room for, ends it.
+ * 4,096 bytes or four descriptors, or whose descriptors this process has no room for, ends it; so
+ * do more than 64 that this thread had no time for.
  */
 export interface Packets {
   /** Sends one packet, with one descriptor when `fd` is given (it stays the caller's). */

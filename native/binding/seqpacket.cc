@@ -4,6 +4,7 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <functional>
 #include <future>
@@ -20,6 +21,9 @@ namespace weft::binding {
 namespace {
 
 constexpr size_t kPacketsPerTurn = 16;
+/// Most packets of one socket that wait for the main thread. They hold descriptors, and a main
+/// thread that is busy for a while must not cost the process all of its own.
+constexpr uint32_t kWaitingPacketsMax = 64;
 
 /// The thread of all packet sockets. Made with the first socket and kept for the process's life:
 /// the sockets of an environment that ends are closed by its own hooks.
@@ -32,7 +36,7 @@ using Tsfn = Napi::ThreadSafeFunction;
 
 /// What the packet thread tells about one socket. Called on that thread.
 struct Receiver {
-  std::function<void(io::Packet)> onPacket;
+  std::function<bool(io::Packet)> onPacket;  ///< False: it is one too many, and dropped.
   std::function<void(std::string)> onClosed;
 };
 
@@ -75,7 +79,10 @@ class Socket final : public io::Pollable {
             close("a packet was too long, or had too many descriptors");
             return;
           }
-          receiver_.onPacket(std::move(packet));
+          if (!receiver_.onPacket(std::move(packet))) {
+            close("the peer does not wait for answers");
+            return;
+          }
           break;
       }
     }
@@ -93,6 +100,10 @@ class Handle : public std::enable_shared_from_this<Handle> {
   explicit Handle(UniqueFd fd) : fd_(std::make_shared<UniqueFd>(std::move(fd))) {}
 
   void start(Receiver receiver) {
+    if (fd_ == nullptr) {  // closed before it began, by whoever was told of it
+      receiver.onClosed("closed by us");
+      return;
+    }
     packetThread().post(
         [self = shared_from_this(), fd = fd_, receiver = std::move(receiver)]() mutable {
           self->socket_ = new Socket(std::move(fd), std::move(receiver));
@@ -184,14 +195,21 @@ std::vector<napi_value> withFace(Callbacks& callbacks, std::vector<napi_value> r
 /// the socket.
 void startReceiving(const std::shared_ptr<Handle>& handle, const Tsfn& tsfn, Callbacks* callbacks) {
   Receiver receiver;
-  receiver.onPacket = [tsfn, callbacks](io::Packet packet) {
+  auto waiting = std::make_shared<std::atomic<uint32_t>>(0);
+  receiver.onPacket = [tsfn, callbacks, waiting](io::Packet packet) {
+    if (waiting->load() >= kWaitingPacketsMax) {
+      return false;
+    }
+    waiting->fetch_add(1);
     auto shared = std::make_shared<io::Packet>(std::move(packet));
-    tsfn.NonBlockingCall([shared, callbacks](Napi::Env env, Napi::Function) {
+    tsfn.NonBlockingCall([shared, callbacks, waiting](Napi::Env env, Napi::Function) {
+      waiting->fetch_sub(1);
       if (env != nullptr) {
         callbacks->onMessage.Call(
             withFace(*callbacks, {dataOf(env, *shared), fdArray(env, shared)}));
       }
     });
+    return true;
   };
   receiver.onClosed = [tsfn, handle, callbacks](const std::string& reason) {
     handle->forget();

@@ -101,6 +101,41 @@ for data, count in ((b'x' * 5000, 1), (b'x', 5)):
   t.ok(readdirSync('/proc/self/fd').length <= before);
 });
 
+t.test(
+  'a peer that sends without waiting is cut off, also while this thread is busy',
+  async (t) => {
+    const path = socketPath(t);
+    const waitingMax = 64;
+    const sends = 1000;
+    const seen = { packets: 0, reason: '' };
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const listener = listenPackets(path, (socket) => {
+      // Never gives the thread free; a socket that is cut off takes what its buffer takes.
+      const end = performance.now() + 300;
+      for (let sent = 0; sent < sends && performance.now() < end; ) {
+        try {
+          socket.send(Buffer.from('x'));
+          sent += 1;
+        } catch {}
+      }
+      socket.close();
+      return { onMessage: () => undefined, onClose: () => undefined };
+    });
+    t.teardown(() => listener.close());
+    connectPackets(path, {
+      onMessage: () => {
+        seen.packets += 1;
+      },
+      onClose: (reason) => {
+        seen.reason = reason;
+        resolve();
+      },
+    });
+    await promise;
+    t.match(seen, { packets: waitingMax, reason: /does not wait/ });
+  },
+);
+
 t.test('tells a network namespace from everything else', async (t) => {
   const paths = { '/proc/self/ns/net': true, '/proc/self/ns/mnt': false, '/etc/hosts': false };
   for (const [path, expected] of Object.entries(paths)) {
