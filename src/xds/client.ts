@@ -96,7 +96,7 @@ export const errorDetailCharactersMax = 4096;
 export const reasonCharactersMax = 256;
 
 /** A stream that lasted so long was good, and its end is followed by a new one without a wait. */
-export const goodStreamMs = 15_000;
+export const goodStreamMs = 1_000;
 
 const channelOptions = {
   'grpc.max_receive_message_length': messageBytesMax,
