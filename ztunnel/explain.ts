@@ -119,9 +119,13 @@ export function findAddress(known: Known, text: string, namespace: string): stri
   return address;
 }
 
-function notesOf(source: TableWorkload, captured: boolean): string[] {
+const dnsNote =
+  'port 53 of every address is answered by the proxy as DNS; the path is that of other ports';
+
+function notesOf(source: TableWorkload, captured: boolean, port: number): string[] {
   const [udp = '', host = ''] = uncarried;
   return [
+    ...(captured && port === 53 ? [dnsNote] : []),
     ...(source.hostNetwork === true ? [host] : []),
     ...(captured || source.hostNetwork === true ? [] : [`${nameOf(source)} is not in the mesh`]),
     udp,
@@ -151,6 +155,6 @@ export function explain(
     ...{ node, path, why, captured, sourceIdentity, service, endpoints, endpointsTotal },
     source: { workload: nameOf(source), node: source.node },
     destination: { address, port },
-    notes: notesOf(source, captured),
+    notes: notesOf(source, captured, port),
   };
 }

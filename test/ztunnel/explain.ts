@@ -86,6 +86,8 @@ t.test('the engine is asked, and what it leaves to say is said', (t) => {
     destination: { address: '10.96.0.10', port: 80 },
     notes: [/^UDP is not carried/],
   });
+  const dns = explain(explainer, known, 'a', { source: 'db-0', destination: 'web', port: '53' });
+  t.match(dns.notes, [/^port 53 of every address is answered by the proxy as DNS/, /^UDP/]);
   for (const port of ['', '0', '65536', '8x', '-1', '080808']) {
     const bad = { source: 'db-0', destination: 'web', port };
     t.throws(() => explain(explainer, known, 'a', bad), { code: 'invalid' }, port);
