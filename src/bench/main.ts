@@ -8,7 +8,14 @@ import { Progress } from './progress.ts';
 import { writeReport } from './report/report.ts';
 import { resultsFolder, resultsOf, saveResults } from './results.ts';
 import { type Outcome, runPlan } from './run.ts';
-import { goalsTable, proofTable, syscallTable, tableOf } from './table.ts';
+import {
+  goalsTable,
+  notRunTable,
+  proofTable,
+  ratiosTable,
+  syscallTable,
+  tableOf,
+} from './table.ts';
 import { needPrograms } from './tools.ts';
 import { weft } from './variants/weft.ts';
 
@@ -46,11 +53,13 @@ function listOf(known: readonly string[]): (text: string) => string[] {
 
 const collect = (text: string, before: string[]): string[] => [...before, text];
 
-function textOf({ rows, proofs, syscalls, notRun }: Outcome): string {
+function textOf({ rows, proofs, syscalls, notRun }: Outcome, variants: readonly string[]): string {
   const verdicts = verdictsOn(rows, weft.name);
   const tables = [
     proofs.length > 0 ? proofTable(proofs) : '',
-    rows.length + notRun.length > 0 ? tableOf(rows, notRun) : '',
+    rows.length > 0 ? tableOf(rows, variants, notRun) : '',
+    rows.some(({ variant }) => variant === weft.name) ? ratiosTable(rows, weft.name) : '',
+    notRunTable(notRun),
     verdicts.length > 0 ? goalsTable(verdicts) : '',
     syscalls.length > 0 ? syscallTable(syscalls) : '',
   ];
@@ -86,7 +95,7 @@ async function bench(options: BenchOptions): Promise<void> {
     const { samples: _, readings: __, ...told } = body;
     process.stdout.write(`${JSON.stringify({ ...told, file, page })}\n`);
   } else {
-    process.stdout.write(textOf(outcome));
+    process.stdout.write(textOf(outcome, plan.variants));
   }
   process.stderr.write(`  written to ${file} and ${page}\n`);
 }

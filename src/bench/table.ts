@@ -32,19 +32,67 @@ export function columns(head: readonly string[], rows: readonly (readonly string
   return `${lines.join('\n')}\n`;
 }
 
-/** Medians and ranges; and, where a variant did not run, why. */
-export function tableOf(rows: readonly Row[], notRun: readonly NotRun[]): string {
-  const others = [bare.name, ...rivals].filter((name) => rows.some(({ ratios }) => name in ratios));
-  const head = ['workload', 'figure', 'variant', 'median (min..max)', 'unit'];
-  const cells = rows.map((row) => [
-    ...[row.workload, row.figure, row.variant, range(row.spread), row.unit],
-    ...others.map((name) => range(row.ratios[name])),
-    row.disturbed === 0 ? '' : `disturbed: ${row.disturbed} of ${row.spread.n}`,
-  ]);
-  const empty = notRun.map(({ workload = 'all', variant, why }) => {
-    return [workload, '', variant, `not run: ${why}`];
+const keyOf = ({ workload, figure }: Pick<Row, 'workload' | 'figure'>): string =>
+  `${workload} ${figure}`;
+
+/** The rows of each figure, in order. */
+function byFigure(rows: readonly Row[]): Row[][] {
+  const groups = new Map<string, Row[]>();
+  for (const row of rows) {
+    groups.set(keyOf(row), [...(groups.get(keyOf(row)) ?? []), row]);
+  }
+  return [...groups.values()];
+}
+
+function isOut(notRun: readonly NotRun[], name: string, { workload }: Row): boolean {
+  return notRun.some((each) => {
+    return each.variant === name && (each.workload === undefined || each.workload === workload);
   });
-  return columns([...head, ...others.map((name) => `to ${name}`), ''], [...cells, ...empty]);
+}
+
+function medianCell(row: Row | undefined): string {
+  const star = row !== undefined && row.disturbed > 0 ? ' *' : '';
+  return `${range(row?.spread)}${star}`;
+}
+
+/** Medians and ranges, a column for each variant. A star marks rounds that others disturbed. */
+export function tableOf(
+  rows: readonly Row[],
+  variants: readonly string[],
+  notRun: readonly NotRun[],
+): string {
+  const cells = byFigure(rows).flatMap((group) => {
+    const [first] = group;
+    if (first === undefined) {
+      return [];
+    }
+    const medians = variants.map((name) => {
+      const row = group.find(({ variant }) => variant === name);
+      return row === undefined && isOut(notRun, name, first) ? 'not run' : medianCell(row);
+    });
+    return [[first.workload, first.figure, first.unit, ...medians]];
+  });
+  return columns(['workload', 'figure', 'unit', ...variants], cells);
+}
+
+/** Ratios of one variant to the bare link and to each rival, within rounds. */
+export function ratiosTable(rows: readonly Row[], variant: string): string {
+  const own = rows.filter((row) => row.variant === variant);
+  const others = [bare.name, ...rivals].filter((name) => own.some(({ ratios }) => name in ratios));
+  const cells = own
+    .filter(({ ratios }) => Object.keys(ratios).length > 0)
+    .map((row) => [row.workload, row.figure, ...others.map((name) => range(row.ratios[name]))]);
+  return columns([`${variant}, as a ratio to`, '', ...others], cells);
+}
+
+/** What was not run, and why: a line for each reason. */
+export function notRunTable(notRun: readonly NotRun[]): string {
+  const reasons = new Map<string, string[]>();
+  for (const { variant, workload, why } of notRun) {
+    const key = `${variant}: ${why}`;
+    reasons.set(key, [...(reasons.get(key) ?? []), workload ?? 'everything']);
+  }
+  return Array.from(reasons, ([why, what]) => `not run: ${what.join(', ')} of ${why}\n`).join('');
 }
 
 /** The goals, each with what was reached. */

@@ -3,7 +3,9 @@ import t from 'tap';
 import {
   columns,
   goalsTable,
+  notRunTable,
   proofTable,
+  ratiosTable,
   syscallTable,
   tableOf,
 } from '../../../src/bench/table.ts';
@@ -14,18 +16,42 @@ t.test('puts cells into columns', async (t) => {
   t.equal(columns(['a', 'b'], [['xx', 'y']]), 'a   b\nxx  y\n');
 });
 
-t.test('shows median, range and ratios, and says what was disturbed', async (t) => {
-  const base = { workload: 'up1', figure: 'rate', unit: 'Gbit/s', variant: 'weft', spread };
-  const rows = [
-    { ...base, rounds: {}, ratios: { bare: spread }, disturbed: 0 },
-    { ...base, rounds: {}, ratios: {}, disturbed: 2 },
+const rate = { workload: 'up1', figure: 'rate', unit: 'Gbit/s', spread, rounds: {}, ratios: {} };
+const rows = [
+  { ...rate, variant: 'bare', disturbed: 0 },
+  { ...rate, variant: 'weft', disturbed: 2, ratios: { bare: spread, haproxy: spread } },
+];
+
+t.test('a column for each variant, with what was disturbed and what was not run', async (t) => {
+  const notRun = [{ variant: 'envoy-l7', workload: 'up1', why: 'it reads HTTP' }];
+  const table = tableOf(rows, ['bare', 'weft', 'envoy-l7', 'haproxy'], notRun);
+  const [head, first, ...more] = table.split('\n');
+  t.match(head, /^workload +figure +unit +bare +weft +envoy-l7 +haproxy$/);
+  const cells = String.raw`1235 \(0\.123\.\.2000\)`;
+  t.match(first, new RegExp(`^up1 +rate +Gbit/s +${cells} +${cells} \\* +not run$`));
+  t.strictSame(more, ['']);
+});
+
+t.test('ratios of one variant to whom there are ratios to', async (t) => {
+  const [head, first, ...more] = ratiosTable(rows, 'weft').split('\n');
+  t.match(head, /^weft, as a ratio to +bare +haproxy$/);
+  t.match(first, /^up1 +rate +1235 \(0\.123\.\.2000\) +1235 \(0\.123\.\.2000\)$/);
+  t.strictSame(more, ['']);
+});
+
+t.test('each reason why something was not run is told once', async (t) => {
+  const why = 'it reads HTTP';
+  const text = notRunTable([
+    { variant: 'envoy-l7', workload: 'up1', why },
+    { variant: 'envoy-l7', workload: 'rtt64', why },
+    { variant: 'haproxy', why: 'it is not installed' },
+  ]);
+  const lines = [
+    'not run: up1, rtt64 of envoy-l7: it reads HTTP',
+    'not run: everything of haproxy: it is not installed',
+    '',
   ];
-  const notRun = [{ variant: 'haproxy', why: 'it is not installed' }];
-  const [head, first, second, third] = tableOf(rows, notRun).split('\n');
-  t.match(head, /unit +to bare$/);
-  t.match(first, /1235 \(0\.123\.\.2000\) +Gbit\/s +1235/);
-  t.match(second, /disturbed: 2 of 3$/);
-  t.match(third, /^all +haproxy +not run: it is not installed$/);
+  t.equal(text, lines.join('\n'));
 });
 
 t.test('marks a goal that was missed', async (t) => {
