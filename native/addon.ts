@@ -45,6 +45,7 @@ export interface Addon {
   ): NativeSeqpacket;
   openPath(path: string): number;
   closeFd(fd: number): void;
+  releaseStartPages(): number;
   isNetns(fd: number): boolean;
   peerUser(fd: number): number;
 }

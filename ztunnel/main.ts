@@ -16,6 +16,9 @@ interface Descriptors {
 }
 
 // Pods that came without resolvers of their own get the node's.
+// How long after it is ready a proxy has read and compiled what it goes on with.
+const settledMs = 3_000;
+
 function dnsOf(
   { clusterDomain, resolvConf }: Config,
   native: Descriptors,
@@ -77,6 +80,8 @@ export async function main(argv: readonly string[]): Promise<number> {
       lines,
       quit,
       logDropped: () => sink.dropped,
+      // Half of what is resident by then was for the start alone.
+      ready: () => void setTimeout(native.releaseStartPages, settledMs).unref(),
     });
     await proxy.start(stop.signal);
     await stopped;

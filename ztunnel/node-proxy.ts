@@ -83,6 +83,8 @@ export interface ProxyHooks {
   logDropped(): number;
   /** Begins the end of the process, when the admin socket is told so. */
   quit(): void;
+  /** Called once, when the proxy is ready for the first time. */
+  ready(): void;
 }
 
 /** How long streams may go on after a stop was asked for, in milliseconds. */
@@ -111,6 +113,7 @@ export class NodeProxy {
   readonly #book: CertificateBook;
   readonly #quit: () => void;
   readonly #logDropped: () => number;
+  readonly #onReady: () => void;
   readonly #servers: { close(): Promise<void> }[] = [];
   #credential: NodeCredential | undefined;
   #certificates: Certificates | undefined;
@@ -128,6 +131,7 @@ export class NodeProxy {
   constructor(config: Config, native: NativeParts, log: Logger, hooks: ProxyHooks) {
     this.#quit = hooks.quit;
     this.#logDropped = hooks.logDropped;
+    this.#onReady = hooks.ready;
     this.#config = config;
     this.#log = log;
     this.#transport = native.transport;
@@ -364,6 +368,7 @@ export class NodeProxy {
     if (!this.#wasReady) {
       this.#wasReady = true;
       this.#log.info({ pods: this.#pods?.count }, 'ready');
+      this.#onReady();
     }
   }
 }

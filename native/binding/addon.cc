@@ -12,6 +12,7 @@
 #include <string>
 
 #include "base/counters.h"
+#include "base/resident.h"
 #include "base/self_check.h"
 #include "binding/convert.h"
 #include "binding/engine.h"
@@ -67,6 +68,10 @@ void closeFd(const Napi::CallbackInfo& info) {
   }
 }
 
+Napi::Value releaseStartPages(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), static_cast<double>(weft::releaseStartPages()));
+}
+
 Napi::Value isNetns(const Napi::CallbackInfo& info) {
   const int fd = info[0].ToNumber().Int32Value();
   return Napi::Boolean::New(info.Env(), io::checkNetns(fd).ok());
@@ -91,6 +96,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("counterNames", Napi::Function::New(env, counterNames));
   exports.Set("openPath", Napi::Function::New(env, openPath));
   exports.Set("closeFd", Napi::Function::New(env, closeFd));
+  exports.Set("releaseStartPages", Napi::Function::New(env, releaseStartPages));
   exports.Set("isNetns", Napi::Function::New(env, isNetns));
   exports.Set("peerUser", Napi::Function::New(env, peerUser));
   exports.Set("Engine", JsEngine::define(env));

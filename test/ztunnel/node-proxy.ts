@@ -82,6 +82,7 @@ async function setUp(t: Test) {
   const dns = new FakeDns();
   const accessLog = { process: 'ztunnel', opened: false };
   const quits: string[] = [];
+  const readies: string[] = [];
   const proxy = new NodeProxy(
     config,
     {
@@ -92,7 +93,12 @@ async function setUp(t: Test) {
       dns: () => dns,
     },
     log,
-    { lines: () => undefined, logDropped: () => 0, quit: () => quits.push('quit') },
+    {
+      lines: () => undefined,
+      logDropped: () => 0,
+      quit: () => quits.push('quit'),
+      ready: () => readies.push('ready'),
+    },
   );
   const agent = new FakeAgent(config.zdsPath);
   t.teardown(async () => {
@@ -101,7 +107,7 @@ async function setUp(t: Test) {
     control.close();
     rmSync(dir, { recursive: true });
   });
-  return { control, agent, proxy, logged, dns, quits, config };
+  return { control, agent, proxy, logged, dns, quits, readies, config };
 }
 
 async function get(port: unknown, path: string): Promise<{ status: number; text: string }> {
@@ -110,7 +116,7 @@ async function get(port: unknown, path: string): Promise<{ status: number; text:
 }
 
 t.test('a node joins, learns its state, carries a pod and is ready', async (t) => {
-  const { control, agent, proxy, logged, dns } = await setUp(t);
+  const { control, agent, proxy, logged, dns, readies } = await setUp(t);
   const namespace = await makeNetNamespace();
   t.teardown(() => namespace.close());
   await proxy.start(new AbortController().signal);
@@ -130,9 +136,11 @@ t.test('a node joins, learns its state, carries a pod and is ready', async (t) =
   t.match(dns.pods.get('u1'), { namespace: 'demo', nameservers: ['10.0.0.53'] });
   t.match(dns.names, [{ kind: 'workload', addresses: ['10.0.0.1'] }]);
   t.match((await get(readiness, '/healthz/ready')).text, 'pending: pods\n');
+  t.strictSame(readies, []);
   t.equal(await agent.ask({ case: 'snapshotSent', value: {} }), '');
   t.equal((await get(readiness, '/healthz/ready')).status, 200);
   await logged('ready');
+  t.strictSame(readies, ['ready'], 'said once');
   t.match(await logged('certificate issued'), {
     identity: 'spiffe://cluster.local/ns/demo/sa/client',
   });
