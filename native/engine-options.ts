@@ -8,18 +8,18 @@
 export interface EngineLimits {
   /**
    * Connections and tunnels of one pod, in all workers. Default 20,000. Peers at one address may
-   * have half of them, in one worker.
+   * have half of them in streams.
    */
   readonly connectionsPerPod?: number;
   /** Connections that wait for the pod's certificate, each direction, in one worker. 1,024. */
   readonly heldPerPod?: number;
   /** Inbound TLS handshakes under way, in one worker. 2,048. */
   readonly handshakesPerPod?: number;
-  /** The same of one source address. 256. */
+  /** The same of one source address, in all workers. 256. */
   readonly handshakesPerSource?: number;
-  /** Inbound tunnels of one source address to one pod, in one worker. 512. */
+  /** Inbound tunnels of one source address to one pod, in all workers. 512. */
   readonly tunnelsPerSource?: number;
-  /** Outbound tunnels of one pod to one peer, in one worker. 64. */
+  /** Outbound tunnels of one pod to one peer, in one worker. 128. */
   readonly tunnelsPerPeer?: number;
   /** Of these, how many are opened because those that are there are congested. 4. */
   readonly busyTunnelsPerPeer?: number;

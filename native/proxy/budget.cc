@@ -13,6 +13,29 @@ bool SharedSum::tryAdd(uint64_t n) {
   return true;
 }
 
+Claim Claim::on(std::shared_ptr<SharedSum> sum) {
+  Claim claim;
+  if (sum->tryAdd(1)) {
+    claim.sum_ = std::move(sum);
+  }
+  return claim;
+}
+
+Claim& Claim::operator=(Claim&& other) noexcept {
+  if (this != &other) {
+    release();
+    sum_ = std::move(other.sum_);
+  }
+  return *this;
+}
+
+void Claim::release() {
+  if (sum_ != nullptr) {
+    sum_->subtract(1);
+    sum_.reset();
+  }
+}
+
 bool PodBudget::take(uint32_t bytes) {
   if (!bytes_.tryAdd(bytes)) {
     return false;
@@ -35,16 +58,55 @@ void PodBudget::account(uint64_t before, uint64_t now) {
   nodeBytes_->add(now - before);
 }
 
-bool SourceBudget::take(uint32_t bytes) {
-  if (bytes > bytesMax_ - taken_ || !pod_->take(bytes)) {
+std::shared_ptr<Source> PodBudget::source(const Ip& ip) {
+  const std::lock_guard lock(mutex_);
+  std::weak_ptr<Source>& known = sources_[ip];
+  std::shared_ptr<Source> source = known.lock();
+  if (source == nullptr) {
+    known = source = std::make_shared<Source>(shared_from_this(), ip);
+  }
+  return source;
+}
+
+size_t PodBudget::sources() const {
+  const std::lock_guard lock(mutex_);
+  return sources_.size();
+}
+
+/// The source at `ip` is going. Another one may have taken its place meanwhile.
+void PodBudget::forget(const Ip& ip) {
+  const std::lock_guard lock(mutex_);
+  const auto found = sources_.find(ip);
+  if (found != sources_.end() && found->second.expired()) {
+    sources_.erase(found);
+  }
+}
+
+Source::Source(std::shared_ptr<PodBudget> pod, const Ip& ip)
+    : pod_(std::move(pod)),
+      ip_(ip),
+      handshakes_(pod_->limits_.handshakesPerSource),
+      tunnels_(pod_->limits_.tunnelsPerSource),
+      connections_(pod_->limits_.connectionsPerPod / 2),
+      bytes_(pod_->limits_.bytesPerPod / 2) {}
+
+Source::~Source() {
+  pod_->forget(ip_);
+}
+
+bool Source::take(uint32_t bytes) {
+  if (!bytes_.tryAdd(bytes)) {
     return false;
   }
-  taken_ += bytes;
+  if (!pod_->take(bytes)) {
+    bytes_.subtract(bytes);
+    return false;
+  }
   return true;
 }
 
-void SourceBudget::give(uint32_t bytes) {
-  taken_ -= bytes;
+void Source::give(uint32_t bytes) {
+  bytes_.subtract(bytes);
   pod_->give(bytes);
 }
 

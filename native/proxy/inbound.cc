@@ -56,63 +56,45 @@ void Inbound::serve(UniqueFd fd, const Endpoint& peer) {
   if (!local.has_value()) {
     return;  // the connection died in the queue
   }
-  if (const char* limit = limitReachedBy(peer.ip)) {
-    refuseTunnel(peer, *local, {Reason::kLimit, limit, ""});
+  if (pod_.full()) {
+    refuseTunnel(peer, *local, {Reason::kLimit, "the pod has too many connections", ""});
     return;
   }
-  Source& source = sources_[peer.ip];
-  if (source.windows == nullptr) {
-    source.windows = std::make_shared<SourceBudget>(pod_.budget(), pod_.limits().bytesPerPod / 2);
-  }
-  source.handshakes++;
-  handshakes_++;
-  Tunnel::Parts parts{std::move(fd), tls::newServerSession(pod_.identity(), pod_.worker().tls),
-                      source.windows, peer, *local};
-  source.tunnels.push_back(
-      pod_.adopt(std::make_unique<Tunnel>(pod_, *this, tls::Role::kServer, std::move(parts))));
-}
-
-/// Names what another connection of `source` would break; null when it may come in.
-const char* Inbound::limitReachedBy(const Ip& source) const {
-  if (pod_.full()) {
-    return "the pod has too many connections";
-  }
-  const Limits& limits = pod_.limits();
-  const char* reached = nullptr;
-  const auto known = sources_.find(source);
-  if (handshakes_ >= limits.handshakesPerPod) {
-    reached = "the pod has too many unfinished handshakes";
-  } else if (known != sources_.end() && known->second.handshakes >= limits.handshakesPerSource) {
-    reached = "the source has too many unfinished handshakes";
-  } else if (known != sources_.end() && known->second.tunnels.size() >= limits.tunnelsPerSource) {
-    reached = "the source has too many tunnels";
-  }
+  const std::shared_ptr<Source> source = pod_.budget()->source(peer.ip);
+  Claim ofSource = Claim::on({source, &source->tunnels()});
+  std::array<Claim, 2> handshake = {Claim::on(handshakes_),
+                                    Claim::on({source, &source->handshakes()})};
+  const char* const reached = !handshake[0]   ? "the pod has too many unfinished handshakes"
+                              : !handshake[1] ? "the source has too many unfinished handshakes"
+                              : !ofSource     ? "the source has too many tunnels"
+                                              : nullptr;
   if (reached != nullptr) {
     pod_.worker().counters.add(Counter::kLimitReached);
+    refuseTunnel(peer, *local, {Reason::kLimit, reached, ""});
+    return;
   }
-  return reached;
+  Tunnel::Parts parts{std::move(fd),
+                      tls::newServerSession(pod_.identity(), pod_.worker().tls),
+                      source,
+                      peer,
+                      *local,
+                      source,
+                      std::move(handshake)};
+  pod_.adopt(std::make_unique<Tunnel>(pod_, *this, tls::Role::kServer, std::move(parts)))
+      ->keep(std::move(ofSource));
 }
 
-/// Half of what the pod may hold is kept from any one address.
-bool Inbound::hasTooManyStreams(const Ip& source) const {
-  const size_t share = pod_.limits().connectionsPerPod / 2;
-  if (pod_.budget()->connections().value() < share) {
-    return false;  // not even all of them together
+/// A place among the connections of `source`, half of which is kept from any one address. Empty,
+/// and counted, when it or the pod has too many.
+Claim Inbound::connectionOf(const std::shared_ptr<Source>& source) {
+  if (pod_.full()) {
+    return {};
   }
-  size_t streams = 0;
-  for (const Tunnel* tunnel : sources_.at(source).tunnels) {
-    streams += tunnel->load();
+  Claim claim = Claim::on({source, &source->connections()});
+  if (!claim) {
+    pod_.worker().counters.add(Counter::kLimitReached);
   }
-  if (streams < share) {
-    return false;
-  }
-  pod_.worker().counters.add(Counter::kLimitReached);
-  return true;
-}
-
-void Inbound::onTunnelUp(Tunnel& tunnel) {
-  sources_[tunnel.peer().ip].handshakes--;
-  handshakes_--;
+  return claim;
 }
 
 void Inbound::onTunnelRequest(Tunnel& tunnel, http::StreamId id, std::string_view method,
@@ -145,7 +127,8 @@ void Inbound::onTunnelRequest(Tunnel& tunnel, http::StreamId id, std::string_vie
     refuse(tunnel, id, answer.status, info, answer.outcome);
     return;
   }
-  if (pod_.full() || hasTooManyStreams(info.source.ip)) {
+  Claim ofSource = connectionOf(tunnel.source());
+  if (!ofSource) {
     refuse(tunnel, id, kStatusUnavailable, info, {Reason::kLimit, "too many connections", ""});
     return;
   }
@@ -155,6 +138,7 @@ void Inbound::onTunnelRequest(Tunnel& tunnel, http::StreamId id, std::string_vie
     return;
   }
   Pipe* pipe = pod_.adopt(std::make_unique<Pipe>(pod_, std::move(app).value(), std::move(info)));
+  pipe->keep(std::move(ofSource));
   pipe->serve(tunnel, id);
 }
 
@@ -214,15 +198,6 @@ void Inbound::onAcceptPlaintext(UniqueFd fd, const Endpoint& peer) {
 }
 
 void Inbound::onTunnelGone(Tunnel& tunnel, const Outcome& outcome) {
-  const auto source = sources_.find(tunnel.peer().ip);
-  if (!tunnel.up()) {
-    source->second.handshakes--;
-    handshakes_--;
-  }
-  std::erase(source->second.tunnels, &tunnel);
-  if (source->second.tunnels.empty()) {
-    sources_.erase(source);
-  }
   if (!tunnel.up()) {  // the streams of one that was up are reported one by one
     refuseTunnel(tunnel.peer(), tunnel.local(), outcome);
   }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <memory>
 #include <string>
-#include <unordered_map>
 #include <vector>
 
 #include "base/unique_fd.h"
@@ -15,7 +15,8 @@ namespace weft::proxy {
 /// at the destination, before the application gets a byte.
 class Inbound final : public TunnelUser {
  public:
-  explicit Inbound(Pod& pod) : pod_(pod) {}
+  explicit Inbound(Pod& pod)
+      : pod_(pod), handshakes_(std::make_shared<SharedSum>(pod.limits().handshakesPerPod)) {}
 
   /// A peer's connection to kHbonePort.
   void onAccept(UniqueFd fd, const Endpoint& peer);
@@ -23,7 +24,7 @@ class Inbound final : public TunnelUser {
   void onAcceptPlaintext(UniqueFd fd, const Endpoint& peer);
   void onIdentity();
 
-  void onTunnelUp(Tunnel& tunnel) override;
+  void onTunnelUp(Tunnel&) override {}
   void onTunnelRequest(Tunnel& tunnel, http::StreamId id, std::string_view method,
                        const http::ConnectRequest& request) override;
   void onTunnelGone(Tunnel& tunnel, const Outcome& outcome) override;
@@ -35,24 +36,15 @@ class Inbound final : public TunnelUser {
     io::Timer timer;
   };
 
-  /// What one address has open here.
-  struct Source {
-    std::vector<Tunnel*> tunnels;
-    size_t handshakes = 0;  // of the tunnels, those that are not up yet
-    std::shared_ptr<SourceBudget> windows;
-  };
-
   void serve(UniqueFd fd, const Endpoint& peer);
-  const char* limitReachedBy(const Ip& source) const;
-  bool hasTooManyStreams(const Ip& source) const;
+  Claim connectionOf(const std::shared_ptr<Source>& source);
   void refuseTunnel(const Endpoint& peer, const Endpoint& local, const Outcome& outcome);
   void refuse(Tunnel& tunnel, http::StreamId id, int status, const ConnectionInfo& info,
               const Outcome& outcome);
   Result<UniqueFd> connectToApp(const ConnectionInfo& info);
 
   Pod& pod_;
-  std::unordered_map<Ip, Source, IpHash> sources_;
-  size_t handshakes_ = 0;
+  std::shared_ptr<SharedSum> handshakes_;    // that are not finished, in this worker
   std::vector<std::unique_ptr<Held>> held_;  // waiting for the pod's certificate
 };
 

@@ -21,6 +21,7 @@ io::TcpOptions towardsApp(const Settings& settings) {
 void Connection::release() {
   if (!std::exchange(released_, true)) {
     lease_ = {};
+    claim_ = {};
     pod_.release(this);
   }
 }

@@ -87,6 +87,8 @@ class Connection : public io::Pollable {
   virtual void drain() {}
   /// Outbound: the claim on the endpoint, held until the connection ends.
   void hold(Lease lease) { lease_ = std::move(lease); }
+  /// Inbound: its place among what its source has, kept until the connection ends.
+  void keep(Claim claim) { claim_ = std::move(claim); }
 
  protected:
   /// Leaves the pod and dies at the end of the turn. After it only onReady() and the like may still
@@ -99,6 +101,7 @@ class Connection : public io::Pollable {
 
  private:
   friend class Pod;
+  Claim claim_;
   bool released_ = false;
   bool counted_ = false;  // against the pod's connections
 };

@@ -133,7 +133,7 @@ Tunnel* Pool::open(Groups::iterator at, Outcome& outcome) {
   }
   auto session = tls::newClientSession(pod_.identity(), group.expected, worker.tls,
                                        {&sessions_, key.to.toString() + "\n" + key.expected});
-  Tunnel::Parts parts{std::move(fd).value(), std::move(session), pod_.budget(), key.to, {}};
+  Tunnel::Parts parts{std::move(fd).value(), std::move(session), pod_.budget(), key.to, {}, {}, {}};
   Tunnel* tunnel =
       pod_.adopt(std::make_unique<Tunnel>(pod_, *this, tls::Role::kClient, std::move(parts)));
   group.tunnels.push_back(tunnel);

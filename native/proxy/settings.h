@@ -20,15 +20,16 @@ inline constexpr uint16_t kHbonePort = 15008;
 /// is over a limit is refused and counted; nobody else notices.
 struct Limits {
   /// Of one pod, tunnels included, in all workers together. Workers that accept at the same instant
-  /// may go over it by one each. Peers at one address may have half of it, in one worker.
+  /// may go over it by one each. Peers at one address may have half of it in streams.
   size_t connectionsPerPod = 20000;
   /// Waiting for the pod's certificate, in one pod, direction and worker.
   size_t heldPerPod = 1024;
-  /// Inbound connections of one pod whose TLS handshake is not finished, in one worker: all of
-  /// them, and those of one source address.
+  /// Inbound connections of one pod whose TLS handshake is not finished, in one worker: what it can
+  /// do grows with the workers.
   size_t handshakesPerPod = 2048;
+  /// Those of one source address, in all workers together.
   size_t handshakesPerSource = 256;
-  /// Inbound tunnels from one source address to one pod, in one worker.
+  /// Inbound tunnels from one source address to one pod, in all workers together.
   size_t tunnelsPerSource = 512;
   /// Outbound tunnels of one pod to one peer, in one worker.
   size_t tunnelsPerPeer = 128;
@@ -37,8 +38,7 @@ struct Limits {
   /// Streams that we open in one tunnel. The peer may allow less.
   size_t streamsPerTunnel = 100;
   /// Receive windows that are promised to peers, and bytes that are buffered, in all workers
-  /// together: of one pod, and of all pods. Peers at one address are promised half of a pod's, in
-  /// one worker.
+  /// together: of one pod, and of all pods. Peers at one address are promised half of a pod's.
   uint64_t bytesPerPod = 1ULL << 30;
   uint64_t bytesPerNode = 4ULL << 30;
   /// Of one plaintext connection, each direction.

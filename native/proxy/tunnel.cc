@@ -31,6 +31,8 @@ Tunnel::Tunnel(Pod& pod, TunnelUser& user, tls::Role role, Parts parts)
       role_(role),
       peer_(parts.peer),
       local_(parts.local),
+      source_(std::move(parts.source)),
+      handshake_(std::move(parts.handshake)),
       own_(pod.identity()),
       startedMicros_(monotonicMicros()) {
   WorkerState& worker = pod_.worker();
@@ -198,6 +200,7 @@ Status Tunnel::onHandshakeDone() {
   state_ = State::kUp;
   upMicros_ = monotonicMicros();
   timer_.cancel();
+  handshake_ = {};
   const auto make = role_ == tls::Role::kServer ? http::newH2Server : http::newH2Client;
   h2_ = make(worker.settings.h2Row, worker.settings.h2, {*this, *this, *windows_});
   tick_.start(worker.loop, kTickMs, [this] { tick(); });

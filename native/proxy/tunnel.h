@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <array>
 #include <memory>
 #include <string>
 #include <unordered_map>
@@ -42,7 +43,10 @@ class Tunnel final : public Connection,
     std::unique_ptr<tls::Session> session;
     std::shared_ptr<http::WindowBudget> windows;
     Endpoint peer;
-    Endpoint local;  ///< Server role only.
+    // Server role only.
+    Endpoint local;
+    std::shared_ptr<Source> source;
+    std::array<Claim, 2> handshake;  ///< Given back once it is up, or gone.
   };
   Tunnel(Pod& pod, TunnelUser& user, tls::Role role, Parts parts);
 
@@ -58,7 +62,9 @@ class Tunnel final : public Connection,
   http::H2& h2() { return *h2_; }
   const tls::PeerIdentity& peerIdentity() const { return session_->peer(); }
   const Endpoint& peer() const { return peer_; }
-  const Endpoint& local() const { return local_; }  ///< Server role only.
+  // Server role only.
+  const Endpoint& local() const { return local_; }
+  const std::shared_ptr<Source>& source() const { return source_; }
   bool up() const { return state_ == State::kUp; }
   /// True while another stream may be opened now.
   bool hasRoom() const;
@@ -139,6 +145,8 @@ class Tunnel final : public Connection,
   State state_ = State::kConnecting;
   Endpoint peer_;
   Endpoint local_;
+  std::shared_ptr<Source> source_;
+  std::array<Claim, 2> handshake_;
   bool hangup_ = false;
   bool writeBlocked_ = false;
   bool retiring_ = false;

@@ -5,14 +5,20 @@
 #include <doctest/doctest.h>
 // clang-format on
 
+#include <atomic>
 #include <thread>
 #include <vector>
 
+using weft::Ip;
+using weft::proxy::Claim;
 using weft::proxy::Limits;
 using weft::proxy::PodBudget;
 using weft::proxy::SharedSum;
 
 namespace {
+
+const Ip kOne = *Ip::parse("10.1.1.1");
+const Ip kTwo = *Ip::parse("10.1.1.2");
 
 Limits limitsOf(uint64_t perPod) {
   Limits limits;
@@ -85,19 +91,68 @@ TEST_CASE("buffered bytes replace what was counted before") {
   CHECK(node->value() == 0);
 }
 
-TEST_CASE("one source is promised its share, and another one the rest") {
+TEST_CASE("a claim counts one until it goes, and is empty when the sum is full") {
+  const auto sum = std::make_shared<SharedSum>(2);
+  Claim one = Claim::on(sum);
+  Claim two = Claim::on(sum);
+  CHECK(static_cast<bool>(two));
+  CHECK_FALSE(static_cast<bool>(Claim::on(sum)));
+  CHECK(sum->value() == 2);
+  one = std::move(two);
+  CHECK(sum->value() == 1);
+  CHECK(static_cast<bool>(one));
+  CHECK_FALSE(static_cast<bool>(two));
+  { const Claim moved = std::move(one); }
+  CHECK(sum->value() == 0);
+}
+
+TEST_CASE("one source is promised half of a pod's bytes, and another one the rest") {
   auto node = std::make_shared<SharedSum>(1000);
   auto pod = std::make_shared<PodBudget>(limitsOf(100), node);
-  weft::proxy::SourceBudget one(pod, 50);
-  weft::proxy::SourceBudget two(pod, 60);
-  CHECK(one.take(50));
-  CHECK_FALSE(one.take(1));
-  CHECK_FALSE(two.take(51));
-  CHECK(two.take(50));
-  one.give(50);
-  CHECK(two.take(10));
-  CHECK_FALSE(two.take(1));
-  CHECK(pod->bytes() == 60);
+  const auto one = pod->source(kOne);
+  const auto two = pod->source(kTwo);
+  CHECK(one->take(50));
+  CHECK_FALSE(one->take(1));
+  CHECK_FALSE(pod->source(kOne)->take(1));
+  pod->account(0, 20);
+  CHECK_FALSE(two->take(31));
+  CHECK(two->take(30));
+  CHECK_FALSE(two->take(1));
+  one->give(50);
+  CHECK(two->take(20));
+  CHECK_FALSE(two->take(1));
+  CHECK(pod->bytes() == 70);
+}
+
+TEST_CASE("a source has its limits, and half of the pod's connections") {
+  Limits limits;
+  limits.handshakesPerSource = 1;
+  limits.tunnelsPerSource = 2;
+  limits.connectionsPerPod = 6;
+  auto pod = std::make_shared<PodBudget>(limits, std::make_shared<SharedSum>(1000));
+  const auto source = pod->source(kOne);
+  CHECK(source->handshakes().tryAdd(1));
+  CHECK_FALSE(source->handshakes().tryAdd(1));
+  CHECK(source->tunnels().tryAdd(2));
+  CHECK_FALSE(source->tunnels().tryAdd(1));
+  CHECK(source->connections().tryAdd(3));
+  CHECK_FALSE(source->connections().tryAdd(1));
+  CHECK(pod->source(kTwo)->connections().tryAdd(3));
+}
+
+TEST_CASE("a source is known as long as somebody holds something of it") {
+  auto pod = std::make_shared<PodBudget>(Limits{}, std::make_shared<SharedSum>(1000));
+  auto source = pod->source(kOne);
+  Claim tunnel = Claim::on({source, &source->tunnels()});
+  const auto* const known = source.get();
+  source.reset();
+  CHECK(pod->sources() == 1);
+  CHECK(pod->source(kOne).get() == known);
+  CHECK(pod->source(kOne)->tunnels().value() == 1);
+  CHECK(pod->source(kTwo)->tunnels().value() == 0);
+  CHECK(pod->sources() == 1);
+  tunnel = {};
+  CHECK(pod->sources() == 0);
 }
 
 TEST_CASE("threads that take at once never go over the maximum") {
@@ -118,4 +173,37 @@ TEST_CASE("threads that take at once never go over the maximum") {
   CHECK(taken == 999);
   CHECK(pod.bytes() == 999);
   CHECK(node->value() == 999);
+}
+
+TEST_CASE("threads in which sources come and go never have more than one may have") {
+  Limits limits = limitsOf(1000);
+  limits.tunnelsPerSource = 2;
+  auto pod = std::make_shared<PodBudget>(limits, std::make_shared<SharedSum>(1000));
+  std::atomic<int> held = 0;
+  std::atomic<bool> tooMany = false;
+  std::vector<std::thread> threads;
+  for (size_t i = 0; i < 4; i++) {
+    threads.emplace_back([&] {
+      for (size_t n = 0; n < 1000; n++) {
+        const auto source = pod->source(kOne);
+        const Claim tunnel = Claim::on({source, &source->tunnels()});
+        if (tunnel) {
+          if (++held > 2) {
+            tooMany = true;
+          }
+          std::this_thread::yield();
+          held--;
+        }
+        if (source->take(3)) {
+          source->give(3);
+        }
+      }
+    });
+  }
+  for (std::thread& thread : threads) {
+    thread.join();
+  }
+  CHECK_FALSE(tooMany);
+  CHECK(pod->sources() == 0);
+  CHECK(pod->bytes() == 0);
 }

@@ -13,7 +13,7 @@ using weft::http::StreamId;
 
 namespace {
 
-/// Two pods that one worker serves: `first` comes to a limit, and `second` must not notice.
+/// Two pods that the same workers serve: `first` comes to a limit, and `second` must not notice.
 struct TwoPods {
   NetworkNamespace firstNs;
   NetworkNamespace secondNs;
@@ -40,13 +40,14 @@ struct TwoPods {
   std::optional<Event> refusal() { return mesh.event(EventKind::kRefused); }
 };
 
-std::unique_ptr<TwoPods> twoPods(const std::function<void(weft::proxy::Limits&)>& set) {
+std::unique_ptr<TwoPods> twoPods(const std::function<void(weft::proxy::Limits&)>& set,
+                                 size_t workers = 1) {
   auto first = newNamespace();
   auto second = newNamespace();
   if (!first || !second) {
     return nullptr;
   }
-  Settings settings = settingsOf(1);
+  Settings settings = settingsOf(workers);
   set(settings.limits);
   return std::make_unique<TwoPods>(std::move(*first), std::move(*second), settings);
 }
@@ -162,6 +163,79 @@ TEST_CASE("one address may have so many tunnels") {
   REQUIRE(pods->mesh.event(EventKind::kClosed).has_value());
   CHECK(pods->mesh.peer().ready());
   CHECK(one.ask(pods->app.authority()) == 200);
+}
+
+TEST_CASE("one address has its handshakes and tunnels in all workers together") {
+  constexpr size_t kWorkers = 3;
+  SUBCASE("handshakes") {
+    auto pods = twoPods([](auto& limits) { limits.handshakesPerSource = kWorkers; }, kWorkers);
+    if (!pods) {
+      return;
+    }
+    std::vector<weft::test::Line> lines;
+    for (size_t i = 0; i < kWorkers; i++) {
+      lines.push_back(dial(pods->firstNs, "127.0.0.1", 15008));
+    }
+    CHECK(pods->mesh.reaches(Counter::kTunnelsAccepted, kWorkers));
+    CHECK(dial(pods->firstNs, "127.0.0.1", 15008).atEnd());
+    const auto refused = pods->refusal();
+    REQUIRE(refused.has_value());
+    CHECK(refused->detail == "the source has too many unfinished handshakes");
+    CHECK(pods->secondServes());
+    lines.pop_back();
+    REQUIRE(pods->refusal().has_value());  // the proxy has seen its end
+    CHECK(pods->mesh.peer().ready());
+  }
+  SUBCASE("tunnels") {
+    auto pods = twoPods([](auto& limits) { limits.tunnelsPerSource = kWorkers; }, kWorkers);
+    if (!pods) {
+      return;
+    }
+    std::vector<std::unique_ptr<HbonePeer>> peers;
+    for (size_t i = 0; i < kWorkers; i++) {
+      peers.push_back(std::make_unique<HbonePeer>(pods->firstNs, pods->mesh.identity(kWeb), kCart));
+      CHECK(peers.back()->ready());
+    }
+    CHECK_FALSE(pods->mesh.peer().ready());
+    const auto refused = pods->refusal();
+    REQUIRE(refused.has_value());
+    CHECK(refused->detail == "the source has too many tunnels");
+    CHECK(pods->secondServes());
+  }
+}
+
+TEST_CASE("one address has half of a pod's connections and bytes in all workers together") {
+  constexpr size_t kWorkers = 3;
+  constexpr uint32_t kWindow = 64 << 10;
+  std::unique_ptr<TwoPods> pods;
+  int refusal = 0;
+  SUBCASE("connections") {
+    pods = twoPods([](auto& limits) { limits.connectionsPerPod = 4 * kWorkers; }, kWorkers);
+    refusal = 503;
+  }
+  SUBCASE("bytes") {
+    pods = twoPods([](auto& limits) { limits.bytesPerPod = 4 * kWorkers * kWindow; }, kWorkers);
+  }
+  if (!pods) {
+    return;
+  }
+  pods->firstNs.addOutside();
+  const App outside(pods->firstNs, NetworkNamespace::kOutside);
+  std::vector<std::unique_ptr<HbonePeer>> peers;
+  StreamId id = 0;
+  for (size_t i = 0; i < kWorkers; i++) {
+    peers.push_back(std::make_unique<HbonePeer>(pods->firstNs, pods->mesh.identity(kWeb), kCart));
+    CHECK(peers.back()->ask(pods->app.authority()) == 200);
+    CHECK(peers.back()->ask(pods->app.authority(), &id) == 200);
+  }
+  for (auto& peer : peers) {
+    CHECK(peer->ask(pods->app.authority()) == refusal);
+  }
+  HbonePeer other(pods->firstNs, pods->mesh.identity(kWeb), kCart, NetworkNamespace::kOutside);
+  CHECK(other.ask(NetworkNamespace::kOutside + (":" + std::to_string(outside.port()))) == 200);
+  CHECK(pods->secondServes());
+  peers.back()->reset(id, weft::http::H2Error::kCancel);
+  CHECK(peers.back()->ask(pods->app.authority()) == 200);  // what ended makes room
 }
 
 TEST_CASE("so many inbound connections wait for a pod's certificate") {

@@ -14,6 +14,7 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "proxy/delta_writer.h"
@@ -146,6 +147,14 @@ class Mesh {
     return event([kind](const Event& e) { return e.is(kind); });
   }
   uint64_t count(Counter which) const { return engine->counters()->sum(which); }
+  /// Waits until so many were counted; false when they are not.
+  bool reaches(Counter which, uint64_t n) const {
+    const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(kWaitSeconds);
+    while (count(which) < n && std::chrono::steady_clock::now() < until) {
+      std::this_thread::yield();
+    }
+    return count(which) == n;
+  }
 
  private:
   std::mutex mutex_;
