@@ -13,7 +13,7 @@ export interface EngineLimits {
   readonly connectionsPerPod?: number;
   /** Connections that wait for the pod's certificate, each direction, in one worker. 1,024. */
   readonly heldPerPod?: number;
-  /** Inbound TLS handshakes under way, in one worker. 2,048. */
+  /** Inbound TLS handshakes under way, or failed less than 1 s ago, in one worker. 2,048. */
   readonly handshakesPerPod?: number;
   /** The same of one source address, in all workers. 256. */
   readonly handshakesPerSource?: number;

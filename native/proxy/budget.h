@@ -101,7 +101,7 @@ class Source final : public http::WindowBudget {
   Source& operator=(const Source&) = delete;
   ~Source() override;
 
-  /// Tunnels that are not up yet.
+  /// Tunnels that are not up yet, and those that never will be until their sockets are closed.
   SharedSum& handshakes() { return handshakes_; }
   SharedSum& tunnels() { return tunnels_; }
   /// Streams: half of what the pod may have.

@@ -25,7 +25,8 @@ struct Limits {
   /// Waiting for the pod's certificate, in one pod, direction and worker.
   size_t heldPerPod = 1024;
   /// Inbound connections of one pod whose TLS handshake is not finished, in one worker: what it can
-  /// do grows with the workers.
+  /// do grows with the workers. One that failed counts until its socket is closed, which is up to
+  /// kLingerMs later.
   size_t handshakesPerPod = 2048;
   /// Those of one source address, in all workers together.
   size_t handshakesPerSource = 256;

@@ -158,6 +158,7 @@ void Tunnel::readSome() {
       return;
     }
     if (n <= 0) {
+      hangup_ = drained_ = true;
       const bool clean = n == 0 && pipes_.empty() && waiting_.empty();
       const std::string why =
           n == 0 ? "the peer closed the tunnel" : std::strerror(static_cast<int>(-n));

@@ -46,7 +46,7 @@ class Tunnel final : public Connection,
     // Server role only.
     Endpoint local;
     std::shared_ptr<Source> source;
-    std::array<Claim, 2> handshake;  ///< Given back once it is up, or gone.
+    std::array<Claim, 2> handshake;  ///< Given back once it is up, or closed.
   };
   Tunnel(Pod& pod, TunnelUser& user, tls::Role role, Parts parts);
 

@@ -47,7 +47,6 @@ void Tunnel::fail(const Outcome& outcome) {
   }
   const bool established = state_ != State::kConnecting;
   gone_ = true;
-  handshake_ = {};
   pod_.worker().counters.add(counterOf(outcome.reason));
   user_.onTunnelGone(*this, outcome);
   blocked_.clear();
@@ -107,6 +106,7 @@ void Tunnel::die() {
     return;
   }
   state_ = State::kDead;
+  handshake_ = {};
   account(0);
   timer_.cancel();
   tick_.cancel();

@@ -132,6 +132,39 @@ TEST_CASE("one address may have so many unfinished handshakes, and the pod so ma
   }
 }
 
+TEST_CASE("a refused handshake counts as unfinished until its connection is closed") {
+  std::unique_ptr<TwoPods> pods;
+  const char* reached = nullptr;
+  SUBCASE("of one address") {
+    pods = twoPods([](auto& limits) { limits.handshakesPerSource = 2; }, 2);
+    reached = "the source has too many unfinished handshakes";
+  }
+  SUBCASE("of the pod") {
+    pods = twoPods([](auto& limits) { limits.handshakesPerPod = 2; });
+    reached = "the pod has too many unfinished handshakes";
+  }
+  if (!pods) {
+    return;
+  }
+  std::vector<weft::test::Line> open;
+  size_t alerts = 0;
+  while (alerts == open.size() && alerts < 20) {
+    open.push_back(dial(pods->firstNs, "127.0.0.1", 15008));
+    open.back().send(bytesOf("no record of TLS at all"));
+    alerts += open.back().read(1) == Bytes{0x15} ? 1 : 0;
+  }
+  CHECK(alerts >= 2);
+  CHECK(alerts < 20);
+  CHECK(pods->mesh.event([&](const Event& e) { return e.detail == reached; }).has_value());
+  CHECK(pods->secondServes());
+  open.clear();
+  bool comesIn = false;
+  for (int i = 0; i < 1000 && !comesIn; i++) {
+    comesIn = pods->mesh.peer().ready();
+  }
+  CHECK(comesIn);
+}
+
 TEST_CASE("a handshake that is done counts no more as unfinished") {
   auto pods = twoPods([](auto& limits) { limits.handshakesPerSource = 1; });
   if (!pods) {
