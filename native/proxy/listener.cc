@@ -5,7 +5,7 @@
 
 namespace weft::proxy {
 namespace {
-constexpr uint64_t kDescriptorsRetryMs = 50;
+constexpr uint64_t kRetryMs = 50;
 }  // namespace
 
 Listener::Listener(Pod& pod, UniqueFd fd, Accept onAccept)
@@ -22,6 +22,7 @@ void Listener::onAgain() {
 }
 
 void Listener::acceptSome() {
+  size_t failed = 0;
   for (size_t i = 0; i < kAcceptsPerTurn; i++) {
     if (released()) {
       return;
@@ -32,14 +33,23 @@ void Listener::acceptSome() {
       onAccept_(UniqueFd(fd), peer);
     } else if (fd == -EMFILE || fd == -ENFILE || fd == -ENOMEM || fd == -ENOBUFS) {
       pod_.worker().counters.add(Counter::kLimitReached);
-      retry_.start(pod_.worker().loop, kDescriptorsRetryMs, [this] { acceptSome(); });
+      retryLater();
       return;
     } else if (fd == -EAGAIN) {
       return;
+    } else {
+      failed++;  // a connection that died in the queue, unless there is nothing else
     }
-    // Any other error belongs to one connection that died in the queue.
   }
-  pod_.worker().loop.again(this);
+  if (failed == kAcceptsPerTurn) {
+    retryLater();
+  } else {
+    pod_.worker().loop.again(this);
+  }
+}
+
+void Listener::retryLater() {
+  retry_.start(pod_.worker().loop, kRetryMs, [this] { acceptSome(); });
 }
 
 void Listener::abort(const Outcome&) {

@@ -9,7 +9,8 @@
 namespace weft::proxy {
 
 /// One listening socket of a pod. Hands each accepted connection to `onAccept`, at most
-/// kAcceptsPerTurn a turn; out of descriptors it waits a moment instead of spinning.
+/// kAcceptsPerTurn a turn. Out of descriptors, or after a turn in which nothing but errors came, it
+/// waits a moment instead of spinning.
 class Listener final : public Connection {
  public:
   using Accept = std::function<void(UniqueFd fd, const Endpoint& peer)>;
@@ -22,6 +23,7 @@ class Listener final : public Connection {
 
  private:
   void acceptSome();
+  void retryLater();
 
   UniqueFd fd_;
   Accept onAccept_;
