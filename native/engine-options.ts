@@ -8,7 +8,7 @@
 export interface EngineLimits {
   /**
    * Connections and tunnels of one pod, in all workers. Default 20,000. Peers at one address may
-   * have half of them in streams.
+   * have half of them in streams and plaintext connections.
    */
   readonly connectionsPerPod?: number;
   /** Connections that wait for the pod's certificate, each direction, in one worker. 1,024. */

@@ -87,7 +87,7 @@ Source::Source(std::shared_ptr<PodBudget> pod, const Ip& ip)
       ip_(ip),
       handshakes_(pod_->limits_.handshakesPerSource),
       tunnels_(pod_->limits_.tunnelsPerSource),
-      connections_(pod_->limits_.connectionsPerPod / 2),
+      connections_(pod_->limits_.connectionsPerPod - pod_->limits_.connectionsPerPod / 2),
       bytes_(pod_->limits_.bytesPerPod / 2) {}
 
 Source::~Source() {

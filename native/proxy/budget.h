@@ -104,7 +104,7 @@ class Source final : public http::WindowBudget {
   /// Tunnels that are not up yet, and those that never will be until their sockets are closed.
   SharedSum& handshakes() { return handshakes_; }
   SharedSum& tunnels() { return tunnels_; }
-  /// Streams: half of what the pod may have.
+  /// Streams and plaintext connections: half of what the pod may have.
   SharedSum& connections() { return connections_; }
 
   /// As the pod's own, and false too when it would be over half of the pod's limit.

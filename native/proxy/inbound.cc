@@ -170,8 +170,9 @@ void Inbound::onAcceptPlaintext(UniqueFd fd, const Endpoint& peer) {
   info.startedMicros = monotonicMicros();
   Outcome refusal;
   const auto destination = worker.originalDst.of(fd.get());
-  if (pod_.full()) {
-    refusal = {Reason::kLimit, "the pod has too many connections", ""};
+  Claim ofSource = connectionOf(pod_.budget()->source(peer.ip));
+  if (!ofSource) {
+    refusal = {Reason::kLimit, "too many connections", ""};
   } else if (!destination.has_value()) {
     refusal = {Reason::kNoRoute, "no original destination", ""};
   } else {
@@ -186,8 +187,10 @@ void Inbound::onAcceptPlaintext(UniqueFd fd, const Endpoint& peer) {
   if (refusal.reason == Reason::kNone) {
     Result<UniqueFd> app = connectToApp(info);
     if (app.ok()) {
-      pod_.adopt(std::make_unique<Passthrough>(
-          pod_, Attempt{std::move(fd), std::move(info), nullptr}, std::move(app).value()));
+      auto joined = std::make_unique<Passthrough>(
+          pod_, Attempt{std::move(fd), std::move(info), nullptr}, std::move(app).value());
+      joined->keep(std::move(ofSource));
+      pod_.adopt(std::move(joined));
       return;
     }
     refusal = {Reason::kConnect, app.status().message(), ""};

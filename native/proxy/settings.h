@@ -20,7 +20,8 @@ inline constexpr uint16_t kHbonePort = 15008;
 /// is over a limit is refused and counted; nobody else notices.
 struct Limits {
   /// Of one pod, tunnels included, in all workers together. Workers that accept at the same instant
-  /// may go over it by one each. Peers at one address may have half of it in streams.
+  /// may go over it by one each. Peers at one address may have half of it, rounded up, in streams
+  /// and plaintext connections.
   size_t connectionsPerPod = 20000;
   /// Waiting for the pod's certificate, in one pod, direction and worker.
   size_t heldPerPod = 1024;

@@ -136,3 +136,29 @@ TEST_CASE("a plaintext connection that moves no byte ends where a limit says so"
   REQUIRE(events.size() == 2);
   CHECK(events[1].is(Reason::kLimit));
 }
+
+TEST_CASE("a client outside of the mesh has half of a pod's connections, and others the rest") {
+  auto ns = newNamespace();
+  if (!ns) {
+    return;
+  }
+  Settings settings = settingsOf(1);
+  settings.limits.connectionsPerPod = 5;
+  ns->addOutside();
+  const App app(*ns, NetworkNamespace::kOutside);
+  Caller caller(*ns, app, settings);
+  std::vector<Line> lines;
+  const auto comeFrom = [&](const char* source) {
+    lines.push_back(dial(*ns, source, 15006));
+    CHECK(app.accept().send(bytesOf("in")));
+    CHECK(lines.back().read(2) == bytesOf("in"));
+  };
+  for (int i = 0; i < 3; i++) {
+    comeFrom("127.0.0.1");
+  }
+  CHECK(dial(*ns, "127.0.0.1", 15006).nextError() == ECONNRESET);
+  CHECK(caller.count(Counter::kLimitReached) == 1);
+  comeFrom(NetworkNamespace::kOutside);
+  comeFrom(NetworkNamespace::kOutside);
+  CHECK(dial(*ns, NetworkNamespace::kOutside, 15006).nextError() == ECONNRESET);
+}
