@@ -151,7 +151,8 @@ export class PodServer {
   async #openAt(address: string): Promise<void> {
     const { open, onError, port = ports.dns } = this.#parts;
     this.#openUdp(address, port);
-    const server = createServer((socket) => this.#serve(socket));
+    // A client may end as soon as it has asked (RFC 7766 section 6.2.4).
+    const server = createServer({ allowHalfOpen: true }, (socket) => this.#serve(socket));
     this.#tcp.push(server);
     server.maxConnections = connectionsMax;
     server.on('error', (error) => onError(MeshError.from(error)));

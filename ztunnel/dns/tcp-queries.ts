@@ -21,13 +21,17 @@ export type TakeQuery = (
   done: () => void,
 ) => void;
 
-/** Reads the queries of `socket` until it ends, or ends it when it is over a limit. */
+/**
+ * Reads the queries of `socket`, which is to allow half-open, and ends it when the client has ended
+ * and all of them are answered, or when it is over a limit.
+ */
 export class TcpQueries {
   readonly #socket: Socket;
   readonly #query: TakeQuery;
   readonly #messageTimeoutMs: number;
   #bytes = Buffer.alloc(0);
   #waiting = 0;
+  #ended = false;
   #timer: NodeJS.Timeout | undefined;
 
   /** @param timeoutMs for one query; `messageTimeoutMs` unless a test says otherwise. */
@@ -40,6 +44,11 @@ export class TcpQueries {
     socket.on('error', () => socket.destroy());
     socket.on('data', (more: Buffer) => {
       this.#bytes = Buffer.concat([this.#bytes, more]);
+      this.#take();
+    });
+    socket.on('end', () => {
+      this.#ended = true;
+      this.#stopTimer();
       this.#take();
     });
   }
@@ -67,7 +76,10 @@ export class TcpQueries {
         },
       );
     }
-    if (this.#waiting < pipelineMax) {
+    // What is left of a client that has ended is no whole query.
+    if (this.#ended && this.#waiting === 0) {
+      this.#socket.end();
+    } else if (this.#waiting < pipelineMax) {
       this.#watch();
       this.#socket.resume();
     } else {
@@ -78,7 +90,7 @@ export class TcpQueries {
   // The client is waited for, in the middle of a query. More of the same query gives it no more
   // time, or one byte now and then would hold the connection for ever.
   #watch(): void {
-    if (this.#bytes.length > 0 && !this.#socket.destroyed) {
+    if (this.#bytes.length > 0 && !this.#ended && !this.#socket.destroyed) {
       this.#timer ??= setTimeout(() => this.#socket.destroy(), this.#messageTimeoutMs);
     }
   }

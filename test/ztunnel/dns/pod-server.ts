@@ -4,7 +4,7 @@ import { execFile, spawn } from 'node:child_process';
 import { createSocket, type Socket as UdpSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { openSync } from 'node:fs';
-import { connect, type Socket } from 'node:net';
+import { connect, createServer, type Socket } from 'node:net';
 import { createInterface } from 'node:readline';
 import { promisify } from 'node:util';
 import { decode, encode } from 'dns-packet';
@@ -51,6 +51,7 @@ function answerOf(bytes: Buffer, id?: number): Buffer {
 interface Fixture {
   readonly server: PodServer;
   readonly port: number;
+  readonly resolverPort: number;
   readonly budget: Budget;
   readonly heard: Buffer[];
   /** Stands still unless it is moved. */
@@ -111,7 +112,8 @@ async function setUp(t: Test, respond: Respond = (bytes, send) => send(answerOf(
   const names = new NameTable('cluster.local');
   names.apply([web]);
   const budget: Budget = { outstanding: 0 };
-  const upstream = new Upstream(['127.0.0.1'], open, budget, resolver.address().port);
+  const resolverPort = resolver.address().port;
+  const upstream = new Upstream(['127.0.0.1'], open, budget, resolverPort);
   const port = ports.next++;
   const clock = { now: 0 };
   const now = (): number => clock.now;
@@ -138,7 +140,7 @@ async function setUp(t: Test, respond: Respond = (bytes, send) => send(answerOf(
     const [answer] = await once(socket, 'message');
     return answer as Buffer;
   };
-  const fixture: Fixture = { server, port, budget, heard, clock, ask, client };
+  const fixture: Fixture = { server, port, resolverPort, budget, heard, clock, ask, client };
   return fixture;
 }
 
@@ -307,6 +309,30 @@ t.test('by TCP, queries may come in pieces and many at once', async (t) => {
   t.same(
     ids,
     many.map((_, i) => i),
+  );
+});
+
+t.test('by TCP, who ends behind a query gets an answer that comes late', async (t) => {
+  const { port, resolverPort } = await setUp(t);
+  const asked = Promise.withResolvers<() => void>();
+  const resolver = createServer((socket) => {
+    socket.once('data', (bytes: Buffer) => {
+      asked.resolve(() => socket.write(framed(answerOf(bytes.subarray(2)))));
+    });
+  });
+  resolver.listen(resolverPort, '127.0.0.1');
+  await once(resolver, 'listening');
+  t.teardown(() => resolver.close());
+  const client = await connected(port);
+  const answers = messages(client, 2);
+  client.end(framed(queryOf('outside.example', 6)));
+  const answer = await asked.promise;
+  // The end has arrived, too: it takes no resolver to say so.
+  await once((await connected(port)).end(), 'close');
+  answer();
+  t.match(
+    (await answers).map((bytes) => decode(bytes)),
+    [{ id: 6, answers: [{ data: '192.0.2.1' }] }],
   );
 });
 

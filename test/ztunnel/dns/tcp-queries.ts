@@ -10,7 +10,10 @@ import { framed } from '../../../ztunnel/dns/upstream.ts';
 const timeoutMs = 400;
 
 async function setUp(t: Test, query: TakeQuery): Promise<Socket> {
-  const server = createServer((socket) => new TcpQueries(socket, query, timeoutMs));
+  const server = createServer(
+    { allowHalfOpen: true },
+    (socket) => new TcpQueries(socket, query, timeoutMs),
+  );
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
   const { port } = server.address() as AddressInfo;
@@ -28,6 +31,24 @@ const echo: TakeQuery = (bytes, reply, done) => {
   reply(bytes);
   done();
 };
+
+/** Holds each query back until it is told to answer them. */
+function later(): { readonly query: TakeQuery; readonly finish: (() => void)[] } {
+  const finish: (() => void)[] = [];
+  const query: TakeQuery = (bytes, reply, done) => {
+    finish.push(() => {
+      reply(bytes);
+      done();
+    });
+  };
+  return { query, finish };
+}
+
+async function untilHeard(finish: readonly unknown[], count: number): Promise<void> {
+  while (finish.length < count) {
+    await wait(5);
+  }
+}
 
 t.test('a query that takes too long ends the connection, byte by byte too', async (t) => {
   const client = await setUp(t, echo);
@@ -75,19 +96,12 @@ t.test('each query has the whole time, and what is between them counts for none'
 });
 
 t.test('nobody waits for a client that waits for us', async (t) => {
-  const finish: (() => void)[] = [];
-  const client = await setUp(t, (bytes, reply, done) => {
-    finish.push(() => {
-      reply(bytes);
-      done();
-    });
-  });
-  const query = framed(Buffer.from('a query'));
-  const many = Array.from({ length: pipelineMax }, () => query);
-  client.write(Buffer.concat([...many, query.subarray(0, 5)]));
-  while (finish.length < pipelineMax) {
-    await wait(5);
-  }
+  const { query, finish } = later();
+  const client = await setUp(t, query);
+  const message = framed(Buffer.from('a query'));
+  const many = Array.from({ length: pipelineMax }, () => message);
+  client.write(Buffer.concat([...many, message.subarray(0, 5)]));
+  await untilHeard(finish, pipelineMax);
   await wait(2 * timeoutMs);
   t.notOk(client.closed);
   t.equal(finish.length, pipelineMax, 'and no more of it is taken');
@@ -99,4 +113,51 @@ t.test('nobody waits for a client that waits for us', async (t) => {
   }
   await closed;
   t.ok(performance.now() - began >= timeoutMs - 5, 'its time begins when it is read again');
+});
+
+t.test('a client that ends behind its queries gets all answers, then the end', async (t) => {
+  const { query, finish } = later();
+  const client = await setUp(t, query);
+  const message = framed(Buffer.from('a query'));
+  const many = Array.from({ length: pipelineMax + 3 }, () => message);
+  const chunks: Buffer[] = [];
+  client.on('data', (more: Buffer) => chunks.push(more));
+  const ended = once(client, 'end');
+  client.end(Buffer.concat(many));
+  await untilHeard(finish, pipelineMax);
+  await wait(2 * timeoutMs);
+  t.notOk(client.readableEnded, 'answers are late');
+  for (const each of finish.splice(0)) {
+    each();
+  }
+  await untilHeard(finish, 3);
+  t.notOk(client.readableEnded, 'some wait still');
+  for (const each of finish.splice(0)) {
+    each();
+  }
+  await ended;
+  t.same(Buffer.concat(chunks), Buffer.concat(many));
+});
+
+t.test('half a query of a client that has ended holds nobody up', async (t) => {
+  const { query, finish } = later();
+  const client = await setUp(t, query);
+  const message = framed(Buffer.from('a query'));
+  client.end(Buffer.concat([message, message.subarray(0, 4)]));
+  await untilHeard(finish, 1);
+  await wait(2 * timeoutMs);
+  t.notOk(client.readableEnded, 'the answer to the whole one is waited for');
+  const answered = once(client, 'data');
+  const ended = once(client, 'end');
+  finish[0]?.();
+  t.same((await answered)[0], message);
+  await ended;
+});
+
+t.test('a client that says nothing but its end is let go', async (t) => {
+  const client = await setUp(t, echo);
+  const ended = once(client, 'end');
+  client.resume();
+  client.end();
+  await ended;
 });
