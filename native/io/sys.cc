@@ -223,6 +223,11 @@ ssize_t receiveSome(int fd, std::span<uint8_t> into) {
   return retried([&] { return ::recv(fd, into.data(), into.size(), 0); });
 }
 
+ssize_t peek(int fd) {
+  uint8_t one = 0;
+  return retried([&] { return ::recv(fd, &one, sizeof one, MSG_PEEK); });
+}
+
 ssize_t sendSome(int fd, std::span<const uint8_t> bytes) {
   return retried([&] { return ::send(fd, bytes.data(), bytes.size(), MSG_NOSIGNAL); });
 }

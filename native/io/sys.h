@@ -61,6 +61,8 @@ std::optional<Endpoint> localEndpoint(int fd);
 
 /// recv and send as the kernel gives them: bytes, 0 at end of stream, or -errno (-EAGAIN: later).
 ssize_t receiveSome(int fd, std::span<uint8_t> into);
+/// What receiveSome() of one byte would give; the byte stays there.
+ssize_t peek(int fd);
 ssize_t sendSome(int fd, std::span<const uint8_t> bytes);
 /// sendSome() of the last bytes: shutdownWrite() follows at once, and its FIN leaves with them.
 ssize_t sendLast(int fd, std::span<const uint8_t> bytes);

@@ -241,6 +241,9 @@ std::span<uint8_t> Pipe::reserveRoom() {
 bool Pipe::readOnce(size_t& budget) {
   const std::span<uint8_t> room = reserveRoom();
   if (room.empty()) {
+    if (!blocked_ && !released()) {
+      onNoWindow();
+    }
     return false;
   }
   if (hasToRepeat()) {
@@ -275,6 +278,19 @@ bool Pipe::readOnce(size_t& budget) {
     readable_ = false;  // a short read means drained: the next byte raises a new edge
   }
   return true;
+}
+
+/// The application's end needs none; it may never come if the peer expects no more bytes.
+void Pipe::onNoWindow() {
+  if (!hangup_ || hasToRepeat()) {
+    return;
+  }
+  const ssize_t n = io::peek(fd_.get());
+  if (n == 0) {
+    onAppEnd();
+  } else if (n < 0 && n != -EAGAIN) {
+    abort({Reason::kReset, std::string("receive: ") + std::strerror(static_cast<int>(-n)), ""});
+  }
 }
 
 /// Says to this stream what an earlier one was told in vain.

@@ -59,6 +59,7 @@ class Pipe final : public Connection {
   void connectDone(uint32_t events);
   void readFromApp();
   bool readOnce(size_t& budget);
+  void onNoWindow();
   std::span<uint8_t> reserveRoom();
   bool hasToRepeat() const { return retry_ != nullptr && repeated_ < retry_->said.size(); }
   void repeatOnce(std::span<uint8_t> room);

@@ -185,6 +185,7 @@ TEST_CASE("bytes, pieces, the end and a reset arrive as what they are") {
   Connection c;
   uint8_t room[64];
   CHECK(receiveSome(c.server.get(), room) == -EAGAIN);
+  CHECK(peek(c.server.get()) == -EAGAIN);
   auto hello = bytes("hello");
   auto world = bytes(" world");
   const iovec pieces[] = {{hello.data(), hello.size()}, {world.data(), world.size()}};
@@ -192,11 +193,13 @@ TEST_CASE("bytes, pieces, the end and a reset arrive as what they are") {
   CHECK(sendPieces(c.client.get(), {pieces, 1}) == 5);
   CHECK(sendSome(c.client.get(), world) == 6);
   REQUIRE(wait(c.server.get(), POLLIN));
+  CHECK(peek(c.server.get()) == 1);
   CHECK(receiveSome(c.server.get(), room) == 22);
   CHECK(std::string(room, room + 22) == "hello worldhello world");
   SUBCASE("the end of one direction") {
     shutdownWrite(c.client.get());
     REQUIRE(wait(c.server.get(), POLLIN));
+    CHECK(peek(c.server.get()) == 0);
     CHECK(receiveSome(c.server.get(), room) == 0);
     CHECK(sendSome(c.server.get(), hello) == 5);
     REQUIRE(wait(c.client.get(), POLLIN));

@@ -163,6 +163,37 @@ TEST_CASE("a stream that ends in the midst of a read keeps nothing from those be
   CHECK(two.read(4) == bytesOf("more"));
 }
 
+TEST_CASE("the application's end needs no window") {
+  auto ns = newNamespace();
+  if (!ns) {
+    return;
+  }
+  Mesh mesh(*ns);
+  mesh.start();
+  const App app(*ns);
+  Bytes words;
+  SUBCASE("when the peer grants none") {}
+  SUBCASE("when the last bytes filled it") {
+    words = pattern(1024);
+  }
+  HbonePeer peer = mesh.peerWithWindow(static_cast<uint32_t>(words.size()));
+  peer.stopTaking();
+  StreamId id = 0;
+  REQUIRE(peer.ask(app.authority(), &id) == 200);
+  const Line line = app.accept();
+  CHECK(line.send(words));
+  CHECK(peer.until([&] { return peer[id].data.size() == words.size(); }));
+  line.end();
+  CHECK(peer.untilOver(id));
+  CHECK(peer[id].ended);
+  CHECK(peer[id].data == words);
+  peer.end(id);
+  CHECK(line.atEnd());
+  const auto closed = mesh.event(EventKind::kClosed);
+  REQUIRE(closed.has_value());
+  CHECK(closed->is(Reason::kNone));
+}
+
 TEST_CASE("a connection that moves no byte ends where a limit says so, in each of its states") {
   auto ns = newNamespace();
   if (!ns) {

@@ -220,11 +220,12 @@ class HbonePeer final : private tls::PlainSink, private http::H2Events, private 
   };
 
   HbonePeer(const NetworkNamespace& ns, std::shared_ptr<const tls::Identity> own,
-            const std::string& expected, const char* to = "127.0.0.1")
+            const std::string& expected, const char* to = "127.0.0.1",
+            const http::H2Limits& limits = {})
       : line_(dial(ns, to, 15008)),
         session_(tls::newClientSession(std::move(own), {tls::parseSpiffeId(expected).value()},
                                        context_)),
-        h2_(http::newH2Client(http::H2Row::kNgHttp2, {}, {*this, *this, windows_})) {
+        h2_(http::newH2Client(http::H2Row::kNgHttp2, limits, {*this, *this, windows_})) {
     alive_ = static_cast<bool>(line_.fd) && session_->start(unixSeconds()).ok();
     flush();
   }
@@ -330,6 +331,11 @@ class HbonePeer final : private tls::PlainSink, private http::H2Events, private 
   void beMute() { mute_ = true; }
   /// The application behind this peer does not read: windows are not given back.
   void stopTaking() { takes_ = false; }
+  /// It reads so many bytes after all, which may grant window.
+  void take(http::StreamId id, size_t n) {
+    h2_->consumed(id, n);
+    flush();
+  }
 
  private:
   bool receive() {

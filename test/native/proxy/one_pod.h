@@ -123,6 +123,12 @@ class Mesh {
     return future.get();
   }
   HbonePeer peer() { return HbonePeer(ns, identity(kWeb), kCart); }
+  /// One whose streams may be sent `window` bytes at first.
+  HbonePeer peerWithWindow(uint32_t window) {
+    http::H2Limits limits;
+    limits.streamWindowBytes = window;
+    return HbonePeer(ns, identity(kWeb), kCart, "127.0.0.1", limits);
+  }
 
   /// The first event that `fits`, waiting for it; nothing when it does not come.
   std::optional<Event> event(const std::function<bool(const Event&)>& fits) {
