@@ -1,13 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // A peer that has a certificate and abuses HTTP/2, connection after connection, is told to be calm
 // and loses the connection, while the requests of another one all succeed. Needs root.
-import { type ChildProcessByStdio, spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
-import type { Readable, Writable } from 'node:stream';
 import t, { type Test } from 'tap';
 import { runProgram } from '../../../src/lib/program.ts';
+import { allSucceeded, GoodClient } from '../../support/good-client.ts';
 import { MeshPair, spiffeId } from '../../support/mesh-pair.ts';
 import { identity } from '../../support/peers.ts';
 
@@ -28,59 +25,13 @@ interface Flooded {
   readonly ended: boolean;
 }
 
-interface Round {
-  readonly streams: readonly { readonly status: number; readonly same: boolean }[];
-  readonly error: string | null;
-}
-
-/** Another peer, which asks without a pause on a tunnel of its own. */
-class GoodClient {
-  readonly #child: ChildProcessByStdio<Writable, Readable, null>;
-  readonly #closed: Promise<unknown>;
-  readonly #rounds: Round[] = [];
-  #heard: () => void = () => {};
-
-  constructor(t: Test, command: readonly string[]) {
-    const [program = '', ...args] = command;
-    this.#child = spawn(program, args, { stdio: ['pipe', 'pipe', 'inherit'] });
-    this.#closed = once(this.#child, 'close');
-    createInterface({ input: this.#child.stdout }).on('line', (line) => {
-      this.#rounds.push(JSON.parse(line));
-      this.#heard();
-    });
-    this.#child.on('close', () => this.#heard());
-    t.teardown(async () => {
-      this.#child.kill();
-      await this.#closed;
-    });
-  }
-
-  /** Waits until it has begun and ended a further round, and gives all since the last call. */
-  async rounds(): Promise<Round[]> {
-    const wanted = this.#rounds.length + 2;
-    while (this.#rounds.length < wanted && this.#child.exitCode === null) {
-      await new Promise<void>((resolve) => {
-        this.#heard = resolve;
-      });
-    }
-    return this.#rounds.splice(0);
-  }
-
-  async end(): Promise<Round[]> {
-    this.#child.stdin.end();
-    await this.#closed;
-    return this.#rounds.splice(0);
-  }
-}
-
 const { clientPod, server, ca } = await MeshPair.start(t, { client: 'bare' });
 await server.app.echo(8080);
 const python = [...clientPod.inside, '/usr/bin/python3'];
 const proof = identity(await ca.issue(spiffeId('client')), ca.rootFile);
 const otherProof = identity(await ca.issue(spiffeId('other')), ca.rootFile);
-const load = ['--authority', '10.9.0.2:8080', '--streams', '5', '--bytes', '20000', '--until-eof'];
-const program = join(peers, 'hbone_streams.py');
-const good = new GoodClient(t, [...python, program, '--connect', hbone, ...otherProof, ...load]);
+const target = ['--connect', hbone, '--authority', '10.9.0.2:8080'];
+const good = new GoodClient(t, clientPod, [...target, ...otherProof]);
 
 async function flood(kind: string): Promise<Flooded[]> {
   const options = ['--connect', hbone, ...proof, '--kind', kind, '--times', String(floods)];
@@ -91,14 +42,6 @@ async function flood(kind: string): Promise<Flooded[]> {
     .trim()
     .split('\n')
     .map((line) => JSON.parse(line));
-}
-
-function allSucceeded(t: Test, rounds: readonly Round[]): void {
-  const failed = rounds.filter(
-    ({ streams, error }) =>
-      error !== null || streams.some(({ status, same }) => status !== 200 || !same),
-  );
-  t.strictSame(failed, [], `${rounds.length} rounds of requests`);
 }
 
 /** Each connection is ended with the reason; `acksMax` frames of it may have been answered. */
