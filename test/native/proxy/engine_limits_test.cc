@@ -271,6 +271,38 @@ TEST_CASE("one address has half of a pod's connections and bytes in all workers 
   CHECK(peers.back()->ask(pods->app.authority()) == 200);  // what ended makes room
 }
 
+TEST_CASE("so many accepted streams may a peer reset within a second, and one more ends its tunnel") {
+  auto ns = newNamespace();
+  if (!ns) {
+    return;
+  }
+  Settings settings = settingsOf(1);
+  settings.h2.resetsPerTickMax = 20;
+  Mesh mesh(*ns, settings);
+  mesh.start();
+  const App app(*ns);
+  HbonePeer other = mesh.peer();
+  StreamId otherId = 0;
+  REQUIRE(other.ask(app.authority(), &otherId) == 200);
+  const weft::test::Line otherLine = app.accept();
+  HbonePeer peer = mesh.peer();
+  size_t resets = 0;
+  StreamId id = 0;
+  while (resets < 200 && peer.ask(app.authority(), &id) == 200) {
+    const weft::test::Line line = app.accept();
+    peer.reset(id, weft::http::H2Error::kCancel);
+    resets++;
+    CHECK(line.nextError() == ECONNRESET);
+  }
+  CHECK(resets > settings.h2.resetsPerTickMax);
+  CHECK(resets < 200);
+  CHECK(peer.untilClosed());
+  CHECK(peer.goaway());
+  CHECK(mesh.count(Counter::kTunnelsFailedHttp2) == 1);
+  CHECK(other.send(otherId, bytesOf("still here")));
+  CHECK(otherLine.read(10) == bytesOf("still here"));
+}
+
 TEST_CASE("so many inbound connections wait for a pod's certificate") {
   auto ns = newNamespace();
   if (!ns) {
