@@ -77,6 +77,11 @@ export interface EngineOptions {
   readonly streamIdleMs?: number;
   /** The same for one that is half closed. Default 0: never. */
   readonly halfClosedIdleMs?: number;
+  /**
+   * A tunnelled connection whose peer has taken nothing for so long, though there is something for
+   * it, is reset at both ends. Default 300,000; 0: never. It is looked for once a second.
+   */
+  readonly stalledMs?: number;
   /** How TLS records are driven: in place (the default), or by the TLS library. */
   readonly tlsRow?: 'record' | 'library';
   /** Whose HTTP/2 framing: our own (the default), or nghttp2's. */

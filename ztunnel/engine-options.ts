@@ -48,6 +48,7 @@ const settings: Record<Exclude<keyof EngineSettings, 'limits'>, z.ZodType> = {
   deadAfterMs: whole,
   streamIdleMs: whole,
   halfClosedIdleMs: whole,
+  stalledMs: whole,
 };
 
 const schema = z.strictObject({ ...settings, limits: z.strictObject(limits).optional() });

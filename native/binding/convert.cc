@@ -173,6 +173,7 @@ Result<proxy::Settings> settingsOf(const Napi::Value& value) {
       readNumber(from, "tunnelIdleMs", kDayMs, out.tunnelIdleMs),
       readNumber(from, "streamIdleMs", kDayMs, out.streamIdleMs),
       readNumber(from, "halfClosedIdleMs", kDayMs, out.halfClosedIdleMs),
+      readNumber(from, "stalledMs", kDayMs, out.stalledMs),
       readNumber(from, "pingAfterMs", kDayMs, out.h2.pingAfterMs),
       readNumber(from, "deadAfterMs", kDayMs, out.h2.deadAfterMs),
       readLimits(from.Get("limits"), out.limits),

@@ -224,6 +224,7 @@ void Pipe::readFromApp() {
 std::span<uint8_t> Pipe::reserveRoom() {
   if (tunnel_->congested()) {
     blocked_ = true;
+    stopsStalling();
     tunnel_->waitForRoom(this);
     return {};
   }
@@ -233,6 +234,9 @@ std::span<uint8_t> Pipe::reserveRoom() {
     if (!released()) {
       room = tunnel_->h2().reserve(id_, kReadBytesMax);
     }
+  }
+  if (!room.empty()) {
+    stopsStalling();
   }
   return room;
 }
@@ -282,6 +286,7 @@ bool Pipe::readOnce(size_t& budget) {
 
 /// The application's end needs none; it may never come if the peer expects no more bytes.
 void Pipe::onNoWindow() {
+  noWindow_ = true;
   if (!hangup_ || hasToRepeat()) {
     return;
   }
@@ -291,6 +296,30 @@ void Pipe::onNoWindow() {
   } else if (n < 0 && n != -EAGAIN) {
     abort({Reason::kReset, std::string("receive: ") + std::strerror(static_cast<int>(-n)), ""});
   }
+}
+
+void Pipe::stopsStalling() {
+  noWindow_ = false;
+  stalledMs_ = 0;
+}
+
+/// Whether bytes wait is looked at here and not when the window ran out, which in a fast stream it
+/// does all the time. Bytes that were seen wait until the peer grants window.
+bool Pipe::stalled() {
+  const uint64_t limitMs = pod_.worker().settings.stalledMs;
+  if (limitMs == 0 || released() || !opened_ || !noWindow_ || appEnded_) {
+    return false;
+  }
+  const uint64_t nowMs = pod_.worker().loop.nowMs();
+  if (stalledMs_ == 0) {
+    stalledMs_ = hasToRepeat() || io::peek(fd_.get()) > 0 ? nowMs : 0;
+  }
+  return stalledMs_ != 0 && nowMs - stalledMs_ >= limitMs;
+}
+
+void Pipe::onStalled() {
+  const uint64_t ms = pod_.worker().loop.nowMs() - stalledMs_;
+  abort({Reason::kLimit, "the peer granted no window for " + std::to_string(ms) + " ms", ""});
 }
 
 /// Says to this stream what an earlier one was told in vain.

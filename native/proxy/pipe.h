@@ -54,12 +54,17 @@ class Pipe final : public Connection {
   void onPeerReset(http::H2Error code);
   void resume();  ///< There may be room to send again.
   void onTunnelGone(const Outcome& outcome);
+  /// To be called about once a second. True when the peer has granted no window for
+  /// Settings::stalledMs while bytes wait for it.
+  bool stalled();
+  void onStalled();  ///< Ends it for that.
 
  private:
   void connectDone(uint32_t events);
   void readFromApp();
   bool readOnce(size_t& budget);
   void onNoWindow();
+  void stopsStalling();
   std::span<uint8_t> reserveRoom();
   bool hasToRepeat() const { return retry_ != nullptr && repeated_ < retry_->said.size(); }
   void repeatOnce(std::span<uint8_t> room);
@@ -96,11 +101,13 @@ class Pipe final : public Connection {
   bool peerEnded_ = false;  // END_STREAM came
   bool shut_ = false;       // FIN was sent to the application
   bool blocked_ = false;
+  bool noWindow_ = false;      // for what the application may have said
   bool streamGone_ = false;    // HTTP/2 forgot the stream; the tunnel still knows this pipe by id_
   std::vector<iovec> pieces_;  // into the tunnel's receive scratch; emptied by flushToApp()
   Buffer pending_;             // what the application did not take; bounded by the stream's window
   size_t counted_ = 0;         // of pending_ and retry_->said, in the pod's budget
   uint64_t activeMs_ = 0;      // a byte or an end moved last
+  uint64_t stalledMs_ = 0;     // noWindow_, and bytes were seen to wait since; 0 when none were
   io::Timer timer_;            // connect or answer, then idle
 };
 

@@ -235,8 +235,22 @@ void Tunnel::tick() {
     failBy(status);
     return;
   }
+  resetStalled();
   markDirty();
   tick_.start(pod_.worker().loop, kTickMs, [this] { tick(); });
+}
+
+/// A peer that takes nothing would else hold sockets and applications for as long as it likes.
+void Tunnel::resetStalled() {
+  std::vector<Pipe*> stalled;
+  for (const auto& [id, pipe] : pipes_) {
+    if (pipe->stalled()) {
+      stalled.push_back(pipe);
+    }
+  }
+  for (Pipe* pipe : stalled) {
+    pipe->onStalled();
+  }
 }
 
 Status Tunnel::onPlain(std::span<uint8_t> plain) {

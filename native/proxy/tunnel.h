@@ -117,6 +117,7 @@ class Tunnel final : public Connection,
   Pipe* pipeOf(http::StreamId id) const;
   void startHandshake();
   void tick();
+  void resetStalled();
   void watchExpiry();
   void readSome();
   bool receive(std::span<uint8_t> cipher);

@@ -163,6 +163,50 @@ TEST_CASE("a stream that ends in the midst of a read keeps nothing from those be
   CHECK(two.read(4) == bytesOf("more"));
 }
 
+TEST_CASE("a stream whose peer grants no window while bytes wait for it is reset, and no other") {
+  auto ns = newNamespace();
+  if (!ns) {
+    return;
+  }
+  constexpr size_t kWindow = 1024;
+  Settings settings = settingsOf(1);
+  settings.stalledMs = 50;
+  Mesh mesh(*ns, settings);
+  mesh.start();
+  const App app(*ns);
+  HbonePeer peer = mesh.peerWithWindow(kWindow);
+  peer.stopTaking();
+  StreamId idle = 0;
+  StreamId full = 0;
+  REQUIRE(peer.ask(app.authority(), &idle) == 200);
+  const Line idleLine = app.accept();
+  REQUIRE(peer.ask(app.authority(), &full) == 200);
+  const Line fullLine = app.accept();
+  CHECK(fullLine.send(pattern(kWindow)));
+  // Each time it takes as long as the others have been without window, and longer.
+  for (int i = 0; i < 2; i++) {
+    StreamId id = 0;
+    REQUIRE(peer.ask(app.authority(), &id) == 200);
+    const Line line = app.accept();
+    CHECK(line.send(pattern(kWindow + 1)));
+    CHECK(peer.untilOver(id));
+    CHECK(peer[id].reset == H2Error::kConnectError);
+    CHECK(peer[id].data.size() == kWindow);
+    CHECK(line.nextError() == ECONNRESET);
+    const auto closed = mesh.event(EventKind::kClosed);
+    REQUIRE(closed.has_value());
+    CHECK(closed->is(Reason::kLimit));
+    CHECK(closed->detail.starts_with("the peer granted no window for "));
+  }
+  CHECK(peer[full].data == pattern(kWindow));
+  CHECK(fullLine.send(bytesOf("more")));
+  peer.take(full, kWindow);
+  CHECK(peer.until([&] { return peer[full].data.size() == kWindow + 4; }));
+  CHECK(idleLine.send(bytesOf("hello")));
+  CHECK(peer.until([&] { return peer[idle].data == bytesOf("hello"); }));
+  CHECK(mesh.count(Counter::kStreamsClosed) == 2);
+}
+
 TEST_CASE("the application's end needs no window") {
   auto ns = newNamespace();
   if (!ns) {
