@@ -271,7 +271,8 @@ TEST_CASE("one address has half of a pod's connections and bytes in all workers 
   CHECK(peers.back()->ask(pods->app.authority()) == 200);  // what ended makes room
 }
 
-TEST_CASE("so many accepted streams may a peer reset within a second, and one more ends its tunnel") {
+TEST_CASE(
+    "so many accepted streams may a peer reset within a second, and one more ends its tunnel") {
   auto ns = newNamespace();
   if (!ns) {
     return;
