@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Who used the processors: the kernel's own books, read before and after.
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { processesIn } from '../lab/processes.ts';
 import { MeshError } from '../lib/error.ts';
 
 /** Linux counts the machine's time in these for user space, whatever the kernel's own tick is. */
@@ -34,10 +35,53 @@ export function cgroupCpuSeconds(folder: string): number {
   return Number(micros) / 1e6;
 }
 
+// In the fields of /proc/PID/stat behind the name: a kernel thread's flag, and where times begin.
+const kernelThread = 0x0020_0000;
+const [flagsAt, timesAt, timesOf] = [6, 11, 4];
+
+/**
+ * CPU seconds of a process in the text of its /proc/PID/stat, with those of the children that it
+ * waited for: what is short-lived is on its parent's account. 0 for a thread of the kernel, whose
+ * work is for everybody.
+ */
+export function processCpuOf(text: string, withChildren = true): number {
+  const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
+  if ((Number(fields[flagsAt]) & kernelThread) !== 0) {
+    return 0;
+  }
+  const ticks = fields.slice(timesAt, timesAt + (withChildren ? timesOf : 2));
+  return ticks.reduce((sum, each) => sum + Number(each), 0) / ticksPerSecond;
+}
+
+// Of a process that ends meanwhile nothing is left to read.
+function textIfThere(file: string): string {
+  try {
+    return readFileSync(file, 'latin1');
+  } catch {
+    return '';
+  }
+}
+
+/**
+ * CPU seconds of all processes in `proc` that `isOurs` does not name. The children of this process
+ * are load tools, so they are left out.
+ */
+export function strangersCpuSeconds(proc: string, isOurs: (pid: number) => boolean): number {
+  let sum = 0;
+  for (const name of readdirSync(proc)) {
+    const pid = Number(name);
+    if (Number.isInteger(pid) && !isOurs(pid)) {
+      const text = textIfThere(join(proc, name, 'stat'));
+      sum += text === '' ? 0 : processCpuOf(text, pid !== process.pid);
+    }
+  }
+  return sum;
+}
+
 /** The cgroups of one measurement. */
 export interface MeterPlaces {
-  /** The root of the hierarchy: everybody. */
-  readonly root: string;
+  /** Where all processes are, as in /proc. */
+  readonly proc: string;
   /** All that belongs to the measurement. */
   readonly lab: string;
   readonly proxies: readonly string[];
@@ -62,8 +106,7 @@ export interface Usage {
 
 interface Reading extends MachineCpu {
   readonly wall: number;
-  readonly everybody: number;
-  readonly lab: number;
+  readonly others: number;
   readonly proxies: number;
   readonly apps: number;
 }
@@ -71,11 +114,11 @@ interface Reading extends MachineCpu {
 function read(places: MeterPlaces): Reading {
   const sum = (folders: readonly string[]): number =>
     folders.reduce((total, folder) => total + cgroupCpuSeconds(folder), 0);
+  const ours = new Set(processesIn(places.lab));
   return {
     ...machineCpuOf(readFileSync('/proc/stat', 'latin1')),
     wall: performance.now() / 1000,
-    everybody: cgroupCpuSeconds(places.root),
-    lab: cgroupCpuSeconds(places.lab),
+    others: strangersCpuSeconds(places.proc, (pid) => ours.has(pid)),
     proxies: sum(places.proxies),
     apps: sum(places.apps),
   };
@@ -87,7 +130,7 @@ export function meter(places: MeterPlaces): () => Usage {
   return () => {
     const after = read(places);
     const used = (key: keyof Reading): number => after[key] - before[key];
-    const strangers = Math.max(0, used('everybody') - used('lab'));
+    const strangers = Math.max(0, used('others'));
     return {
       wall: used('wall'),
       proxies: used('proxies'),

@@ -3,7 +3,6 @@
 // within it the variants of a workload follow each other at once and in a fresh order, so that the
 // machine's drift meets all alike. Ratios are taken within a round.
 import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import type { Lab } from '../lab/lab.ts';
 import { MeshError } from '../lib/error.ts';
 import { coreOf, restartAll } from './bench-lab.ts';
@@ -48,7 +47,7 @@ export function placesOf(lab: Lab, variant: Variant, to: End): MeterPlaces {
   const onWay: readonly End[] = ['client', to];
   const proxies = onWay.flatMap((end) => variant.proxyOf(lab, end) ?? []);
   return {
-    root: join(lab.plan.names.cgroup, '..'),
+    proc: '/proc',
     lab: lab.plan.names.cgroup,
     proxies: [...new Set(proxies)],
     apps: onWay.map((end) => cgroupIn(lab, `pods/${podOf(variant, end)}`)),

@@ -1,8 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { cgroupCpuSeconds, machineCpuOf, meter } from '../../../src/bench/cpu.ts';
+import {
+  cgroupCpuSeconds,
+  machineCpuOf,
+  meter,
+  processCpuOf,
+  strangersCpuSeconds,
+} from '../../../src/bench/cpu.ts';
 
 function setUsage(folder: string, micros: number): void {
   mkdirSync(folder, { recursive: true });
@@ -23,20 +29,50 @@ t.test('reads the CPU time of a cgroup', async (t) => {
   t.throws(() => cgroupCpuSeconds(join(folder, 'gone')), { code: 'ENOENT' });
 });
 
-function places(t: Test): { root: string; lab: string; proxies: string[]; apps: string[] } {
-  const root = t.testdir();
+function setProcess(proc: string, pid: number, flags: number, ticks: readonly number[]): void {
+  mkdirSync(join(proc, String(pid)), { recursive: true });
+  const fields = ['S', 1, 1, 1, 0, -1, flags, 9, 9, 9, 9, ...ticks, 20, 0, 1];
+  writeFileSync(join(proc, String(pid), 'stat'), `${pid} (a (b) c) ${fields.join(' ')}\n`);
+}
+
+t.test('a process answers for its children, the kernel for nobody', async (t) => {
+  const proc = t.testdir();
+  setProcess(proc, 7, 0x0040_0000, [100, 20, 300, 4]);
+  setProcess(proc, 8, 0x0020_8040, [500, 500, 0, 0]);
+  setProcess(proc, 9, 0, [1000, 0, 0, 0]);
+  setProcess(proc, process.pid, 0, [50, 50, 4000, 0]);
+  mkdirSync(join(proc, 'net'));
+  mkdirSync(join(proc, '10'));
+  t.equal(processCpuOf(readFileSync(join(proc, '7/stat'), 'latin1')), 4.24);
+  t.equal(
+    strangersCpuSeconds(proc, (pid) => pid === 9),
+    5.24,
+  );
+});
+
+t.test('reads the processes of this machine', async (t) => {
+  t.ok(strangersCpuSeconds('/proc', () => false) > 0);
+});
+
+function places(t: Test): { proc: string; lab: string; proxies: string[]; apps: string[] } {
+  const root = t.testdir({ proc: {} });
   const at = (name: string): string => join(root, 'lab', name);
-  return { root, lab: join(root, 'lab'), proxies: [at('a'), at('b')], apps: [at('app')] };
+  const lab = join(root, 'lab');
+  mkdirSync(lab);
+  writeFileSync(join(lab, 'cgroup.procs'), '9\n');
+  return { proc: join(root, 'proc'), lab, proxies: [at('a'), at('b')], apps: [at('app')] };
 }
 
 t.test('says who used how much between two readings', async (t) => {
-  const { root, lab, proxies, apps } = places(t);
-  for (const folder of [root, lab, ...proxies, ...apps]) {
+  const { proc, lab, proxies, apps } = places(t);
+  for (const folder of [...proxies, ...apps]) {
     setUsage(folder, 1_000_000);
+    writeFileSync(join(folder, 'cgroup.procs'), '');
   }
-  const end = meter({ root, lab, proxies, apps });
-  setUsage(root, 9_000_000);
-  setUsage(lab, 5_000_000);
+  setProcess(proc, 7, 0, [0, 0, 0, 0]);
+  const end = meter({ proc, lab, proxies, apps });
+  setProcess(proc, 7, 0, [300, 0, 100, 0]);
+  setProcess(proc, 9, 0, [900, 0, 0, 0]);
   setUsage(proxies[0] ?? '', 1_500_000);
   setUsage(proxies[1] ?? '', 2_000_000);
   setUsage(apps[0] ?? '', 3_000_000);
@@ -46,12 +82,10 @@ t.test('says who used how much between two readings', async (t) => {
   t.ok(usage.path >= 0, 'never less than nothing');
 });
 
-t.test('a clock that ticks coarser than another makes no negative strangers', async (t) => {
-  const { root, lab } = places(t);
-  setUsage(root, 0);
-  setUsage(lab, 0);
-  const end = meter({ root, lab, proxies: [], apps: [] });
-  setUsage(root, 1_000);
-  setUsage(lab, 2_000);
+t.test('who has ended meanwhile makes no negative strangers', async (t) => {
+  const { proc, lab } = places(t);
+  setProcess(proc, 7, 0, [100, 0, 0, 0]);
+  const end = meter({ proc, lab, proxies: [], apps: [] });
+  rmSync(join(proc, '7'), { recursive: true });
   t.equal(end().strangers, 0);
 });
