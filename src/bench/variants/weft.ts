@@ -2,16 +2,20 @@
 import { ports } from '../../lib/ports.ts';
 import { cgroupIn, nodeOf, type Variant } from './variant.ts';
 
+// As every sidecar has; by default it is half of the machine's processors.
+const oneWorker = ['--workers', '1'];
+
 /** The mesh itself: a proxy for each node, pods captured by nftables. */
 export const weft: Variant = {
   name: 'weft',
-  title: 'Weft, a proxy a node, captured by nftables, HBONE in mutual TLS 1.3, access log on',
+  title:
+    'Weft, a proxy a node, captured by nftables, HBONE in mutual TLS 1.3, one worker each, access log on',
   meshed: true,
   carries: 'tcp',
   tlsPort: ports.hbone,
   prepare: async () => undefined,
   start: async (lab, { engine }) => {
-    const settings = engine.flatMap((setting) => ['--engine', setting]);
+    const settings = [...oneWorker, ...engine.flatMap((setting) => ['--engine', setting])];
     await Promise.all(
       lab.plan.nodes.map(async ({ name }) => {
         await lab.kill(`${name}/ztunnel`);

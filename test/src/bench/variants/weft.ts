@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+import t from 'tap';
+import { weft } from '../../../../src/bench/variants/weft.ts';
+import type { Lab } from '../../../../src/lab/lab.ts';
+
+t.test('each proxy has one worker, whatever the machine has', async (t) => {
+  const commands: (readonly string[])[] = [];
+  const lab = {
+    plan: { nodes: [{ name: 'node-a' }, { name: 'node-b' }] },
+    kill: async () => undefined,
+    ready: async () => undefined,
+    restart: async (_: string, change: (command: readonly string[]) => readonly string[]) => {
+      commands.push(change(['ztunnel']));
+    },
+  };
+  await weft.start(lab as unknown as Lab, { engine: ['tunnelIdleMs=0'] });
+  const command = ['ztunnel', '--workers', '1', '--engine', 'tunnelIdleMs=0'];
+  t.strictSame(commands, [command, command]);
+});
