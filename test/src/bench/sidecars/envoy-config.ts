@@ -55,3 +55,11 @@ t.test('as HTTP, requests share HTTP/2 connections between the sidecars', async 
   t.match(options, { explicit_http_config: { http2_protocol_options: {} } });
   t.notOk(clusters[1].typed_extension_protocol_options, 'the application is asked as ever');
 });
+
+t.test('no circuit breaker is in the way', async (t) => {
+  const { clusters } = parsed('http');
+  for (const { circuit_breakers } of clusters) {
+    const { max_connections, max_pending_requests, max_requests } = circuit_breakers.thresholds[0];
+    t.ok(Math.min(max_connections, max_pending_requests, max_requests) >= 1_000_000);
+  }
+});
