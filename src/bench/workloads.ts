@@ -111,7 +111,7 @@ interface IperfEnd {
 
 function received(output: string, key: 'bits_per_second' | 'bytes'): number {
   const value = (JSON.parse(output) as IperfEnd).end?.sum_received?.[key];
-  if (value === undefined) {
+  if (value === undefined || value <= 0) {
     throw new MeshError('invalid', `iperf3 reported no ${key}`);
   }
   return value / 1e9;
@@ -154,7 +154,11 @@ function requests(output: string): number {
   if (trouble !== undefined) {
     throw new MeshError('invalid', `wrk: ${trouble.trim()}`);
   }
-  return numberAfter(output, /([0-9]+) requests in/);
+  const count = numberAfter(output, /([0-9]+) requests in/);
+  if (count === 0) {
+    throw new MeshError('invalid', 'wrk: no request was answered');
+  }
+  return count;
 }
 
 const httpUrl = (server: string): string => `http://${server}:${serverPorts.http}/`;
@@ -168,8 +172,10 @@ interface HttpLoad extends Partial<Target> {
 
 function http(name: string, title: string, load: HttpLoad): Workload {
   const { connections, close = false, mode = 'warm', to = 'server' } = load;
-  const parse = (output: string): number =>
-    requests(output) && numberAfter(output, /Requests\/sec: +([0-9.]+)/);
+  const parse = (output: string): number => {
+    requests(output);
+    return numberAfter(output, /Requests\/sec: +([0-9.]+)/);
+  };
   return {
     name: `${to === 'server' ? '' : 'local-'}${name}`,
     title,
@@ -227,23 +233,38 @@ export function paceCommand(
 interface PaceReport {
   readonly latencies?: Readonly<Record<string, number>>;
   readonly requests?: number;
+  readonly rate?: number;
   readonly success?: number;
   readonly errors?: readonly string[] | null;
 }
 
-/** The report of `paceCommand`. Throws MeshError `invalid` when a request failed. */
-export function paceReportOf(output: string): Required<Pick<PaceReport, 'latencies' | 'requests'>> {
-  const { latencies, requests: count = 0, success, errors } = JSON.parse(output) as PaceReport;
+/** Of the rate that is asked for, the tool has to reach this, or it was no open loop. */
+export const paceShareMin = 0.99;
+
+/**
+ * The report of `paceCommand`. Throws MeshError `invalid` when a request failed, or the tool itself
+ * could not keep the rate.
+ */
+export function paceReportOf(
+  output: string,
+  { rate: asked }: Pick<Pace, 'rate'>,
+): Required<Pick<PaceReport, 'latencies' | 'requests'>> {
+  const { latencies, requests: count = 0, ...report } = JSON.parse(output) as PaceReport;
+  const { rate = 0, success, errors } = report;
   if (latencies === undefined || success !== 1) {
     throw new MeshError('invalid', `vegeta: ${errors?.slice(0, 3).join('; ') ?? 'no report'}`);
+  }
+  if (rate < asked * paceShareMin) {
+    const reached = `${rate.toFixed(0)} requests a second of ${asked}`;
+    throw new MeshError('invalid', `vegeta sent ${reached}: it did not keep its rate`);
   }
   return { latencies, requests: count };
 }
 
 /** A percentile of a report, in microseconds. */
-export function pacePercentile(rank: 50 | 90 | 99): Figure {
+export function pacePercentile(rank: 50 | 90 | 99, pace: Pace): Figure {
   const parse = (output: string): number | undefined => {
-    const { latencies, requests: count } = paceReportOf(output);
+    const { latencies, requests: count } = paceReportOf(output, pace);
     return tells(rank, count) ? (latencies[`${rank}th`] ?? Number.NaN) / 1000 : undefined;
   };
   return { name: `p${rank}`, unit: 'us', parse };
@@ -259,8 +280,8 @@ function atPace(pace: Pace): Workload {
     speaks: 'http',
     to: 'server',
     command: (server, seconds) => paceCommand(server, seconds, pace),
-    figures: ([50, 90, 99] as const).map(pacePercentile),
-    work: { unit: 'request', of: (output) => paceReportOf(output).requests },
+    figures: ([50, 90, 99] as const).map((rank) => pacePercentile(rank, pace)),
+    work: { unit: 'request', of: (output) => paceReportOf(output, pace).requests },
   };
 }
 

@@ -25,7 +25,7 @@ async function p99(lab: Lab, variant: Variant, seconds: number): Promise<number>
   if (run.code !== 0) {
     throw new MeshError('unavailable', `vegeta: ${run.stderr.trim().slice(-300)}`);
   }
-  const value = pacePercentile(99).parse(run.stdout);
+  const value = pacePercentile(99, pace).parse(run.stdout);
   if (value === undefined) {
     throw new MeshError('invalid', 'too few requests for a percentile of 99: measure longer');
   }

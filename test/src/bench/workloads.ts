@@ -3,6 +3,8 @@ import t from 'tap';
 import {
   paceCommand,
   paceOf,
+  paceReportOf,
+  paceShareMin,
   tells,
   type Workload,
   workloads,
@@ -20,7 +22,7 @@ Requests/sec:  47712.33
 `;
 const iperf = JSON.stringify({ end: { sum_received: { bits_per_second: 7.5e9, bytes: 2e9 } } });
 const latencies = { '50th': 181_000, '90th': 250_500, '99th': 990_000 };
-const vegeta = JSON.stringify({ latencies, requests: 3000, success: 1, errors: [] });
+const paced = { latencies, requests: 3000, rate: 1000, success: 1, errors: [] };
 
 interface Expected {
   readonly output: string;
@@ -32,10 +34,14 @@ const byTool: Readonly<Record<string, Expected>> = {
   sockperf: { output: sockperf, figures: [66.125, 80.75, 120.5, 240.25], work: undefined },
   wrk: { output: wrk, figures: [47712.33], work: 143210 },
   iperf3: { output: iperf, figures: [7.5], work: 2 },
-  vegeta: { output: vegeta, figures: [181, 250.5, 990], work: 3000 },
 };
 
 function expectedOf(workload: Workload): Expected {
+  if (workload.tool === 'vegeta') {
+    const rate = paceOf(workload.name)?.rate;
+    const output = JSON.stringify({ ...paced, rate });
+    return { output, figures: [181, 250.5, 990], work: 3000 };
+  }
   const found = byTool[workload.tool];
   if (found === undefined) {
     throw new Error(`no example for ${workload.name}`);
@@ -88,12 +94,34 @@ t.test('tells no percentile with fewer than ten samples beyond it', async (t) =>
 });
 
 t.test('takes no figure from a constant rate with a failed request', async (t) => {
-  const failed = { latencies, requests: 3000, success: 0.99, errors: ['503 Service Unavailable'] };
+  const failed = { ...paced, success: 0.99, errors: ['503 Service Unavailable'] };
   const pace = workloads.find(({ tool }) => tool === 'vegeta');
   t.throws(() => pace?.figures[0]?.parse(JSON.stringify(failed)), {
     code: 'invalid',
     message: 'vegeta: 503 Service Unavailable',
   });
+});
+
+t.test('takes no figure from a tool that could not keep its rate', async (t) => {
+  const pace = { rate: 4000 };
+  const sent = (rate: number): string => JSON.stringify({ ...paced, rate });
+  t.equal(paceReportOf(sent(4000 * paceShareMin), pace).requests, 3000);
+  t.throws(() => paceReportOf(sent(4000 * paceShareMin - 1), pace), {
+    code: 'invalid',
+    message: 'vegeta sent 3959 requests a second of 4000: it did not keep its rate',
+  });
+});
+
+t.test('a run in which nothing was carried is none', async (t) => {
+  const nothing: Readonly<Record<string, string>> = {
+    http64: '  0 requests in 3.00s, 0.00B read\nRequests/sec:      0.00\n',
+    up1: JSON.stringify({ end: { sum_received: { bits_per_second: 0, bytes: 0 } } }),
+  };
+  for (const [name, output] of Object.entries(nothing)) {
+    const workload = workloads.find((each) => each.name === name);
+    t.throws(() => workload?.figures[0]?.parse(output), { code: 'invalid' }, name);
+    t.throws(() => workload?.work?.of(output), { code: 'invalid' }, name);
+  }
 });
 
 t.test('a constant rate is known by its name', async (t) => {
