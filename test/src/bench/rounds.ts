@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap';
 import {
+  checkCarried,
   loadAverage,
   notCarried,
+  proxiesShareMin,
   quietest,
   repeatsMax,
   shuffled,
@@ -78,4 +80,12 @@ t.test('a variant that reads HTTP carries nothing else', async (t) => {
   ] as const;
   t.match(notCarried(workloads, variants), [{ variant: 'envoy-l7', workload: 'rtt64' }]);
   t.equal(notCarried(workloads, variants).length, 1);
+});
+
+t.test('proxies that hardly did anything have carried nothing', async (t) => {
+  t.doesNotThrow(() => checkCarried({ wall: 3, proxies: 3 * proxiesShareMin }));
+  t.throws(() => checkCarried({ wall: 3, proxies: 0.02 }), {
+    code: 'internal',
+    message: 'the load went past the proxies, which used 20 ms of CPU in 3.0 s',
+  });
 });
