@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { MeshError } from '../lib/error.ts';
 import { runProgram } from '../lib/program.ts';
+import { version } from '../lib/version.ts';
 import type { NotRun } from './rounds.ts';
 import { envoyVersion } from './sidecars/envoy-install.ts';
 import type { Spread } from './statistics.ts';
@@ -108,19 +109,48 @@ async function debianVersions(): Promise<Record<string, string>> {
   return Object.fromEntries(found);
 }
 
-/** Writes `body` into `folder` as DATE-MACHINE-TOPIC.json and answers the file's path. */
+// The first name that no file has: what was measured is never written over.
+function writeFresh(stem: string, text: string): string {
+  for (let n = 1; ; n++) {
+    const file = `${stem}${n === 1 ? '' : `-${n}`}.json`;
+    try {
+      writeFileSync(file, text, { flag: 'wx' });
+      return file;
+    } catch (error) {
+      if (MeshError.from(error).code !== 'conflict') {
+        throw error;
+      }
+    }
+  }
+}
+
+// The commit, where this is a clone: two files are compared to see what a change did.
+async function weftVersion(): Promise<string> {
+  const args = ['-C', import.meta.dirname, 'describe', '--always', '--dirty', '--tags'];
+  const { code, stdout } = await runProgram('git', args).catch(() => ({ code: 1, stdout: '' }));
+  return code === 0 ? `${version} ${stdout.trim()}` : version;
+}
+
+/**
+ * Writes `body` into `folder` as DATE-MACHINE-TOPIC.json, or with a number behind that where there
+ * is such a file, and answers its path.
+ */
 export async function saveResults(folder: string, body: object, topic: string): Promise<string> {
   mkdirSync(folder, { recursive: true });
   const date = new Date().toISOString();
   const cpu = cpus()[0]?.model ?? 'unknown';
   const memoryGb = Math.round(totalmem() / 1e9);
   const place = { cpu, cores: cpus().length, memoryGb, kernel: release() };
-  const own = { node: process.version, envoy: envoyVersion, vegeta: vegetaVersion };
+  const own = {
+    weft: await weftVersion(),
+    node: process.version,
+    envoy: envoyVersion,
+    vegeta: vegetaVersion,
+  };
   const versions = { ...own, ...(await debianVersions()) };
-  const file = join(folder, `${date.slice(0, 10)}-${slugOf(cpu)}-${topic}.json`);
+  const stem = join(folder, `${date.slice(0, 10)}-${slugOf(cpu)}-${topic}`);
   const all = { format: 1, date, machine: place, versions, ...body };
-  writeFileSync(file, `${JSON.stringify(all, null, 1)}\n`);
-  return file;
+  return writeFresh(stem, `${JSON.stringify(all, null, 1)}\n`);
 }
 
 /** Reads a file of results. Throws MeshError `invalid` when it is none. */

@@ -31,9 +31,26 @@ t.test('keeps what was measured with the machine and the date, and reads it back
   const file = await saveResults(folder, body, 'quick');
   t.match(file, /\/results\/\d{4}-\d\d-\d\d-[a-z0-9-]+-quick\.json$/);
   const kept = readResults(file);
-  t.match(kept, { rounds: 2, machine: { kernel: /^\d/ }, versions: { node: process.version } });
+  t.match(kept, {
+    rounds: 2,
+    machine: { kernel: /^\d/ },
+    versions: { node: process.version, weft: /^\d/ },
+  });
   t.strictSame(kept.results, [result]);
   t.strictSame(JSON.parse(readFileSync(file, 'utf8')).samples, [1]);
+});
+
+t.test('a second run of a day is written beside the first', async (t) => {
+  const folder = t.testdir();
+  const files: string[] = [];
+  for (const round of [1, 2, 3]) {
+    files.push(await saveResults(folder, { round }, 'quick'));
+  }
+  const kept = files.map((file) => JSON.parse(readFileSync(file, 'utf8')).round);
+  t.strictSame(kept, [1, 2, 3]);
+  t.match(files[1], /-quick-2\.json$/);
+  t.match(files[2], /-quick-3\.json$/);
+  await t.rejects(saveResults(join(folder, 'a\0b'), {}, 'quick'));
 });
 
 t.test('says what is wrong with a file that is none', async (t) => {
