@@ -81,11 +81,15 @@ async function bench(options: BenchOptions): Promise<void> {
   progress.expect(stepsOf(plan));
   const outcome = await runPlan({ ...plan, name, engine, progress });
   progress.end();
-  const { rows, samples, proofs, syscalls, readings, notRun } = outcome;
+  const { rows, samples, proofs, syscalls, readings, notRun, failure } = outcome;
+  if (failure !== undefined && rows.length + samples.length + syscalls.length === 0) {
+    throw failure;
+  }
   const body = {
     ...{ rounds: plan.rounds, seconds: plan.seconds, engine },
     variants: outcome.variants.map((each) => ({ name: each.name, title: each.title })),
     ...{ results: resultsOf(rows), notRun, proofs, verdicts: verdictsOn(rows, weft.name) },
+    ...(failure === undefined ? {} : { failure: failure.message }),
     ...{ syscalls, readings, samples },
   };
   const topic = options.topic ?? (options.full === true ? 'full' : 'quick');
@@ -98,6 +102,9 @@ async function bench(options: BenchOptions): Promise<void> {
     process.stdout.write(textOf(outcome, plan.variants));
   }
   process.stderr.write(`  written to ${file} and ${page}\n`);
+  if (failure !== undefined) {
+    throw failure;
+  }
 }
 
 function benchCommand(): Command {

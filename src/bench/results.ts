@@ -49,6 +49,8 @@ export interface ResultsFile {
   readonly variants: readonly { readonly name: string; readonly title: string }[];
   readonly results: readonly Result[];
   readonly notRun: readonly NotRun[];
+  /** What ended the run before all was measured. */
+  readonly failure?: string | undefined;
 }
 
 const spread = z.object({ n: z.int(), median: z.number(), min: z.number(), max: z.number() });
@@ -73,6 +75,7 @@ const resultsFile = z.looseObject({
   variants: z.array(z.object({ name: z.string(), title: z.string() })),
   results: z.array(result),
   notRun: z.array(notRun),
+  failure: z.string().optional(),
 });
 
 /** The rows as they stand in a file. */

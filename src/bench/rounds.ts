@@ -161,7 +161,7 @@ export interface NotRun {
   readonly why: string;
 }
 
-/** What came of some rounds. */
+/** What came of some rounds; it grows while they run. */
 export interface Measured {
   readonly samples: Sample[];
   readonly notRun: NotRun[];
@@ -184,17 +184,18 @@ export function notCarried(
 
 /**
  * Runs every workload through every variant, in rounds; each round starts all proxies afresh. A
- * workload that a variant cannot carry, or fails at, is told in `notRun` and not tried again.
+ * workload that a variant cannot carry, or fails at, is told in `notRun` and not tried again. All
+ * goes into `measured` at once. Throws MeshError when proxies do not start.
  */
 export async function runRounds(
   lab: Lab,
   workloads: readonly Workload[],
   variants: readonly Variant[],
   options: RoundsOptions,
-): Promise<Measured> {
+  { samples, notRun }: Measured,
+): Promise<void> {
   const { rounds, seconds, engine, progress } = options;
-  const samples: Sample[] = [];
-  const notRun = notCarried(workloads, variants);
+  notRun.push(...notCarried(workloads, variants));
   const attempt = async (workload: Workload, variant: Variant, round: number): Promise<void> => {
     const names = { variant: variant.name, workload: workload.name };
     if (notRun.some((each) => each.variant === names.variant && each.workload === names.workload)) {
@@ -219,7 +220,6 @@ export async function runRounds(
       }
     }
   }
-  return { samples, notRun };
 }
 
 function lineOf({ round, workload, variant, figures, failures, disturbed }: Sample): string {

@@ -14,7 +14,7 @@ import {
   podMemory,
 } from './studies/memory.ts';
 import { measureNeighbour, neighbourStudy } from './studies/neighbour.ts';
-import { measurePropagation, propagationStudy } from './studies/propagation.ts';
+import { measurePropagation, meshSizes, propagationStudy } from './studies/propagation.ts';
 import { countSyscalls, type SyscallRow } from './studies/syscalls.ts';
 import { type Row, summaryOf } from './summary.ts';
 import { vegetaOrReason } from './tools.ts';
@@ -42,6 +42,8 @@ export interface Outcome {
   readonly syscalls: readonly SyscallRow[];
   readonly readings: readonly MemoryReading[];
   readonly notRun: readonly NotRun[];
+  /** What ended the run before all was measured. */
+  readonly failure?: MeshError;
 }
 
 const isProxied = (lab: Lab, variant: Variant): boolean =>
@@ -58,6 +60,7 @@ class Run {
   readonly #notRun: NotRun[] = [];
   #variants: readonly Variant[] = [];
   #wanted: ReadonlySet<string>;
+  #failure: MeshError | undefined;
 
   constructor(options: RunOptions) {
     this.#options = options;
@@ -73,11 +76,24 @@ class Run {
       syscalls: this.#syscalls,
       readings: this.#readings,
       notRun: this.#notRun,
+      ...(this.#failure === undefined ? {} : { failure: this.#failure }),
     };
   }
 
+  /** Does everything in turn. What was measured before a failure is in the outcome with it. */
+  async go(): Promise<void> {
+    try {
+      await this.#prepare();
+      await this.#compare();
+      await this.#memory();
+      await this.#propagation();
+    } catch (error) {
+      this.#failure = MeshError.from(error);
+    }
+  }
+
   /** Leaves out what this machine cannot run. */
-  async prepare(): Promise<void> {
+  async #prepare(): Promise<void> {
     const { progress, variants } = this.#options;
     const note = (text: string): void => progress.note(text);
     const able: Variant[] = [];
@@ -104,56 +120,65 @@ class Run {
   }
 
   /** Everything that is measured side by side. */
-  async compare(): Promise<void> {
+  async #compare(): Promise<void> {
     const chosen = workloads.filter(({ name }) => this.#wanted.has(name));
     const wantsStudy = this.#wanted.has('syscalls') || this.#wanted.has(neighbourStudy);
     if ((chosen.length === 0 && !wantsStudy) || this.#variants.length === 0) {
       return;
     }
-    await this.#onLab(async (lab) => {
-      await restartAll(lab, this.#variants, this.#options.engine);
-      this.#proofs.push(...(await verify(lab, this.#variants)));
-      for (const mode of Object.keys(modes) as Mode[]) {
-        await this.#measure(lab, mode, chosen);
-      }
-      await this.#countCalls(lab);
-      await this.#besideNoise(lab);
-    });
-    const names = this.#variants.map(({ name }) => name);
-    this.#rows.unshift(...chosen.flatMap((each) => summaryOf(each, this.#samples, names)));
+    try {
+      await this.#onLab(async (lab) => {
+        await restartAll(lab, this.#variants, this.#options.engine);
+        this.#proofs.push(...(await verify(lab, this.#variants)));
+        for (const mode of Object.keys(modes) as Mode[]) {
+          await this.#measure(lab, mode, chosen);
+        }
+        await this.#countCalls(lab);
+        await this.#besideNoise(lab);
+      });
+    } finally {
+      const names = this.#variants.map(({ name }) => name);
+      this.#rows.unshift(...chosen.flatMap((each) => summaryOf(each, this.#samples, names)));
+    }
   }
 
   /** On a lab of its own, since a heap does not shrink to what it was. */
-  async memory(): Promise<void> {
+  async #memory(): Promise<void> {
     if (!this.#wanted.has('memory')) {
       return;
     }
     const { engine, progress } = this.#options;
+    this.#httpOnly('memory');
     await this.#onLab(async (lab) => {
       await restartAll(lab, this.#variants, [...idleEngine, ...engine]);
       for (const variant of this.#variants.filter(({ carries }) => carries === 'tcp')) {
         progress.note(`memory: ${variant.name}`);
-        await this.#readMemory(lab, variant).catch((error: unknown) => {
-          const why = MeshError.from(error).message;
-          this.#leaveOut({ variant: variant.name, workload: 'memory', why });
-        });
+        await this.#alone('memory', variant, () => this.#readMemory(lab, variant));
         progress.done(1);
       }
     });
-    this.#httpOnly('memory');
     const names = this.#variants.map(({ name }) => name);
     this.#rows.push(...memoryRows(this.#readings, names));
   }
 
+  // What fails alone is told, and ends nothing else.
+  async #alone(workload: string, { name }: Variant, work: () => Promise<void>): Promise<void> {
+    try {
+      await work();
+    } catch (error) {
+      this.#leaveOut({ variant: name, workload, why: MeshError.from(error).message });
+    }
+  }
+
   async #readMemory(lab: Lab, variant: Variant): Promise<void> {
-    this.#readings.push(...(await idleMemory(lab, variant)));
+    await idleMemory(lab, variant, this.#readings);
     if (variant.name === weft.name) {
       this.#readings.push(...(await podMemory(lab, variant)));
     }
   }
 
   /** How soon changes are in force. */
-  async propagation(): Promise<void> {
+  async #propagation(): Promise<void> {
     if (!this.#wanted.has(propagationStudy)) {
       return;
     }
@@ -163,7 +188,11 @@ class Run {
     }
     if (this.#variants.includes(weft)) {
       const { name, progress } = this.#options;
-      this.#rows.push(...(await measurePropagation(name, progress)));
+      for (const size of meshSizes) {
+        await this.#alone(propagationStudy, weft, async () => {
+          this.#rows.push(...(await measurePropagation(name, size, progress)));
+        });
+      }
     }
   }
 
@@ -190,9 +219,8 @@ class Run {
     if (own.length > 0) {
       const engine = [...this.#options.engine, ...modes[mode]];
       const options = { ...this.#options, engine };
-      const { samples, notRun } = await runRounds(lab, own, this.#variants, options);
-      this.#samples.push(...samples);
-      this.#notRun.push(...notRun);
+      const measured = { samples: this.#samples, notRun: this.#notRun };
+      await runRounds(lab, own, this.#variants, options, measured);
     }
   }
 
@@ -206,7 +234,9 @@ class Run {
     const able = this.#variants.filter((each) => each.carries === 'tcp' && isProxied(lab, each));
     for (const variant of able) {
       progress.note(`system calls: ${variant.name}`);
-      this.#syscalls.push(...(await countSyscalls(lab, variant, seconds)));
+      await this.#alone('syscalls', variant, async () => {
+        this.#syscalls.push(...(await countSyscalls(lab, variant, seconds)));
+      });
       progress.done(1);
     }
   }
@@ -226,14 +256,11 @@ class Run {
 }
 
 /**
- * Carries out a plan. Throws MeshError when the lab cannot be built, or a variant is not what it
- * should be; what merely cannot run is told in the outcome.
+ * Carries out a plan. Does not throw: what cannot run, and what ended the run early (a lab that
+ * cannot be built, a variant that is not what it should be), is told in the outcome.
  */
 export async function runPlan(options: RunOptions): Promise<Outcome> {
   const run = new Run(options);
-  await run.prepare();
-  await run.compare();
-  await run.memory();
-  await run.propagation();
+  await run.go();
   return run.outcome;
 }

@@ -109,7 +109,8 @@ interface IperfEnd {
   };
 }
 
-function received(output: string, key: 'bits_per_second' | 'bytes'): number {
+/** What iperf3 says of a transfer, in 10^9. Throws MeshError `invalid` when there was none. */
+export function received(output: string, key: 'bits_per_second' | 'bytes'): number {
   const value = (JSON.parse(output) as IperfEnd).end?.sum_received?.[key];
   if (value === undefined || value <= 0) {
     throw new MeshError('invalid', `iperf3 reported no ${key}`);

@@ -89,7 +89,11 @@ function headOf(file: ResultsFile): string {
   const list = file.variants.map(
     ({ name, title }) => `<li><b>${escaped(name)}</b>: ${escaped(title)}</li>`,
   );
-  return `<p>${escaped(`${date}; ${place}; ${tools.join(', ')}. ${how}`)}</p><ul>${list.join('')}</ul>`;
+  const early =
+    file.failure === undefined
+      ? ''
+      : `<p><b>${escaped(`It ended before all was measured: ${file.failure}`)}</b></p>`;
+  return `<p>${escaped(`${date}; ${place}; ${tools.join(', ')}. ${how}`)}</p>${early}<ul>${list.join('')}</ul>`;
 }
 
 /** What a page is made of. */

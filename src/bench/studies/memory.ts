@@ -123,26 +123,32 @@ async function waitOpen(client: LabProcess): Promise<void> {
   }
 }
 
-/** Reads without connections, and with so many idle ones through one variant. */
-export async function idleMemory(lab: Lab, variant: Variant): Promise<MemoryReading[]> {
+/** Reads without connections, and with so many idle ones through one variant, into `readings`. */
+export async function idleMemory(
+  lab: Lab,
+  variant: Variant,
+  readings: MemoryReading[],
+): Promise<void> {
   const [client, server] = [podOf(variant, 'client'), podOf(variant, 'server')];
-  const readings = read(lab, variant, 'connections', 0);
+  readings.push(...read(lab, variant, 'connections', 0));
   const echo = await start(lab, server, 'echo', ['serve', String(port)]);
   try {
     await waitListening(echo, port);
     for (const count of idleCounts) {
       const args = ['open', lab.pod(server).ipv4, String(port), String(count)];
       const holder = await start(lab, client, `idle-${count}`, args);
-      await waitOpen(holder);
-      await wait(settleMs);
-      readings.push(...read(lab, variant, 'connections', count));
-      await endProcess(holder, openTimeoutMs);
+      try {
+        await waitOpen(holder);
+        await wait(settleMs);
+        readings.push(...read(lab, variant, 'connections', count));
+      } finally {
+        await endProcess(holder, openTimeoutMs);
+      }
       await wait(settleMs);
     }
   } finally {
     await endProcess(echo, openTimeoutMs);
   }
-  return readings;
 }
 
 /** YAML of so many pods on node A that only exist, numbered from `first` on. */

@@ -8,7 +8,7 @@ import { coreOf, pinTo, restartAll } from '../bench-lab.ts';
 import { type NotRun, type RoundsOptions, shuffled } from '../rounds.ts';
 import { type Row, rowsOf, type Series } from '../summary.ts';
 import { podOf, type Variant } from '../variants/variant.ts';
-import { bulkCommand, type Pace, paceCommand, pacePercentile } from '../workloads.ts';
+import { bulkCommand, type Pace, paceCommand, pacePercentile, received } from '../workloads.ts';
 
 /** Its name among the workloads. */
 export const neighbourStudy = 'neighbour';
@@ -32,7 +32,19 @@ async function p99(lab: Lab, variant: Variant, seconds: number): Promise<number>
   return value;
 }
 
-async function besideNoise(lab: Lab, variant: Variant, seconds: number): Promise<number> {
+/** What both resolve with. Rejects as the first of them does, and not before both have ended. */
+export async function both<A, B>(a: Promise<A>, b: Promise<B>): Promise<[A, B]> {
+  await Promise.allSettled([a, b]);
+  return await Promise.all([a, b]);
+}
+
+interface Beside {
+  readonly p99: number;
+  /** The noise meanwhile. */
+  readonly gbits: number;
+}
+
+async function besideNoise(lab: Lab, variant: Variant, seconds: number): Promise<Beside> {
   const sink = lab.pod(podOf(variant, 'sink')).ipv4;
   const length = seconds + 2 * marginSeconds;
   const bulk = bulkCommand(sink, length, { connections: 1, down: false });
@@ -41,12 +53,12 @@ async function besideNoise(lab: Lab, variant: Variant, seconds: number): Promise
   const noise = lab.inPod(podOf(variant, 'neighbour'), command, { timeoutMs });
   // Time is what is asked for: the transfer is up to speed by then.
   await new Promise((resolve) => setTimeout(resolve, marginSeconds * 1000));
-  const value = await p99(lab, variant, seconds);
-  const { code, stdout, stderr } = await noise;
+  // Also when there is no figure the noise has to end before anything else is measured.
+  const [value, { code, stdout, stderr }] = await both(p99(lab, variant, seconds), noise);
   if (code !== 0) {
     throw new MeshError('unavailable', `iperf3: ${(stderr || stdout).trim().slice(-300)}`);
   }
-  return value;
+  return { p99: value, gbits: received(stdout, 'bits_per_second') };
 }
 
 /** Measures every variant in each round, alone and beside the noise. */
@@ -57,7 +69,12 @@ export async function measureNeighbour(
 ): Promise<{ readonly rows: Row[]; readonly notRun: NotRun[] }> {
   const { rounds, seconds, engine, progress } = options;
   const out = new Map<string, string>();
-  const figures = { alone: 'p99 alone', beside: 'p99 beside bulk', ratio: 'beside to alone' };
+  const figures = {
+    alone: 'p99 alone',
+    beside: 'p99 beside bulk',
+    ratio: 'beside to alone',
+    noise: 'bulk meanwhile',
+  };
   const values = new Map(
     Object.values(figures).map((name) => [name, new Map<string, Map<number, number>>()]),
   );
@@ -65,8 +82,18 @@ export async function measureNeighbour(
     const byVariant = values.get(figure);
     byVariant?.set(variant, (byVariant.get(variant) ?? new Map()).set(round, value));
   };
+  const leaveOut = (left: readonly Variant[], error: unknown): void => {
+    for (const { name } of left.filter((each) => !out.has(each.name))) {
+      out.set(name, MeshError.from(error).message);
+    }
+  };
   for (let round = 1; round <= rounds; round++) {
-    await restartAll(lab, variants, engine);
+    try {
+      await restartAll(lab, variants, engine);
+    } catch (error) {
+      leaveOut(variants, error);
+      break;
+    }
     for (const variant of shuffled(variants).filter(({ name }) => !out.has(name))) {
       // Both pods and their proxies share the core of their node.
       const proxy = variant.proxyOf(lab, 'neighbour');
@@ -75,19 +102,24 @@ export async function measureNeighbour(
         const alone = await p99(lab, variant, seconds);
         const beside = await besideNoise(lab, variant, seconds);
         note(figures.alone, variant.name, round, alone);
-        note(figures.beside, variant.name, round, beside);
-        note(figures.ratio, variant.name, round, beside / alone);
-        const told = `p99 ${alone.toFixed(0)} us, beside bulk ${beside.toFixed(0)} us`;
+        note(figures.beside, variant.name, round, beside.p99);
+        note(figures.ratio, variant.name, round, beside.p99 / alone);
+        note(figures.noise, variant.name, round, beside.gbits);
+        const told = `p99 ${alone.toFixed(0)} us, beside bulk ${beside.p99.toFixed(0)} us`;
         progress.note(`round ${round}: ${neighbourStudy} ${variant.name}: ${told}`);
       } catch (error) {
-        out.set(variant.name, MeshError.from(error).message);
+        leaveOut([variant], error);
       }
       progress.done(1);
     }
   }
   const names = variants.map(({ name }) => name);
+  const units = new Map([
+    [figures.ratio, ''],
+    [figures.noise, 'Gbit/s'],
+  ]);
   const rows = [...values].flatMap(([figure, byVariant]) => {
-    const unit = figure === figures.ratio ? '' : 'us';
+    const unit = units.get(figure) ?? 'us';
     const series: Series = { workload: neighbourStudy, figure, unit, values: byVariant };
     return rowsOf(series, names);
   });

@@ -1,14 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
-import t from 'tap';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import t, { type Test } from 'tap';
+import type { Progress } from '../../../src/bench/progress.ts';
 import {
   checkCarried,
   loadAverage,
+  type Measured,
   notCarried,
   proxiesShareMin,
   quietest,
   repeatsMax,
+  runRounds,
   shuffled,
 } from '../../../src/bench/rounds.ts';
+import { bare } from '../../../src/bench/variants/bare.ts';
+import { workloads } from '../../../src/bench/workloads.ts';
+import type { Lab } from '../../../src/lab/lab.ts';
 
 t.test('an order of its own each time keeps every variant', async (t) => {
   const all = ['bare', 'weft', 'haproxy'];
@@ -88,4 +96,38 @@ t.test('proxies that hardly did anything have carried nothing', async (t) => {
     code: 'internal',
     message: 'the load went past the proxies, which used 20 ms of CPU in 3.0 s',
   });
+});
+
+/** A lab whose load tool always prints `stdout`. */
+function labThatPrints(t: Test, stdout: string): Lab {
+  const cgroup = t.testdir();
+  for (const end of ['client', 'server']) {
+    mkdirSync(join(cgroup, 'pods', `bare-${end}`), { recursive: true });
+    writeFileSync(join(cgroup, 'pods', `bare-${end}`, 'cpu.stat'), 'usage_usec 1\n');
+  }
+  const plan = { nodes: [], names: { cgroup } };
+  const inPod = async () => ({ code: 0, signal: '', stdout, stderr: '' });
+  return { plan, inPod, pod: () => ({ ipv4: '10.0.0.1' }) } as unknown as Lab;
+}
+
+t.test('what was measured stays when proxies do not start again', async (t) => {
+  const lab = labThatPrints(t, '  30 requests in 3.00s\nRequests/sec:     10.00\n');
+  let starts = 0;
+  const variant = {
+    ...bare,
+    start: async () => {
+      starts += 1;
+      if (starts > 2) {
+        throw new Error('no start');
+      }
+    },
+  };
+  const measured: Measured = { samples: [], notRun: [] };
+  const progress = { note: () => undefined, done: () => undefined } as unknown as Progress;
+  const options = { rounds: 3, seconds: 1, engine: [], progress };
+  const chosen = workloads.filter(({ name }) => name === 'http64');
+  const rounds = runRounds(lab, chosen, [variant], options, measured);
+  await t.rejects(rounds, { message: 'no start' });
+  t.match(measured.samples, [{ round: 1, figures: { rate: 10 } }, { round: 2 }]);
+  t.strictSame(measured.notRun, []);
 });

@@ -44,3 +44,9 @@ t.test('a comparison counts what is likely not chance', async (t) => {
   t.match(page, '1 of 2 figures changed with p of at most 0.1');
   t.match(page, '<td class="figure">0.063</td>');
 });
+
+t.test('says what ended a run early', async (t) => {
+  t.notMatch(pageOf({ file, charts: [] }), 'It ended before');
+  const page = pageOf({ file: { ...file, failure: 'no <lab>' }, charts: [] });
+  t.match(page, 'It ended before all was measured: no &#60;lab&#62;');
+});
