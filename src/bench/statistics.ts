@@ -21,11 +21,3 @@ export function spreadOf(samples: readonly number[]): Spread {
   }
   return { n: sorted.length, median: (low + high) / 2, min, max };
 }
-
-/** The ratio of two variants, pair by pair within each round, so that drift cancels out. */
-export function ratioOf(samples: readonly number[], base: readonly number[]): Spread {
-  if (samples.length !== base.length) {
-    throw new RangeError('the variants have different numbers of rounds');
-  }
-  return spreadOf(samples.map((value, round) => value / (base[round] ?? Number.NaN)));
-}

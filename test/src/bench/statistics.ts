@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap';
-import { ratioOf, spreadOf } from '../../../src/bench/statistics.ts';
+import { spreadOf } from '../../../src/bench/statistics.ts';
 
 t.test('gives the middle sample, and the mean of the two middle ones', async (t) => {
   t.strictSame(spreadOf([3, 1, 2]), { n: 3, median: 2, min: 1, max: 3 });
@@ -9,9 +9,4 @@ t.test('gives the middle sample, and the mean of the two middle ones', async (t)
 
 t.test('refuses to show what nobody measured', async (t) => {
   t.throws(() => spreadOf([]), RangeError);
-  t.throws(() => ratioOf([1, 2], [1]), RangeError);
-});
-
-t.test('takes ratios round by round, so that drift cancels out', async (t) => {
-  t.strictSame(ratioOf([2, 20, 200], [1, 10, 100]), { n: 3, median: 2, min: 2, max: 2 });
 });
