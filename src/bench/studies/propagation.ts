@@ -67,9 +67,17 @@ export function lastOutcome(log: string): { readonly atNs: bigint; readonly outc
   return { atNs: BigInt(found[1] ?? 0), outcome: found[2] as Outcome };
 }
 
+/** Throws MeshError `invalid` when connections ended otherwise before there was a reason to. */
+export function checkSince(atNs: bigint, sinceNs: bigint): bigint {
+  if (atNs < sinceNs) {
+    throw new MeshError('invalid', 'the probe saw a change before there was one');
+  }
+  return atNs;
+}
+
 interface Probe {
-  /** Resolves with the time of that outcome, if it is the last one. */
-  until(wanted: Outcome): Promise<bigint>;
+  /** Resolves with the time of that outcome, if it is the last one and not from before `sinceNs`. */
+  until(wanted: Outcome, sinceNs?: bigint): Promise<bigint>;
 }
 
 async function startProbe(lab: Lab): Promise<Probe> {
@@ -77,13 +85,13 @@ async function startProbe(lab: Lab): Promise<Probe> {
   const command = [process.execPath, program, server, String(serverPorts.http)];
   const started = await lab.startInPod(podOf(weft, 'client'), 'probe', command);
   return {
-    until: async (wanted) => {
+    until: async (wanted, sinceNs = 0n) => {
       const end = Date.now() + changeTimeoutMs;
       for (;;) {
         const log = readFileSync(started.logFile, 'utf8');
         const last = log.includes('\n') ? lastOutcome(log) : undefined;
         if (last?.outcome === wanted) {
-          return last.atNs;
+          return checkSince(last.atNs, sinceNs);
         }
         if (!isAlive(started) || Date.now() > end) {
           throw new MeshError('timeout', `no connection is ${wanted}: ${log.slice(-300)}`);
@@ -105,7 +113,7 @@ async function timeChanges(lab: Lab, progress: Progress): Promise<Map<number, nu
     writeFileSync(fresh, meshOf([weft], labels));
     const before = process.hrtime.bigint();
     renameSync(fresh, join(lab.meshFolder, 'mesh.yaml'));
-    const after = await probe.until(closes ? 'refused' : 'answered');
+    const after = await probe.until(closes ? 'refused' : 'answered', before);
     times.set(change, Number(after - before) / 1e6);
     progress.done(1);
   }

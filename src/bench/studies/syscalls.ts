@@ -105,10 +105,16 @@ export async function countSyscalls(
     const args = ['--msg-size', '64', '--time', String(seconds)];
     const command = ['taskset', '-c', coreOf.client, ...load, ...args];
     const timeoutMs = seconds * 1000 + 30_000;
-    const run = await lab.inPod(podOf(variant, 'client'), command, { timeoutMs });
-    const tables = await Promise.all(
-      traces.map(async (each) => ({ ...each, text: await each.trace.end() })),
-    );
+    // Also when the load fails nobody stays traced.
+    const endAll = () =>
+      Promise.all(traces.map(async ({ node, trace }) => ({ node, text: await trace.end() })));
+    const run = await lab
+      .inPod(podOf(variant, 'client'), command, { timeoutMs })
+      .catch(async (error: unknown) => {
+        await endAll();
+        throw error;
+      });
+    const tables = await endAll();
     const trips = roundTripsOf(run.stdout);
     return tables.map(({ node, text }) => {
       const { waits, reads, writes, others } = callsOf(text);
