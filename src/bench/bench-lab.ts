@@ -88,17 +88,31 @@ async function warmUp(lab: Lab, variant: Variant): Promise<void> {
   }
 }
 
-/** Starts the proxies of all variants afresh, pins everything, and lets each carry something. */
+/**
+ * Starts the proxies of all variants afresh, pins everything, and lets each carry something. One
+ * that does not start is told to `failed`, and nothing more is done with it; without that it throws
+ * what that one threw.
+ */
 export async function restartAll(
   lab: Lab,
   variants: readonly Variant[],
   engine: readonly string[],
+  failed?: (variant: Variant, error: unknown) => void,
 ): Promise<void> {
+  const started: Variant[] = [];
   for (const variant of variants) {
-    await variant.start(lab, { engine });
+    try {
+      await variant.start(lab, { engine });
+      started.push(variant);
+    } catch (error) {
+      if (failed === undefined) {
+        throw error;
+      }
+      failed(variant, error);
+    }
   }
-  await pin(lab, variants);
-  for (const variant of variants) {
+  await pin(lab, started);
+  for (const variant of started) {
     await warmUp(lab, variant);
   }
 }

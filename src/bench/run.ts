@@ -128,7 +128,7 @@ class Run {
     }
     try {
       await this.#onLab(async (lab) => {
-        await restartAll(lab, this.#variants, this.#options.engine);
+        await this.#startAble(lab);
         this.#proofs.push(...(await verify(lab, this.#variants)));
         for (const mode of Object.keys(modes) as Mode[]) {
           await this.#measure(lab, mode, chosen);
@@ -194,6 +194,17 @@ class Run {
         });
       }
     }
+  }
+
+  // For the first time: who does not start is left out of all that follows.
+  async #startAble(lab: Lab): Promise<void> {
+    const out = new Set<Variant>();
+    await restartAll(lab, this.#variants, this.#options.engine, (variant, error) => {
+      out.add(variant);
+      const why = `it does not start: ${MeshError.from(error).message}`;
+      this.#leaveOut({ variant: variant.name, why });
+    });
+    this.#variants = this.#variants.filter((each) => !out.has(each));
   }
 
   #leaveOut(what: NotRun): void {
