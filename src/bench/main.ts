@@ -3,7 +3,7 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { MeshError } from '../lib/error.ts';
 import { verdictsOn } from './goals.ts';
-import { full, type Plan, quick, stepsOf, variantNames, workloadNames } from './plan.ts';
+import { full, type Plan, quick, variantNames, workloadNames } from './plan.ts';
 import { Progress } from './progress.ts';
 import { writeReport } from './report/report.ts';
 import { resultsFolder, resultsOf, saveResults } from './results.ts';
@@ -78,7 +78,6 @@ async function bench(options: BenchOptions): Promise<void> {
   const usesStrace = plan.workloads.includes('syscalls');
   await needPrograms(usesStrace ? [...programs, 'strace'] : programs);
   const progress = new Progress(process.stderr);
-  progress.expect(stepsOf(plan));
   const outcome = await runPlan({ ...plan, name, engine, progress });
   progress.end();
   const { rows, samples, proofs, syscalls, readings, notRun, failure } = outcome;

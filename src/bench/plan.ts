@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What is measured: everything, or what shows most in a few minutes.
+import { canCarry } from './rounds.ts';
 import { neighbourStudy } from './studies/neighbour.ts';
 import { changesOf, meshSizes, propagationStudy } from './studies/propagation.ts';
 import { allVariants } from './variants/all.ts';
@@ -42,16 +43,18 @@ export const full: Plan = {
   seconds: 3,
 };
 
-/** Steps of a progress bar: a measurement each. */
+/** Steps of a progress bar: a measurement each. What a variant cannot carry is none. */
 export function stepsOf(plan: Plan): number {
   const has = (name: string): boolean => plan.workloads.includes(name);
-  const loads = workloads.filter(({ name }) => has(name)).length;
-  const perRound = loads + (has(neighbourStudy) ? 1 : 0);
-  const proxied = plan.variants.filter((name) => name !== bare.name).length;
+  const variants = allVariants.filter(({ name }) => plan.variants.includes(name));
+  const loads = workloads.filter(({ name }) => has(name));
+  const pairs = variants.flatMap((variant) => loads.filter((load) => canCarry(variant, load)));
+  const able = variants.filter(({ carries }) => carries === 'tcp');
+  const proxied = able.filter((each) => each !== bare);
   return (
-    perRound * plan.rounds * plan.variants.length +
-    (has('syscalls') ? proxied : 0) +
-    (has('memory') ? plan.variants.length : 0) +
-    (has(propagationStudy) && plan.variants.includes(weft.name) ? meshSizes.length * changesOf : 0)
+    plan.rounds * (pairs.length + (has(neighbourStudy) ? able.length : 0)) +
+    (has('syscalls') ? proxied.length : 0) +
+    (has('memory') ? able.length : 0) +
+    (has(propagationStudy) && variants.includes(weft) ? meshSizes.length * changesOf : 0)
   );
 }

@@ -169,17 +169,24 @@ export interface Measured {
 
 const httpOnly = 'it reads HTTP, and this is none';
 
+/** Whether the variant can carry the workload at all. */
+export function canCarry(
+  { carries }: Pick<Variant, 'carries'>,
+  { speaks }: Pick<Workload, 'speaks'>,
+): boolean {
+  return carries === 'tcp' || speaks === 'http';
+}
+
 /** What of `workloads` these variants cannot carry at all. */
 export function notCarried(
   workloads: readonly Pick<Workload, 'name' | 'speaks'>[],
   variants: readonly Pick<Variant, 'name' | 'carries'>[],
 ): NotRun[] {
-  const limited = variants.filter(({ carries }) => carries === 'http');
-  return workloads
-    .filter(({ speaks }) => speaks !== 'http')
-    .flatMap(({ name: workload }) =>
-      limited.map(({ name: variant }) => ({ variant, workload, why: httpOnly })),
-    );
+  return workloads.flatMap((workload) =>
+    variants
+      .filter((variant) => !canCarry(variant, workload))
+      .map(({ name }) => ({ variant: name, workload: workload.name, why: httpOnly })),
+  );
 }
 
 /**
@@ -214,7 +221,7 @@ export async function runRounds(
   for (let round = 1; round <= rounds; round++) {
     await restartAll(lab, variants, engine);
     for (const workload of workloads) {
-      for (const variant of shuffled(variants)) {
+      for (const variant of shuffled(variants.filter((each) => canCarry(each, workload)))) {
         await attempt(workload, variant, round);
         progress.done(1);
       }

@@ -3,7 +3,7 @@
 import type { Lab } from '../lab/lab.ts';
 import { MeshError } from '../lib/error.ts';
 import { restartAll, withBenchLab } from './bench-lab.ts';
-import type { Plan } from './plan.ts';
+import { type Plan, stepsOf } from './plan.ts';
 import type { Progress } from './progress.ts';
 import { type NotRun, notCarried, runRounds, type Sample } from './rounds.ts';
 import {
@@ -117,6 +117,9 @@ class Run {
         }
       }
     }
+    const names = able.map(({ name }) => name);
+    const left = { ...this.#options, variants: names, workloads: [...this.#wanted] };
+    progress.expect(stepsOf(left));
   }
 
   /** Everything that is measured side by side. */

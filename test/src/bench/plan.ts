@@ -7,7 +7,16 @@ t.test('the quick plan is four variants and four workloads of the full one', asy
   t.equal(new Set(quick.workloads).size, 4);
   t.ok(quick.variants.every((name) => variantNames.includes(name)));
   t.ok(quick.workloads.every((name) => workloadNames.includes(name)));
-  t.equal(stepsOf(quick), quick.rounds * 16);
+});
+
+t.test('what a variant cannot carry is no step', async (t) => {
+  t.equal(stepsOf(quick), quick.rounds * 14, 'envoy-l7 carries two of four');
+  const http = { ...full, rounds: 1, variants: ['bare', 'envoy-l7'] };
+  for (const name of ['rtt64', 'neighbour', 'memory']) {
+    t.equal(stepsOf({ ...http, workloads: [name] }), 1, name);
+  }
+  t.equal(stepsOf({ ...http, workloads: ['syscalls'] }), 0);
+  t.equal(stepsOf({ ...http, workloads: ['http64'] }), 2);
 });
 
 t.test('every measurement is a step', async (t) => {
