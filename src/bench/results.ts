@@ -25,6 +25,8 @@ export interface Result extends Spread {
   readonly unit: string;
   /** Rounds in which others had the processors for a noticeable time. */
   readonly disturbed: number;
+  /** Runs that the load tool gave up and that were made again; absent without any. */
+  readonly failures?: number | undefined;
   /** To the bare link, within each round. */
   readonly ratioToBare?: Spread | undefined;
   /** To each rival, by its name, within each round. */
@@ -58,6 +60,7 @@ const spread = z.object({ n: z.int(), median: z.number(), min: z.number(), max: 
 const result = spread.extend({
   ...{ variant: z.string(), workload: z.string(), metric: z.string(), unit: z.string() },
   disturbed: z.int(),
+  failures: z.int().optional(),
   ratioToBare: spread.optional(),
   ratios: z.record(z.string(), spread),
   rounds: z.record(z.string(), z.number()),
@@ -80,10 +83,12 @@ const resultsFile = z.looseObject({
 
 /** The rows as they stand in a file. */
 export function resultsOf(rows: readonly Row[]): Result[] {
-  return rows.map(({ variant, workload, figure, unit, spread: own, ratios, rounds, disturbed }) => {
+  return rows.map(({ figure, spread: own, ratios, rounds, ...row }) => {
+    const { variant, workload, unit, disturbed, failures } = row;
     const { [bare.name]: ratioToBare, ...others } = ratios;
     return {
       ...{ variant, workload, metric: figure, unit, ...own, disturbed },
+      ...(failures === undefined ? {} : { failures }),
       ...(ratioToBare === undefined ? {} : { ratioToBare }),
       ratios: others,
       rounds: Object.fromEntries(Object.entries(rounds).map(([n, value]) => [String(n), value])),

@@ -19,6 +19,8 @@ export interface Row {
   readonly ratios: Readonly<Record<string, Spread>>;
   /** Rounds in which others had the processors for a noticeable time. */
   readonly disturbed: number;
+  /** Runs that the load tool gave up and that were made again; absent without any. */
+  readonly failures?: number;
 }
 
 /** A figure that is computed from a sample, and from the bare one of the same round. */
@@ -126,8 +128,10 @@ export function summaryOf(
     const { name: figure, unit } = derived;
     const values = valuesOf(derived, samples);
     return rowsOf({ workload: workload.name, figure, unit, values }, variants).map((row) => {
-      const disturbed = samples.filter((each) => each.variant === row.variant && each.disturbed);
-      return { ...row, disturbed: disturbed.length };
+      const own = samples.filter(({ variant }) => variant === row.variant);
+      const disturbed = own.filter((each) => each.disturbed).length;
+      const failures = own.reduce((sum, each) => sum + each.failures, 0);
+      return { ...row, disturbed, ...(failures === 0 ? {} : { failures }) };
     });
   });
 }

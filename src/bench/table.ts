@@ -52,10 +52,14 @@ function isOut(notRun: readonly NotRun[], name: string, { workload }: Row): bool
 
 function medianCell(row: Row | undefined): string {
   const star = row !== undefined && row.disturbed > 0 ? ' *' : '';
-  return `${range(row?.spread)}${star}`;
+  const failures = row?.failures === undefined ? '' : ` ${row.failures} failed`;
+  return `${range(row?.spread)}${star}${failures}`;
 }
 
-/** Medians and ranges, a column for each variant. A star marks rounds that others disturbed. */
+/**
+ * Medians and ranges, a column for each variant. A star marks rounds that others disturbed; runs
+ * that failed before one did not are counted.
+ */
 export function tableOf(
   rows: readonly Row[],
   variants: readonly string[],

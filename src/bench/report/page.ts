@@ -43,6 +43,14 @@ function table(head: readonly string[], rows: readonly (readonly string[])[]): s
   return `<table><thead><tr>${cells('th', head)}</tr></thead><tbody>\n${body}\n</tbody></table>`;
 }
 
+function flagsOf({ disturbed, failures = 0, n }: Result): string {
+  const all = [
+    disturbed === 0 ? '' : `disturbed: ${disturbed} of ${n}`,
+    failures === 0 ? '' : `failed and made again: ${failures}`,
+  ];
+  return all.filter(Boolean).join('; ');
+}
+
 function resultsTable({ results, notRun, variants }: ResultsFile): string {
   const rivals = variants
     .map(({ name }) => name)
@@ -51,7 +59,7 @@ function resultsTable({ results, notRun, variants }: ResultsFile): string {
   const rows = results.map((each) => [
     ...[each.workload, each.metric, each.variant, range(each), each.unit, range(each.ratioToBare)],
     ...rivals.map((name) => range(each.ratios[name])),
-    each.disturbed === 0 ? '' : `disturbed: ${each.disturbed} of ${each.n}`,
+    flagsOf(each),
   ]);
   const empty = notRun.map(({ workload = 'all', variant, why }) => {
     return [workload, '', variant, `not run: ${why}`];

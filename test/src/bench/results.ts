@@ -13,6 +13,7 @@ const spread = { n: 2, median: 3, min: 2, max: 4 };
 const [result] = resultsOf([
   {
     ...{ workload: 'rtt64', figure: 'p50', unit: 'us', variant: 'weft', spread, disturbed: 1 },
+    failures: 2,
     ...{ rounds: { 1: 2, 2: 4 }, ratios: { bare: spread, haproxy: spread } },
   },
 ]);
@@ -20,6 +21,7 @@ const [result] = resultsOf([
 t.test('a row becomes an object of figures', async (t) => {
   t.strictSame(result, {
     ...{ variant: 'weft', workload: 'rtt64', metric: 'p50', unit: 'us', ...spread, disturbed: 1 },
+    failures: 2,
     ...{ ratioToBare: spread, ratios: { haproxy: spread }, rounds: { 1: 2, 2: 4 } },
   });
 });

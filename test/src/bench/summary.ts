@@ -82,3 +82,13 @@ t.test('rounds that one side lacks are no part of a ratio', async (t) => {
   t.match(rows[0], { variant: 'weft', spread: { n: 2 }, ratios });
   t.notOk(rows[0]?.ratios['bare']);
 });
+
+t.test('runs that failed before one did not are counted', async (t) => {
+  const samples = [1, 2].map((round) =>
+    sample('up1', 'weft', round, { figures: { rate: 6 }, work: 1, failures: round }),
+  );
+  samples.push(sample('up1', 'bare', 1, { figures: { rate: 6 }, work: 1 }));
+  const rows = summaryOf(workload('up1'), samples, names);
+  t.equal(rows.find(({ variant }) => variant === 'weft')?.failures, 3);
+  t.equal(rows.find(({ variant }) => variant === 'bare')?.failures, undefined);
+});

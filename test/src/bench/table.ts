@@ -19,7 +19,13 @@ t.test('puts cells into columns', async (t) => {
 const rate = { workload: 'up1', figure: 'rate', unit: 'Gbit/s', spread, rounds: {}, ratios: {} };
 const rows = [
   { ...rate, variant: 'bare', disturbed: 0 },
-  { ...rate, variant: 'weft', disturbed: 2, ratios: { bare: spread, haproxy: spread } },
+  {
+    ...rate,
+    variant: 'weft',
+    disturbed: 2,
+    failures: 3,
+    ratios: { bare: spread, haproxy: spread },
+  },
 ];
 
 t.test('a column for each variant, with what was disturbed and what was not run', async (t) => {
@@ -28,7 +34,7 @@ t.test('a column for each variant, with what was disturbed and what was not run'
   const [head, first, ...more] = table.split('\n');
   t.match(head, /^workload +figure +unit +bare +weft +envoy-l7 +haproxy$/);
   const cells = String.raw`1235 \(0\.123\.\.2000\)`;
-  t.match(first, new RegExp(`^up1 +rate +Gbit/s +${cells} +${cells} \\* +not run$`));
+  t.match(first, new RegExp(`^up1 +rate +Gbit/s +${cells} +${cells} \\* 3 failed +not run$`));
   t.strictSame(more, ['']);
 });
 

@@ -12,7 +12,13 @@ const file: ResultsFile = {
   results: [
     {
       ...{ variant: 'weft', workload: 'rtt64', metric: 'p50', unit: 'us', ...spread },
-      ...{ disturbed: 1, ratioToBare: spread, ratios: {}, rounds: { 1: 1000, 2: 2000 } },
+      ...{
+        disturbed: 1,
+        failures: 3,
+        ratioToBare: spread,
+        ratios: {},
+        rounds: { 1: 1000, 2: 2000 },
+      },
     },
   ],
   notRun: [{ variant: 'haproxy', why: 'it is not installed' }],
@@ -26,7 +32,7 @@ t.test('the page holds machine, figures and what was not run, and loads nothing'
   const page = pageOf({ file, charts: [{ title: 'A plot', svg: '<svg></svg>' }] });
   t.match(page, 'A &#60;fast&#62; one');
   t.match(page, '<td class="figure">1235 (1000..2000)</td>');
-  t.match(page, 'disturbed: 1 of 2');
+  t.match(page, 'disturbed: 1 of 2; failed and made again: 3');
   t.match(page, 'not run: it is not installed');
   t.match(page, '<figcaption>A plot</figcaption><svg></svg>');
   t.notMatch(page, /<(script|link|img)|https?:\/\//);
