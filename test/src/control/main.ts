@@ -20,6 +20,9 @@ import {
 import { makeRequest } from '../../support/certificate-requests.ts';
 import { ControlProcess, isLocked, runVerb } from '../../support/control-process.ts';
 
+// Dozens of processes, one after the other: half a minute alone, two beside builds.
+t.setTimeout(300_000);
+
 const base = `
 apiVersion: v1
 kind: Namespace
