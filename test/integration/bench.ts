@@ -8,7 +8,8 @@ import { allVariants } from '../../src/bench/variants/all.ts';
 import { runProgram } from '../../src/lib/program.ts';
 import { envoyOrReason } from '../support/envoy-peer.ts';
 
-t.setTimeout(240_000);
+// Beside others each measurement is repeated.
+t.setTimeout(420_000);
 const launcher = join(import.meta.dirname, '../../src/cli/main.ts');
 
 async function reasonToSkip(): Promise<string | false> {
@@ -31,9 +32,9 @@ interface Sample {
 t.test('measures every way, and keeps all samples', { skip: await reasonToSkip() }, async (t) => {
   const results = t.testdir();
   const how = ['--name', 'benchtest', '--rounds', '1', '--seconds', '1', '--results', results];
-  const what = ['--full', '--workloads', 'rtt64,crr32,local-rtt64', '--output', 'json'];
+  const what = ['--full', '--workloads', 'crr32,local-rtt64', '--output', 'json'];
   const args = [launcher, 'bench', ...how, ...what];
-  const run = await runProgram(process.execPath, args, { timeoutMs: 220_000 });
+  const run = await runProgram(process.execPath, args, { timeoutMs: 400_000 });
   t.equal(run.code, 0, run.stderr);
   const told = JSON.parse(run.stdout);
   const kept = JSON.parse(readFileSync(told.file, 'utf8'));
@@ -43,7 +44,7 @@ t.test('measures every way, and keeps all samples', { skip: await reasonToSkip()
     const out = kept.notRun.filter(({ variant }: { variant: string }) => variant === name);
     const measured = kept.samples.filter(({ variant }: Sample) => variant === name);
     const isOut = out.some(({ workload }: { workload?: string }) => workload === undefined);
-    t.equal(measured.length, isOut ? 0 : 3 - out.length, `${name}: measured, or told why not`);
+    t.equal(measured.length, isOut ? 0 : 2 - out.length, `${name}: measured, or told why not`);
     t.ok(out.every(({ why }: { why: string }) => why.length > 10));
   }
   for (const sample of kept.samples as Sample[]) {
@@ -55,7 +56,7 @@ t.test('measures every way, and keeps all samples', { skip: await reasonToSkip()
     t.equal(sample.usage.proxies > 0, sample.variant !== 'bare', what);
   }
   const rtt = kept.results.find(({ variant, workload, metric }: Record<string, string>) => {
-    return variant === 'weft' && workload === 'rtt64' && metric === 'added p50';
+    return variant === 'weft' && workload === 'local-rtt64' && metric === 'added p50';
   });
   t.match(rtt, { unit: 'us', n: 1, ratios: { 'envoy-l4': { n: 1 } } });
   t.match(
