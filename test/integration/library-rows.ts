@@ -10,6 +10,8 @@ const files = [
   'hbone/refusals.ts',
   'hbone/deaf-peer.ts',
   'hbone/floods.ts',
+  'hbone/rapid-reset.ts',
+  'hbone/stalls.ts',
   'peers/envoy-client.ts',
   'peers/envoy-server.ts',
   'back-pressure.ts',
