@@ -79,7 +79,7 @@ export interface EngineOptions {
   readonly halfClosedIdleMs?: number;
   /**
    * A tunnelled connection whose peer has taken nothing for so long, though there is something for
-   * it, is reset at both ends. Default 300,000; 0: never. It is looked for once a second.
+   * it, is reset at both ends. Default 3,600,000; 0: never. It is looked for once a second.
    */
   readonly stalledMs?: number;
   /** How TLS records are driven: in place (the default), or by the TLS library. */

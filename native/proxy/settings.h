@@ -86,7 +86,7 @@ struct Settings {
   uint64_t finWaitMs = 60000;
   /// A stream whose peer has granted no window for so long, while bytes of the application wait for
   /// it, is reset. One that has nothing to send never is. 0: never.
-  uint64_t stalledMs = 300000;
+  uint64_t stalledMs = 3600000;
   tls::SessionRow tlsRow = tls::SessionRow::kRecord;
   http::H2Row h2Row = http::H2Row::kOwn;
   http::H2Limits h2;
