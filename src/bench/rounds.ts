@@ -43,7 +43,7 @@ export const strangersShareMax = 0.1;
 export const repeatsMax = 2;
 
 /** The cgroups to measure while `variant` carries connections from its client to `to`. */
-export function placesOf(lab: Lab, variant: Variant, to: End): MeterPlaces {
+function placesOf(lab: Lab, variant: Variant, to: End): MeterPlaces {
   const onWay: readonly End[] = ['client', to];
   const proxies = onWay.flatMap((end) => variant.proxyOf(lab, end) ?? []);
   return {

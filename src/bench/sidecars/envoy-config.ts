@@ -70,7 +70,7 @@ export function serverTls(
 }
 
 /** A cluster that dials where the captured connection was going, with marked sockets. */
-export function originalDestination(name: string, transport?: Config): Config {
+function originalDestination(name: string, transport?: Config): Config {
   const most = {
     max_connections: 1_000_000,
     max_pending_requests: 1_000_000,

@@ -46,7 +46,7 @@ export function sidecarCgroup(lab: Lab, variant: Pick<Variant, 'name'>, end: End
 }
 
 /** The folder of all certificates of a lab's sidecars. */
-export function svidFolderOf(lab: Lab): string {
+function svidFolderOf(lab: Lab): string {
   return join(lab.plan.names.folder, 'sidecars', 'svids');
 }
 

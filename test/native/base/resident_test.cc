@@ -51,5 +51,4 @@ TEST_CASE("the process goes on with fewer pages of its program") {
   const long before = fileKb();
   CHECK(weft::releaseStartPages() > 0);
   CHECK(fileKb() < before);
-  CHECK(std::to_string(fileKb()).size() > 0);
 }
