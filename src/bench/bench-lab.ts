@@ -10,7 +10,15 @@ import { MeshError } from '../lib/error.ts';
 import { cgroup2RootOf } from '../lib/machine.ts';
 import { mustRun, runProgram } from '../lib/program.ts';
 import { meshOf, serverPorts } from './mesh.ts';
-import { cgroupIn, type End, ends, nodeOf, podOf, type Variant } from './variants/variant.ts';
+import {
+  cgroupIn,
+  type End,
+  ends,
+  nodeOf,
+  podOf,
+  type StartOptions,
+  type Variant,
+} from './variants/variant.ts';
 
 /** What a lab is for. */
 export interface BenchLabOptions {
@@ -96,13 +104,13 @@ async function warmUp(lab: Lab, variant: Variant): Promise<void> {
 export async function restartAll(
   lab: Lab,
   variants: readonly Variant[],
-  engine: readonly string[],
+  options: StartOptions,
   failed?: (variant: Variant, error: unknown) => void,
 ): Promise<void> {
   const started: Variant[] = [];
   for (const variant of variants) {
     try {
-      await variant.start(lab, { engine });
+      await variant.start(lab, options);
       started.push(variant);
     } catch (error) {
       if (failed === undefined) {
@@ -146,19 +154,24 @@ export async function withBenchLab<T>(
   }
 }
 
+/** What ends a run whose program is told to end. Work on the lab is left where it stands. */
+export const interruption: MeshError = new MeshError('unavailable', 'interrupted');
+
 async function whileUp<T>(lab: Lab, work: (lab: Lab) => Promise<T>): Promise<T> {
-  const interrupted = (): void => {
-    void lab.stop().finally(() => process.exit(130));
-  };
-  process.once('SIGINT', interrupted);
-  process.once('SIGTERM', interrupted);
-  try {
+  const { promise: interrupted, reject } = Promise.withResolvers<never>();
+  const interrupt = (): void => reject(interruption);
+  process.once('SIGINT', interrupt);
+  process.once('SIGTERM', interrupt);
+  const working = async (): Promise<T> => {
     await lab.start();
     await prepareForShortConnections(lab);
     return await work(lab);
+  };
+  try {
+    return await Promise.race([working(), interrupted]);
   } finally {
-    process.off('SIGINT', interrupted);
-    process.off('SIGTERM', interrupted);
+    process.off('SIGINT', interrupt);
+    process.off('SIGTERM', interrupt);
     await lab.stop();
   }
 }

@@ -23,7 +23,7 @@ export const goals: readonly Goal[] = [
   { workload: 'up1', figure: 'proxy CPU', atMost: 0.8 },
   { workload: 'down1', figure: 'rate', atLeast: 1.25 },
   { workload: 'down1', figure: 'proxy CPU', atMost: 0.6 },
-  { workload: 'crr32', figure: 'rate', atLeast: 5.5 },
+  { workload: 'handshake32', figure: 'rate', atLeast: 5.5 },
   { workload: 'cached32', figure: 'rate', atLeast: 1.6 },
   { workload: 'cached32', figure: 'proxy CPU', atMost: 0.65 },
   { workload: 'cold32', figure: 'proxy CPU', atMost: 0.9 },

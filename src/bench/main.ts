@@ -2,6 +2,7 @@
 // `weft bench`: measures the mesh beside other ways, and `weft bench report` draws what was kept.
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { MeshError } from '../lib/error.ts';
+import { interruption } from './bench-lab.ts';
 import { verdictsOn } from './goals.ts';
 import { full, type Plan, quick, variantNames, workloadNames } from './plan.ts';
 import { Progress } from './progress.ts';
@@ -19,6 +20,8 @@ import {
 import { needPrograms } from './tools.ts';
 import { weft } from './variants/weft.ts';
 
+/** What a shell makes of SIGINT. */
+const exitInterrupted = 130;
 const programs = ['sockperf', 'wrk', 'iperf3', 'taskset', 'openssl'];
 
 /** The flags. */
@@ -66,41 +69,53 @@ function textOf({ rows, proofs, syscalls, notRun }: Outcome, variants: readonly 
   return tables.filter((table) => table !== '').join('\n');
 }
 
-async function bench(options: BenchOptions): Promise<void> {
-  const base = options.full === true ? full : quick;
-  const { name, engine, results: folder, output } = options;
-  const plan: Plan = {
+function planOf({ full: all, ...options }: BenchOptions): Plan {
+  const base = all === true ? full : quick;
+  return {
     variants: options.variants ?? base.variants,
     workloads: options.workloads ?? base.workloads,
     rounds: options.rounds ?? base.rounds,
     seconds: options.seconds ?? base.seconds,
   };
-  const usesStrace = plan.workloads.includes('syscalls');
-  await needPrograms(usesStrace ? [...programs, 'strace'] : programs);
-  const progress = new Progress(process.stderr);
-  const outcome = await runPlan({ ...plan, name, engine, progress });
-  progress.end();
+}
+
+/** Writes what was measured into files, and tells it. */
+async function keep(outcome: Outcome, plan: Plan, options: BenchOptions): Promise<void> {
   const { rows, samples, proofs, syscalls, readings, notRun, failure } = outcome;
-  if (failure !== undefined && rows.length + samples.length + syscalls.length === 0) {
-    throw failure;
-  }
   const body = {
-    ...{ rounds: plan.rounds, seconds: plan.seconds, engine },
+    ...{ rounds: plan.rounds, seconds: plan.seconds, engine: options.engine },
     variants: outcome.variants.map((each) => ({ name: each.name, title: each.title })),
     ...{ results: resultsOf(rows), notRun, proofs, verdicts: verdictsOn(rows, weft.name) },
     ...(failure === undefined ? {} : { failure: failure.message }),
     ...{ syscalls, readings, samples },
   };
   const topic = options.topic ?? (options.full === true ? 'full' : 'quick');
-  const file = await saveResults(folder, body, topic);
+  const file = await saveResults(options.results, body, topic);
   const page = await writeReport([file], file.replace(/\.json$/, '.html'));
-  if (output === 'json') {
+  if (options.output === 'json') {
     const { samples: _, readings: __, ...told } = body;
     process.stdout.write(`${JSON.stringify({ ...told, file, page })}\n`);
   } else {
     process.stdout.write(textOf(outcome, plan.variants));
   }
   process.stderr.write(`  written to ${file} and ${page}\n`);
+}
+
+async function bench(options: BenchOptions): Promise<void> {
+  const plan = planOf(options);
+  const usesStrace = plan.workloads.includes('syscalls');
+  await needPrograms(usesStrace ? [...programs, 'strace'] : programs);
+  const progress = new Progress(process.stderr);
+  const { name, engine } = options;
+  const outcome = await runPlan({ ...plan, name, engine, progress });
+  progress.end();
+  const { rows, samples, syscalls, failure } = outcome;
+  if (failure === undefined || rows.length + samples.length + syscalls.length > 0) {
+    await keep(outcome, plan, options);
+  }
+  if (failure === interruption) {
+    process.exit(exitInterrupted); // What was under way would go on, without a lab.
+  }
   if (failure !== undefined) {
     throw failure;
   }
@@ -109,8 +124,8 @@ async function bench(options: BenchOptions): Promise<void> {
 function benchCommand(): Command {
   return new Command('weft bench')
     .description('measure the mesh, the bare link and sidecars in turn, on a lab of its own')
-    .option('--quick', 'four ways and four loads, about five minutes; the default')
-    .option('--full', 'every way and every load')
+    .option('--quick', 'four ways and four loads, about six minutes; the default')
+    .addOption(new Option('--full', 'every way and every load').conflicts('quick'))
     .option('--variants <names>', `which of ${variantNames.join(', ')}`, listOf(variantNames))
     .option('--workloads <names>', `which of ${workloadNames.join(', ')}`, listOf(workloadNames))
     .option('--rounds <n>', 'rounds of every load', positive)

@@ -8,7 +8,7 @@ import { MeshError } from '../lib/error.ts';
 import { coreOf, restartAll } from './bench-lab.ts';
 import { type MeterPlaces, meter, type Usage } from './cpu.ts';
 import type { Progress } from './progress.ts';
-import { cgroupIn, type End, podOf, type Variant } from './variants/variant.ts';
+import { cgroupIn, type End, podOf, type StartOptions, type Variant } from './variants/variant.ts';
 import type { Workload } from './workloads.ts';
 
 /** What one run of one workload through one variant gave. */
@@ -28,12 +28,10 @@ export interface Sample {
   readonly failures: number;
 }
 
-/** How often and how long. */
-export interface RoundsOptions {
+/** How often and how long, and what proxies are started with. */
+export interface RoundsOptions extends StartOptions {
   readonly rounds: number;
   readonly seconds: number;
-  /** Settings of Weft's engine. */
-  readonly engine: readonly string[];
   readonly progress: Progress;
 }
 
@@ -201,7 +199,7 @@ export async function runRounds(
   options: RoundsOptions,
   { samples, notRun }: Measured,
 ): Promise<void> {
-  const { rounds, seconds, engine, progress } = options;
+  const { rounds, seconds, progress } = options;
   notRun.push(...notCarried(workloads, variants));
   const attempt = async (workload: Workload, variant: Variant, round: number): Promise<void> => {
     const names = { variant: variant.name, workload: workload.name };
@@ -219,7 +217,7 @@ export async function runRounds(
     }
   };
   for (let round = 1; round <= rounds; round++) {
-    await restartAll(lab, variants, engine);
+    await restartAll(lab, variants, options);
     for (const workload of workloads) {
       for (const variant of shuffled(variants.filter((each) => canCarry(each, workload)))) {
         await attempt(workload, variant, round);

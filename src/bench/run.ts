@@ -19,7 +19,7 @@ import { countSyscalls, type SyscallRow } from './studies/syscalls.ts';
 import { type Row, summaryOf } from './summary.ts';
 import { vegetaOrReason } from './tools.ts';
 import { allVariants } from './variants/all.ts';
-import type { Variant } from './variants/variant.ts';
+import type { StartOptions, Variant } from './variants/variant.ts';
 import { weft } from './variants/weft.ts';
 import { type Proof, verify } from './verify.ts';
 import { type Mode, modes, type Workload, workloads } from './workloads.ts';
@@ -150,10 +150,11 @@ class Run {
     if (!this.#wanted.has('memory')) {
       return;
     }
-    const { engine, progress } = this.#options;
+    const { progress } = this.#options;
+    const { engine, ...start } = this.#start();
     this.#httpOnly('memory');
     await this.#onLab(async (lab) => {
-      await restartAll(lab, this.#variants, [...idleEngine, ...engine]);
+      await restartAll(lab, this.#variants, { ...start, engine: [...idleEngine, ...engine] });
       for (const variant of this.#variants.filter(({ carries }) => carries === 'tcp')) {
         progress.note(`memory: ${variant.name}`);
         await this.#alone('memory', variant, () => this.#readMemory(lab, variant));
@@ -202,12 +203,18 @@ class Run {
   // For the first time: who does not start is left out of all that follows.
   async #startAble(lab: Lab): Promise<void> {
     const out = new Set<Variant>();
-    await restartAll(lab, this.#variants, this.#options.engine, (variant, error) => {
+    await restartAll(lab, this.#variants, this.#start(), (variant, error) => {
       out.add(variant);
       const why = `it does not start: ${MeshError.from(error).message}`;
       this.#leaveOut({ variant: variant.name, why });
     });
     this.#variants = this.#variants.filter((each) => !out.has(each));
+  }
+
+  // What a mode asks for goes before what the user asks for.
+  #start(mode: Mode = 'warm'): StartOptions {
+    const { engine, ...start } = modes[mode];
+    return { ...start, engine: [...engine, ...this.#options.engine] };
   }
 
   #leaveOut(what: NotRun): void {
@@ -231,8 +238,7 @@ class Run {
   async #measure(lab: Lab, mode: Mode, chosen: readonly Workload[]): Promise<void> {
     const own = chosen.filter((each) => each.mode === mode);
     if (own.length > 0) {
-      const engine = [...this.#options.engine, ...modes[mode]];
-      const options = { ...this.#options, engine };
+      const options = { ...this.#options, ...this.#start(mode) };
       const measured = { samples: this.#samples, notRun: this.#notRun };
       await runRounds(lab, own, this.#variants, options, measured);
     }
@@ -242,8 +248,8 @@ class Run {
     if (!this.#wanted.has('syscalls')) {
       return;
     }
-    const { seconds, engine, progress } = this.#options;
-    await restartAll(lab, this.#variants, engine);
+    const { seconds, progress } = this.#options;
+    await restartAll(lab, this.#variants, this.#start());
     this.#httpOnly('syscalls');
     const able = this.#variants.filter((each) => each.carries === 'tcp' && isProxied(lab, each));
     for (const variant of able) {
@@ -261,7 +267,10 @@ class Run {
     }
     this.#httpOnly(neighbourStudy);
     const able = this.#variants.filter(({ carries }) => carries === 'tcp');
-    const { rows, notRun } = await measureNeighbour(lab, able, this.#options);
+    const { rows, notRun } = await measureNeighbour(lab, able, {
+      ...this.#options,
+      ...this.#start(),
+    });
     this.#rows.push(...rows);
     for (const each of notRun) {
       this.#leaveOut(each);

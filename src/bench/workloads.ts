@@ -3,26 +3,28 @@
 // what it prints.
 import { MeshError } from '../lib/error.ts';
 import { serverPorts } from './mesh.ts';
-import type { End } from './variants/variant.ts';
+import type { End, StartOptions } from './variants/variant.ts';
 import { vegetaPath } from './vegeta.ts';
 
 /**
- * Whether connections find a tunnel: `warm` is what a user gets. In the others each has a tunnel of
- * its own: `cold` verifies the peer's chain each time, `cached` knows the peer's certificate, and
- * `resumed` continues a TLS session.
+ * How TLS is kept: `warm` is what users get, connections of the mesh find a tunnel and sidecars
+ * resume their TLS sessions. In the others sidecars make a full handshake for each connection, and
+ * the mesh has its tunnels (`handshake`), or a tunnel for each connection: `cold` verifies the
+ * peer's chain each time, `cached` knows the peer's certificate, and `resumed` continues a session.
  */
-export type Mode = 'warm' | 'resumed' | 'cached' | 'cold';
+export type Mode = 'warm' | 'handshake' | 'resumed' | 'cached' | 'cold';
 
 const ownTunnel = ['tunnelIdleMs=0', 'limits.streamsPerTunnel=1', 'limits.tunnelsPerPeer=1000'];
 const fullHandshake = [...ownTunnel, 'limits.resumableSessions=0'];
 
-/** The engine's settings for each mode. */
-export const modes: Readonly<Record<Mode, readonly string[]>> = {
-  warm: [],
+/** What proxies are started with in each mode. */
+export const modes: Readonly<Record<Mode, StartOptions>> = {
+  warm: { sessions: true, engine: [] },
+  handshake: { sessions: false, engine: [] },
   // So many connections are begun at a time that each has to find a session of its own.
-  resumed: [...ownTunnel, 'limits.resumablePerPeer=1000'],
-  cached: fullHandshake,
-  cold: [...fullHandshake, 'limits.verifiedLeaves=0'],
+  resumed: { sessions: false, engine: [...ownTunnel, 'limits.resumablePerPeer=1000'] },
+  cached: { sessions: false, engine: fullHandshake },
+  cold: { sessions: false, engine: [...fullHandshake, 'limits.verifiedLeaves=0'] },
 };
 
 /** One measured figure of a workload. */
@@ -305,8 +307,9 @@ export const workloads: readonly Workload[] = [
   pingPong(64, near),
   http('http64', 'HTTP/1.1 of 1 KiB, 64 connections', { connections: 64, ...near }),
   bulk('down', 1, near),
-  ...(['resumed', 'cached', 'cold'] as const).map((mode) => {
-    const title = `the same on a tunnel of its own, ${mode}: 32 at once`;
+  ...(['handshake', 'resumed', 'cached', 'cold'] as const).map((mode) => {
+    const own = mode === 'handshake' ? 'a warm tunnel' : `a tunnel of its own, ${mode}`;
+    const title = `the same on ${own}, sidecars with a full handshake: 32 at once`;
     return http(`${mode}32`, title, { connections: 32, close: true, mode });
   }),
 ];

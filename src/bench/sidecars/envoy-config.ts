@@ -153,13 +153,17 @@ export function bootstrap(listeners: readonly Config[], clusters: readonly Confi
 /**
  * The sidecar of a pod: captured plaintext goes out in mutual TLS, and what comes in by that goes to
  * the application. As `tcp` it is a byte pipe with a handshake for each connection; as `http` both
- * ends read HTTP, and requests share HTTP/2 connections between the sidecars.
+ * ends read HTTP, and requests share HTTP/2 connections between the sidecars. `resume` as for TLS.
  */
-export function envoySidecar(identity: SidecarIdentity, reads: 'tcp' | 'http'): string {
+export function envoySidecar(
+  identity: SidecarIdentity,
+  reads: 'tcp' | 'http',
+  resume: boolean,
+): string {
   const filter = reads === 'tcp' ? tcpProxy : httpManager;
   const alpn = reads === 'tcp' ? [] : ['h2'];
   const upstream = {
-    ...originalDestination('peer', clientTls(identity, { alpn })),
+    ...originalDestination('peer', clientTls(identity, { alpn, resume })),
     ...(reads === 'tcp'
       ? {}
       : {
@@ -175,7 +179,7 @@ export function envoySidecar(identity: SidecarIdentity, reads: 'tcp' | 'http'): 
         'inbound',
         sidecarPorts.inbound,
         filter('inbound', 'application'),
-        serverTls(identity, { alpn }),
+        serverTls(identity, { alpn, resume }),
       ),
     ],
     [upstream, originalDestination('application')],

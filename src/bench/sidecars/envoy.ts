@@ -10,7 +10,7 @@ import { type SidecarProgram, sidecarCgroup, startSidecars } from './sidecar.ts'
 const flags = ['--concurrency', '1', '--disable-hot-restart', '--log-level', 'warning'];
 
 const titles = {
-  tcp: 'TCP proxy, a full handshake for each connection',
+  tcp: 'TCP proxy, a TLS connection for each connection',
   http: 'HTTP at both ends, HTTP/2 between them',
 } as const;
 
@@ -20,7 +20,8 @@ export function envoySidecars(name: string, reads: 'tcp' | 'http'): Variant {
   const sidecar: SidecarProgram = {
     exempt: 'mark',
     configName: 'envoy.json',
-    config: (svid, peers) => envoySidecar({ ...svid, peer: { prefix: peers } }, reads),
+    config: (svid, peers, { sessions }) =>
+      envoySidecar({ ...svid, peer: { prefix: peers } }, reads, sessions),
     command: (file) => [program, '--config-path', file, ...flags],
   };
   return {
@@ -37,7 +38,7 @@ export function envoySidecars(name: string, reads: 'tcp' | 'http'): Variant {
         return MeshError.from(error).message;
       }
     },
-    start: (lab) => startSidecars(lab, { name }, sidecar),
+    start: (lab, options) => startSidecars(lab, { name }, sidecar, options),
     proxyOf: (lab, end) => sidecarCgroup(lab, { name }, end),
   };
 }

@@ -9,7 +9,14 @@ import { listens } from '../../lab/process-set.ts';
 import { type LabProcess, removeCgroup, startProcess, tailOf } from '../../lab/processes.ts';
 import { isAlive } from '../../lab/state.ts';
 import { MeshError } from '../../lib/error.ts';
-import { cgroupIn, type End, ends, podOf, type Variant } from '../variants/variant.ts';
+import {
+  cgroupIn,
+  type End,
+  ends,
+  podOf,
+  type StartOptions,
+  type Variant,
+} from '../variants/variant.ts';
 import { captureRules, type Exempt, sidecarPorts } from './capture.ts';
 import { type SvidFiles, SvidFolder } from './svid-files.ts';
 
@@ -19,7 +26,7 @@ export interface SidecarProgram {
   /** What its configuration is called, with the ending that it asks for. */
   readonly configName: string;
   /** The configuration of one sidecar. `peers` is what all SPIFFE IDs of the others begin with. */
-  readonly config: (svid: SvidFiles, peers: string) => string;
+  readonly config: (svid: SvidFiles, peers: string, options: StartOptions) => string;
   /** The command line, for a configuration that was written to a file. */
   readonly command: (configFile: string) => readonly string[];
 }
@@ -55,13 +62,13 @@ async function startOne(
   pod: string,
   cgroup: string,
   program: SidecarProgram,
-  svid: SvidFiles,
+  config: string,
 ): Promise<void> {
   const { folder } = lab.plan.names;
   const place = join(folder, 'sidecars', pod);
   mkdirSync(place, { recursive: true, mode: 0o700 });
   const file = join(place, program.configName);
-  writeFileSync(file, program.config(svid, SvidFolder.idOf('')), { mode: 0o600 });
+  writeFileSync(file, config, { mode: 0o600 });
   await removeCgroup(cgroup);
   const started = await startProcess({
     name: `sidecars/${pod}`,
@@ -91,12 +98,13 @@ export async function startSidecars(
   lab: Lab,
   variant: Pick<Variant, 'name'>,
   program: SidecarProgram,
+  options: StartOptions,
 ): Promise<void> {
   const svids = await SvidFolder.open(svidFolderOf(lab));
   for (const end of ends) {
     const pod = podOf(variant, end);
-    const svid = await svids.issue(pod);
-    await startOne(lab, pod, sidecarCgroup(lab, variant, end), program, svid);
+    const config = program.config(await svids.issue(pod), SvidFolder.idOf(''), options);
+    await startOne(lab, pod, sidecarCgroup(lab, variant, end), program, config);
     await capture(lab, pod, program.exempt);
   }
 }

@@ -67,7 +67,7 @@ export async function measureNeighbour(
   variants: readonly Variant[],
   options: RoundsOptions,
 ): Promise<{ readonly rows: Row[]; readonly notRun: NotRun[] }> {
-  const { rounds, seconds, engine, progress } = options;
+  const { rounds, seconds, progress } = options;
   const out = new Map<string, string>();
   const figures = {
     alone: 'p99 alone',
@@ -89,7 +89,7 @@ export async function measureNeighbour(
   };
   for (let round = 1; round <= rounds; round++) {
     try {
-      await restartAll(lab, variants, engine);
+      await restartAll(lab, variants, options);
     } catch (error) {
       leaveOut(variants, error);
       break;

@@ -10,7 +10,7 @@ const name = 'haproxy';
 const sidecar: SidecarProgram = {
   exempt: { user: haproxyUser },
   configName: 'haproxy.cfg',
-  config: (svid) => haproxySidecar(svid),
+  config: (svid, _, { sessions }) => haproxySidecar(svid, sessions),
   command: (file) => ['haproxy', '-db', '-f', file],
 };
 
@@ -25,6 +25,6 @@ export const haproxy: Variant = {
     const { code } = await runProgram('which', ['haproxy']);
     return code === 0 ? undefined : 'haproxy is not installed (apt-get install haproxy)';
   },
-  start: (lab) => startSidecars(lab, { name }, sidecar),
+  start: (lab, options) => startSidecars(lab, { name }, sidecar, options),
   proxyOf: (lab, end) => sidecarCgroup(lab, { name }, end),
 };

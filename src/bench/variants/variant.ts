@@ -22,6 +22,8 @@ export const ends: readonly End[] = ['client', 'neighbour', 'server', 'sink'];
 export interface StartOptions {
   /** Settings of Weft's engine, as `weft ztunnel --engine` takes them. */
   readonly engine: readonly string[];
+  /** Whether sidecars keep TLS sessions, as they do by default. */
+  readonly sessions: boolean;
 }
 
 /** One way from a client to a server. */

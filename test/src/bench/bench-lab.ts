@@ -15,6 +15,8 @@ function emptyLab(t: Test): { lab: Lab; ran: string[] } {
   return { ran, lab: { plan, inPod, pod: () => ({ ipv4: '10.0.0.1' }) } as unknown as Lab };
 }
 
+const options = { engine: [], sessions: true };
+
 const lame = {
   ...bare,
   name: 'lame',
@@ -26,11 +28,13 @@ const lame = {
 t.test('a variant that does not start is told, and the others go on', async (t) => {
   const { lab, ran } = emptyLab(t);
   const failed: unknown[] = [];
-  await restartAll(lab, [lame, bare], [], (variant, error) => failed.push(variant.name, error));
+  await restartAll(lab, [lame, bare], options, (variant, error) =>
+    failed.push(variant.name, error),
+  );
   t.match(failed, ['lame', { message: 'no start' }]);
   t.strictSame([...new Set(ran)], ['bare-client'], 'only what has started is warmed up');
 });
 
 t.test('later on none may fail to start', async (t) => {
-  await t.rejects(restartAll(emptyLab(t).lab, [lame, bare], []), { message: 'no start' });
+  await t.rejects(restartAll(emptyLab(t).lab, [lame, bare], options), { message: 'no start' });
 });

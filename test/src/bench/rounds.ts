@@ -124,7 +124,7 @@ t.test('what was measured stays when proxies do not start again', async (t) => {
   };
   const measured: Measured = { samples: [], notRun: [] };
   const progress = { note: () => undefined, done: () => undefined } as unknown as Progress;
-  const options = { rounds: 3, seconds: 1, engine: [], progress };
+  const options = { rounds: 3, seconds: 1, engine: [], sessions: true, progress };
   const chosen = workloads.filter(({ name }) => name === 'http64');
   const rounds = runRounds(lab, chosen, [variant], options, measured);
   await t.rejects(rounds, { message: 'no start' });

@@ -20,8 +20,8 @@ const commonTls = {
   },
 };
 
-const parsed = (reads: 'tcp' | 'http') =>
-  JSON.parse(envoySidecar(identity, reads)).static_resources;
+const parsed = (reads: 'tcp' | 'http', resume = false) =>
+  JSON.parse(envoySidecar(identity, reads, resume)).static_resources;
 
 t.test('captured connections leave for where they were going in mutual TLS 1.3', async (t) => {
   const { listeners, clusters } = parsed('tcp');
@@ -41,6 +41,13 @@ t.test('what comes in needs a certificate and goes to the application in plainte
     disable_stateless_session_resumption: true,
   });
   t.equal(clusters[1].transport_socket, undefined);
+});
+
+t.test('sessions are kept at both ends when they may be', async (t) => {
+  const { listeners, clusters } = parsed('tcp', true);
+  t.match(clusters[0].transport_socket.typed_config, { max_session_keys: 256 });
+  const { typed_config: server } = listeners[1].filter_chains[0].transport_socket;
+  t.match(server, { disable_stateless_session_resumption: false });
 });
 
 t.test('as HTTP, requests share HTTP/2 connections between the sidecars', async (t) => {

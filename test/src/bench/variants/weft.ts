@@ -13,7 +13,7 @@ t.test('each proxy has one worker, whatever the machine has', async (t) => {
       commands.push(change(['ztunnel']));
     },
   };
-  await weft.start(lab as unknown as Lab, { engine: ['tunnelIdleMs=0'] });
+  await weft.start(lab as unknown as Lab, { sessions: true, engine: ['tunnelIdleMs=0'] });
   const command = ['ztunnel', '--workers', '1', '--engine', 'tunnelIdleMs=0'];
   t.strictSame(commands, [command, command]);
 });
