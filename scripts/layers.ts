@@ -41,7 +41,7 @@ export const layers: Readonly<Record<string, Layer>> = {
     packages: ['node:', ...wire, 'commander', 'vega', 'vega-lite', 'yaml', 'zod'],
   },
   'src/cni': {
-    uses: ['src/lib/', 'native/index.ts'],
+    uses: ['src/lib/', 'native/index.ts', 'native/capture.ts'],
     packages: ['node:', '@bufbuild/protobuf', 'commander', 'pino', 'zod'],
   },
   // The launcher, and nobody else, starts each process's main.
@@ -70,7 +70,7 @@ export const layers: Readonly<Record<string, Layer>> = {
     packages: ['node:', ...wire, 'commander', 'dns-packet', 'jose', 'pino', 'prom-client', 'zod'],
   },
   native: { uses: ['src/lib/'], packages: ['node:', '@bufbuild/protobuf'] },
-  scripts: { uses: ['src/lib/'], packages: ['node:', 'esbuild', 'tap-parser'] },
+  scripts: { uses: ['src/lib/', 'native/linker.ts'], packages: ['node:', 'esbuild', 'tap-parser'] },
 };
 
 /** What the files of one C++ folder may include. */
@@ -94,7 +94,7 @@ export const nativeLayers: Readonly<Record<string, NativeLayer>> = {
     uses: ['base/', 'io/', 'tls/', 'http/', 'crypto/batch.h'],
     libraries: ['protozero/'],
   },
-  kernel: { uses: ['base/', 'io/original_dst.h'], libraries: ['bpf/'] },
+  kernel: { uses: ['base/', 'io/'], libraries: ['bpf/'] },
   binding: {
     uses: ['base/', 'io/', 'crypto/', 'tls/', 'http/', 'proxy/', 'kernel/'],
     libraries: ['napi.h', 'openssl/', 'nghttp2/', 'bpf/'],

@@ -9,6 +9,10 @@
 
 #include <cerrno>
 
+#ifndef SO_NETNS_COOKIE
+#define SO_NETNS_COOKIE 71  // Linux 5.14
+#endif
+
 namespace weft::io {
 namespace {
 
@@ -21,15 +25,16 @@ int homeNetns() {
 
 }  // namespace
 
-Result<UniqueFd> socketIn(int netns, int family, int type) {
+Result<UniqueFd> socketIn(int netns, int family, int type, int protocol) {
   std::vector<UniqueFd> made;
-  if (Status status = socketsIn(netns, family, type, 1, made); !status.ok()) {
+  if (Status status = socketsIn(netns, family, type, 1, made, protocol); !status.ok()) {
     return status;
   }
   return std::move(made.front());
 }
 
-Status socketsIn(int netns, int family, int type, size_t count, std::vector<UniqueFd>& out) {
+Status socketsIn(int netns, int family, int type, size_t count, std::vector<UniqueFd>& out,
+                 int protocol) {
   const int flags = type | SOCK_NONBLOCK | SOCK_CLOEXEC;
   const int home = netns < 0 ? -1 : homeNetns();
   if (netns >= 0 && ::setns(netns, CLONE_NEWNET) != 0) {
@@ -38,7 +43,7 @@ Status socketsIn(int netns, int family, int type, size_t count, std::vector<Uniq
   int error = 0;
   const size_t before = out.size();
   for (size_t i = 0; i < count && error == 0; i++) {
-    UniqueFd fd(::socket(family, flags, 0));
+    UniqueFd fd(::socket(family, flags, protocol));
     if (fd) {
       out.push_back(std::move(fd));
     } else {
@@ -49,6 +54,19 @@ Status socketsIn(int netns, int family, int type, size_t count, std::vector<Uniq
     CHECK(::setns(home, CLONE_NEWNET) == 0);
   }
   return out.size() > before ? Status{} : Status::fromErrno("socket", error);
+}
+
+Result<uint64_t> netnsCookie(int netns) {
+  const Result<UniqueFd> any = socketIn(netns, AF_INET, SOCK_DGRAM);
+  if (!any.ok()) {
+    return any.status();
+  }
+  uint64_t cookie = 0;
+  socklen_t length = sizeof cookie;
+  if (::getsockopt(any.value().get(), SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &length) != 0) {
+    return Status::fromErrno("SO_NETNS_COOKIE", errno);
+  }
+  return cookie;
 }
 
 Status checkNetns(int fd) {

@@ -1,0 +1,321 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/* What an application opens: its connections go to the proxy's listener in the pod's own network
+ * namespace, its DNS to the node's resolver there, and it is told its peer's and its own address as
+ * if they had not. Attached to a cgroup above all pods; a process whose network namespace is no
+ * pod's passes untouched. Each program can refuse (0) or let go on (1).
+ *
+ * Fail directions. Not a pod's namespace: passes. A pod's, and the kernel has no room to remember
+ * where it was going: refused, since the proxy could not know. Bound to a device: refused, since
+ * the proxy cannot be reached through one. */
+#include <linux/bpf.h>
+#include <linux/in.h>
+#include <stddef.h>
+
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#include "addr.h"
+#include "mesh_maps.h"
+#include "mesh_sockets.h"
+
+char LICENSE[] SEC("license") = "GPL";
+
+#define PROXY_PORT 15001
+#define PLAINTEXT_PORT 15006
+#define HBONE_PORT 15008
+#define DNS_CAPTURE_PORT 15053
+#define DNS_PORT 53
+#define RESOLVER_V4 bpf_htonl(0x7f000001)
+#define GO_ON 1
+#define REFUSE 0
+#define LOOPBACK_INTERFACE 1
+#define ECONNREFUSED 111
+
+/* Whether this kernel lets a program choose the error of a refusal; set before it is loaded. */
+const volatile __u32 weft_has_retval = 0;
+
+static __always_inline int is_under(__u64 cgroup, __u32 level) {
+  return cgroup != 0 && bpf_get_current_ancestor_cgroup_id(level) == cgroup;
+}
+
+static __always_inline void destination_of(struct bpf_sock_addr* ctx, int family,
+                                           struct weft_ip* ip) {
+  if (family == 4)
+    weft_ip_from_v4(ip, WEFT_READ(ctx->user_ip4));
+  else
+    weft_ip_from_v6(ip, WEFT_READ(ctx->user_ip6[0]), WEFT_READ(ctx->user_ip6[1]),
+                    WEFT_READ(ctx->user_ip6[2]), WEFT_READ(ctx->user_ip6[3]));
+}
+
+static __always_inline void set_address(struct bpf_sock_addr* ctx, int family,
+                                        const struct weft_ip* ip, __u32 port) {
+  if (family == 4) {
+    ctx->user_ip4 = ip->words[3];
+  } else {
+    ctx->user_ip6[0] = ip->words[0];
+    ctx->user_ip6[1] = ip->words[1];
+    ctx->user_ip6[2] = ip->words[2];
+    ctx->user_ip6[3] = ip->words[3];
+  }
+  ctx->user_port = bpf_htons(port);
+}
+
+/* Where captured connections to `ip` go: IPv4 to a loopback address of its own, IPv6 to the one
+ * that there is. */
+static __always_inline void set_loopback(struct bpf_sock_addr* ctx, int family,
+                                         const struct weft_ip* ip, __u32 asked, __u32 port) {
+  struct weft_ip to;
+  if (weft_ip_is_v4(ip))
+    weft_ip_from_v4(&to, port == PROXY_PORT ? weft_loopback_for(ip, asked) : RESOLVER_V4);
+  else
+    weft_ip_from_v6(&to, 0, 0, 0, bpf_htonl(1));
+  set_address(ctx, family, &to, port);
+}
+
+static __always_inline struct weft_socket* remember(struct bpf_sock_addr* ctx,
+                                                    const struct weft_ip* ip, __u32 port,
+                                                    __u16 kind, __u64 netns) {
+  struct bpf_sock* sk = ctx->sk;
+  if (!sk)
+    return NULL;
+  struct weft_socket* socket =
+      bpf_sk_storage_get(&weft_sockets, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+  if (!socket)
+    return NULL;
+  socket->ip = *ip;
+  socket->port = port;
+  socket->kind = kind;
+  socket->is_v4 = weft_ip_is_v4(ip);
+  socket->netns = netns;
+  return socket;
+}
+
+/* A socket may be connected again, elsewhere. */
+static __always_inline void forget(struct bpf_sock_addr* ctx) {
+  struct bpf_sock* sk = ctx->sk;
+  if (sk)
+    bpf_sk_storage_delete(&weft_sockets, sk);
+}
+
+/* Into a pod, uncaptured: the tuple is published when the kernel has chosen it. */
+static __always_inline int pass_to(struct bpf_sock_addr* ctx, const struct weft_ip* ip, __u32 port,
+                                   __u64 netns) {
+  if (remember(ctx, ip, port, WEFT_SOCKET_PASS, netns))
+    return GO_ON;
+  weft_count(WEFT_COUNT_OUTBOUND_REFUSED_STORAGE);
+  return REFUSE;
+}
+
+static __always_inline int capture(struct bpf_sock_addr* ctx, int family, const struct weft_ip* ip,
+                                   __u32 port, __u64 netns) {
+  struct bpf_sock* sk = ctx->sk;
+  if (sk && sk->bound_dev_if != 0 && sk->bound_dev_if != LOOPBACK_INTERFACE) {
+    weft_count(WEFT_COUNT_OUTBOUND_REFUSED_DEVICE);
+    return REFUSE;
+  }
+  const int is_dns = port == DNS_PORT;
+  const __u16 kind = is_dns ? WEFT_SOCKET_DNS : WEFT_SOCKET_CAPTURED;
+  if (!remember(ctx, ip, port, kind, netns)) {
+    weft_count(WEFT_COUNT_OUTBOUND_REFUSED_STORAGE);
+    return REFUSE;
+  }
+  set_loopback(ctx, family, ip, port, is_dns ? DNS_CAPTURE_PORT : PROXY_PORT);
+  weft_count(is_dns ? WEFT_COUNT_DNS_CAPTURED : WEFT_COUNT_OUTBOUND_CAPTURED);
+  return GO_ON;
+}
+
+static __always_inline void tell_denied(const struct weft_ip* ip, __u32 port, __u64 source,
+                                        __u64 destination) {
+  struct weft_event* event = bpf_ringbuf_reserve(&weft_events, sizeof *event, 0);
+  if (!event) {
+    weft_count(WEFT_COUNT_EVENTS_LOST);
+    return;
+  }
+  __builtin_memset(event, 0, sizeof *event);
+  event->kind = WEFT_EVENT_DIRECT_DENIED;
+  event->tuple.local = *ip;
+  event->tuple.local_port = port;
+  event->source = source;
+  event->destination = destination;
+  bpf_ringbuf_submit(event, 0);
+}
+
+/* To another pod of this node, when policy says so here: as if there were no mesh, or not at all.
+ */
+static __always_inline int go_direct(struct bpf_sock_addr* ctx, const struct weft_ip* ip,
+                                     __u32 port, __u64 netns, __u64 destination, int* result) {
+  switch (weft_verdict_of(destination, netns, port)) {
+    case WEFT_ALLOW:
+      if (!remember(ctx, ip, port, WEFT_SOCKET_DIRECT, destination))
+        return 0;
+      weft_count(WEFT_COUNT_DIRECT_ALLOWED);
+      *result = GO_ON;
+      return 1;
+    case WEFT_DENY:
+      weft_count(WEFT_COUNT_DIRECT_DENIED);
+      tell_denied(ip, port, netns, destination);
+      if (weft_has_retval)
+        bpf_set_retval(-ECONNREFUSED);
+      *result = REFUSE;
+      return 1;
+  }
+  return 0;
+}
+
+static __always_inline int on_connect(struct bpf_sock_addr* ctx, int family) {
+  const __u32 zero = 0;
+  const struct weft_config* config = bpf_map_lookup_elem(&weft_config, &zero);
+  if (!config)
+    return GO_ON;
+  const __u64 netns = bpf_get_netns_cookie(ctx);
+  const int is_pod = bpf_map_lookup_elem(&weft_pods, &netns) != NULL;
+  const int is_probe = !is_pod && is_under(config->probe_cgroup, config->probe_level);
+  if (!is_pod && !is_probe)
+    return GO_ON;
+
+  const int is_tcp = ctx->protocol == IPPROTO_TCP;
+  const __u32 port = bpf_ntohs(ctx->user_port);
+  if (!is_tcp && !(is_pod && ctx->protocol == IPPROTO_UDP && port == DNS_PORT))
+    return GO_ON;
+  struct weft_ip ip;
+  destination_of(ctx, family, &ip);
+  const struct weft_address* owner = bpf_map_lookup_elem(&weft_addresses, &ip);
+  if (is_probe)
+    return owner ? pass_to(ctx, &ip, port, owner->netns) : GO_ON;
+
+  forget(ctx);
+  if (weft_ip_is_loopback(&ip) || weft_ip_is_any(&ip)) {
+    weft_count(WEFT_COUNT_OUTBOUND_LOCAL);
+    return GO_ON;
+  }
+  const int is_own = owner && owner->netns == netns;
+  if (is_under(config->proxy_cgroup, config->proxy_level))
+    return is_tcp && is_own ? pass_to(ctx, &ip, port, netns) : GO_ON;
+  if (is_own) {
+    weft_count(WEFT_COUNT_OUTBOUND_LOCAL);
+    return is_tcp ? pass_to(ctx, &ip, port, netns) : GO_ON;
+  }
+  int result = GO_ON;
+  const int is_proxy_port = port == PROXY_PORT || port == PLAINTEXT_PORT || port == HBONE_PORT;
+  if (is_tcp && owner && !is_proxy_port && go_direct(ctx, &ip, port, netns, owner->netns, &result))
+    return result;
+  return capture(ctx, family, &ip, port, netns);
+}
+
+SEC("cgroup/connect4")
+int weft_connect4(struct bpf_sock_addr* ctx) {
+  return on_connect(ctx, 4);
+}
+
+SEC("cgroup/connect6")
+int weft_connect6(struct bpf_sock_addr* ctx) {
+  return on_connect(ctx, 6);
+}
+
+static __always_inline const struct weft_socket* captured(struct bpf_sock_addr* ctx) {
+  struct bpf_sock* sk = ctx->sk;
+  if (!sk)
+    return NULL;
+  const struct weft_socket* socket = bpf_sk_storage_get(&weft_sockets, sk, NULL, 0);
+  const int is_rewritten =
+      socket && (socket->kind == WEFT_SOCKET_CAPTURED || socket->kind == WEFT_SOCKET_DNS);
+  return is_rewritten ? socket : NULL;
+}
+
+/* Whom the application believes that it speaks to. */
+static __always_inline int on_getpeername(struct bpf_sock_addr* ctx, int family) {
+  const struct weft_socket* socket = captured(ctx);
+  if (socket)
+    set_address(ctx, family, &socket->ip, socket->port);
+  return GO_ON;
+}
+
+SEC("cgroup/getpeername4")
+int weft_getpeername4(struct bpf_sock_addr* ctx) {
+  return on_getpeername(ctx, 4);
+}
+
+SEC("cgroup/getpeername6")
+int weft_getpeername6(struct bpf_sock_addr* ctx) {
+  return on_getpeername(ctx, 6);
+}
+
+/* And from where: the pod's address, at the port that it has. */
+static __always_inline int on_getsockname(struct bpf_sock_addr* ctx, int family) {
+  const struct weft_socket* socket = captured(ctx);
+  if (!socket)
+    return GO_ON;
+  struct weft_ip now;
+  destination_of(ctx, family, &now);
+  if (!weft_ip_is_loopback(&now))
+    return GO_ON;
+  const __u64 netns = bpf_get_netns_cookie(ctx);
+  const struct weft_pod* pod = bpf_map_lookup_elem(&weft_pods, &netns);
+  if (!pod)
+    return GO_ON;
+  const struct weft_ip* own = socket->is_v4 ? &pod->ipv4 : &pod->ipv6;
+  if (own->words[0] || own->words[1] || own->words[2] || own->words[3])
+    set_address(ctx, family, own, bpf_ntohs(ctx->user_port));
+  return GO_ON;
+}
+
+SEC("cgroup/getsockname4")
+int weft_getsockname4(struct bpf_sock_addr* ctx) {
+  return on_getsockname(ctx, 4);
+}
+
+SEC("cgroup/getsockname6")
+int weft_getsockname6(struct bpf_sock_addr* ctx) {
+  return on_getsockname(ctx, 6);
+}
+
+/* Questions of sockets that are not connected. */
+static __always_inline int on_sendmsg(struct bpf_sock_addr* ctx, int family) {
+  if (bpf_ntohs(ctx->user_port) != DNS_PORT || ctx->protocol != IPPROTO_UDP)
+    return GO_ON;
+  const __u32 zero = 0;
+  const struct weft_config* config = bpf_map_lookup_elem(&weft_config, &zero);
+  const __u64 netns = bpf_get_netns_cookie(ctx);
+  if (!config || !bpf_map_lookup_elem(&weft_pods, &netns))
+    return GO_ON;
+  if (is_under(config->proxy_cgroup, config->proxy_level))
+    return GO_ON;
+  struct weft_ip ip;
+  destination_of(ctx, family, &ip);
+  const struct weft_address* owner = bpf_map_lookup_elem(&weft_addresses, &ip);
+  if (weft_ip_is_loopback(&ip) || weft_ip_is_any(&ip) || (owner && owner->netns == netns))
+    return GO_ON;
+  return capture(ctx, family, &ip, DNS_PORT, netns);
+}
+
+SEC("cgroup/sendmsg4")
+int weft_sendmsg4(struct bpf_sock_addr* ctx) {
+  return on_sendmsg(ctx, 4);
+}
+
+SEC("cgroup/sendmsg6")
+int weft_sendmsg6(struct bpf_sock_addr* ctx) {
+  return on_sendmsg(ctx, 6);
+}
+
+/* And their answers, which come from whom they asked. */
+static __always_inline int on_recvmsg(struct bpf_sock_addr* ctx, int family) {
+  if (bpf_ntohs(ctx->user_port) != DNS_CAPTURE_PORT)
+    return GO_ON;
+  const struct weft_socket* socket = captured(ctx);
+  struct weft_ip from;
+  destination_of(ctx, family, &from);
+  if (socket && socket->kind == WEFT_SOCKET_DNS && weft_ip_is_loopback(&from))
+    set_address(ctx, family, &socket->ip, socket->port);
+  return GO_ON;
+}
+
+SEC("cgroup/recvmsg4")
+int weft_recvmsg4(struct bpf_sock_addr* ctx) {
+  return on_recvmsg(ctx, 4);
+}
+
+SEC("cgroup/recvmsg6")
+int weft_recvmsg6(struct bpf_sock_addr* ctx) {
+  return on_recvmsg(ctx, 6);
+}

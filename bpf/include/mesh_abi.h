@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/* What the programs in the kernel share with the processes of the node: keys and values of maps,
+ * and the order of counters. A change of any of it is another WEFT_ABI: maps are pinned, and
+ * outlive the process that made them. Addresses are 16 bytes in network order, IPv4 in its mapped
+ * form; ports are in host order. No field is left to padding, since keys are compared byte by byte.
+ */
+#ifndef WEFT_MESH_ABI_H
+#define WEFT_MESH_ABI_H
+
+#include <linux/types.h>
+
+#define WEFT_ABI 1
+
+/* Most entries of one pod in each of its tables: connections on their way. */
+#define WEFT_ENTRIES_MAX 16384
+/* Most pods of one node, and addresses of theirs. */
+#define WEFT_PODS_MAX 2048
+#define WEFT_ADDRESSES_MAX 16384
+/* How long an authorized tuple waits for its SYN, in nanoseconds. */
+#define WEFT_PASS_NS 10000000000ULL
+
+enum weft_listener_kind {
+  WEFT_LISTENER_PLAINTEXT = 0,
+  WEFT_LISTENER_HBONE = 1,
+};
+
+struct weft_ip {
+  __u32 words[4]; /* of the network's order */
+};
+
+/* A connection as the end sees it that accepts it. */
+struct weft_tuple {
+  struct weft_ip remote;
+  struct weft_ip local;
+  __u16 remote_port;
+  __u16 local_port;
+};
+
+/* Where a captured connection was going. */
+struct weft_origin {
+  struct weft_ip ip;
+  __u32 port;
+  __u32 unused;
+  __u64 cookie; /* of the application's socket */
+  __u64 born_ns;
+};
+
+/* A connection that the proxy does not take. */
+struct weft_pass {
+  __u64 born_ns;
+  __u64 cookie; /* of the socket that connects */
+};
+
+/* Whether pods may connect to another pod of this node without the proxy; no verdict leaves it to
+ * the proxy. `source` is the network namespace's cookie, and port 0 is every port without a row. */
+struct weft_verdict_key {
+  __u64 source;
+  __u32 port;
+  __u32 unused;
+};
+
+enum weft_action {
+  WEFT_ALLOW = 1,
+  WEFT_DENY = 2,
+};
+
+struct weft_verdict {
+  __u64 expires_ns; /* monotonic: when the first of both certificates does */
+  __u32 action;
+  __u32 unused;
+};
+
+enum weft_direct_state {
+  WEFT_DIRECT_AUTHORIZED = 0, /* its SYN may come */
+  WEFT_DIRECT_ESTABLISHED = 1,
+};
+
+/* A connection between two pods of this node, for as long as the client's socket lives. */
+struct weft_direct {
+  __u64 destination; /* the cookie of that pod's network namespace */
+  __u64 cookie;      /* of the client's socket */
+  __u64 born_ns;
+  __u32 state;
+  __u32 unused;
+};
+
+enum weft_event_kind {
+  WEFT_EVENT_DIRECT_OPENED = 1,
+  WEFT_EVENT_DIRECT_CLOSED = 2, /* or never opened, by `established` */
+  WEFT_EVENT_DIRECT_DENIED = 3, /* no socket of it ever sent a byte */
+};
+
+struct weft_event {
+  struct weft_tuple tuple; /* remote is the client; without a port of it when denied */
+  __u32 kind;
+  __u64 source;
+  __u64 destination;
+  __u64 bytes_sent; /* by the client */
+  __u64 bytes_received;
+  __u64 duration_ns;
+  __u32 rtt_us;
+  __u32 retransmits;
+  __u32 established;
+  __u32 unused;
+};
+
+/* A pod that is captured, by the cookie of its network namespace. */
+struct weft_pod {
+  struct weft_ip ipv4; /* all zero when it has none */
+  struct weft_ip ipv6;
+};
+
+/* Whose address it is: the cookie of that pod's network namespace. */
+struct weft_address {
+  __u64 netns;
+};
+
+struct weft_listener_key {
+  __u64 netns;
+  __u32 kind;
+  __u32 unused;
+};
+
+/* Set once, when the programs are loaded; cgroups are told by their id and how deep they lie. */
+struct weft_config {
+  __u64 proxy_cgroup;
+  __u64 probe_cgroup; /* 0: nobody's probes pass */
+  __u32 proxy_level;
+  __u32 probe_level;
+};
+
+/* One counter for each way a program can end, in the order of weft_counter_names. */
+#define WEFT_COUNTERS(X)                                        \
+  X(OUTBOUND_CAPTURED, "outbound_captured")                     \
+  X(OUTBOUND_LOCAL, "outbound_local")                           \
+  X(OUTBOUND_REFUSED_DEVICE, "outbound_refused_device")         \
+  X(OUTBOUND_REFUSED_STORAGE, "outbound_refused_storage")       \
+  X(OUTBOUND_LOST_ORIGIN, "outbound_lost_origin")               \
+  X(DNS_CAPTURED, "dns_captured")                               \
+  X(INBOUND_CAPTURED, "inbound_captured")                       \
+  X(INBOUND_TUNNEL, "inbound_tunnel")                           \
+  X(INBOUND_PASSED, "inbound_passed")                           \
+  X(INBOUND_EXPIRED, "inbound_expired")                         \
+  X(INBOUND_REFUSED_NO_LISTENER, "inbound_refused_no_listener") \
+  X(PASS_PUBLISHED, "pass_published")                           \
+  X(PASS_LOST, "pass_lost")                                     \
+  X(PROBE_PUBLISHED, "probe_published")                         \
+  X(DIRECT_ALLOWED, "direct_allowed")                           \
+  X(DIRECT_DENIED, "direct_denied")                             \
+  X(DIRECT_EXPIRED, "direct_expired")                           \
+  X(DIRECT_LOST, "direct_lost")                                 \
+  X(DIRECT_PASSED, "direct_passed")                             \
+  X(DIRECT_REFUSED_STALE, "direct_refused_stale")               \
+  X(EVENTS_LOST, "events_lost")
+
+enum weft_counter {
+#define WEFT_COUNTER_ENUM(name, text) WEFT_COUNT_##name,
+  WEFT_COUNTERS(WEFT_COUNTER_ENUM)
+#undef WEFT_COUNTER_ENUM
+      WEFT_COUNTER_MAX
+};
+
+#endif

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/* What connect() decided, kept in the socket until its SYN leaves, and for as long as it lives. */
+#ifndef WEFT_MESH_SOCKETS_H
+#define WEFT_MESH_SOCKETS_H
+
+#include "mesh_maps.h"
+
+/* What a socket is on its way to, from connect() until its SYN. */
+enum weft_socket_kind {
+  WEFT_SOCKET_CAPTURED = 1, /* to the proxy; its origin is published */
+  WEFT_SOCKET_PASS = 2,     /* into the pod with `netns`, uncaptured */
+  WEFT_SOCKET_DNS = 3,      /* to the node's resolver */
+  WEFT_SOCKET_DIRECT = 4,   /* to the pod with `netns`, as policy allows */
+};
+
+struct weft_socket {
+  struct weft_ip ip; /* where the application meant to go */
+  __u32 port;
+  __u16 kind;
+  __u16 is_v4; /* the connection's family, whatever the socket's */
+  __u64 netns; /* PASS and DIRECT: of the namespace that it arrives in; else of its own */
+};
+
+struct {
+  __uint(type, BPF_MAP_TYPE_SK_STORAGE);
+  __uint(map_flags, BPF_F_NO_PREALLOC);
+  __type(key, int);
+  __type(value, struct weft_socket);
+  __uint(pinning, LIBBPF_PIN_BY_NAME);
+} weft_sockets SEC(".maps");
+
+#endif

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernel/bpf.h"
+
+#include <bpf/bpf.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+
+namespace weft::kernel {
+namespace {
+
+constexpr size_t kSaidMax = 2000;
+thread_local std::string said;
+
+int listen(libbpf_print_level level, const char* format, va_list arguments) {
+  // What a verifier has to say stands at the end of many lines.
+  char* text = nullptr;
+  if (level == LIBBPF_WARN && ::vasprintf(&text, format, arguments) >= 0) {
+    said += text;
+    std::free(text);
+    if (said.size() > kSaidMax) {
+      said.erase(0, said.size() - kSaidMax);
+    }
+  }
+  return 0;
+}
+
+/// libbpf talks to one listener for the process.
+void listenOnce() {
+  static const bool once = [] {
+    libbpf_set_print(listen);
+    return true;
+  }();
+  static_cast<void>(once);
+}
+
+}  // namespace
+
+Status bpfError(const std::string& what, int error) {
+  std::string text = what + ": " + std::strerror(std::abs(error));
+  if (!said.empty()) {
+    text += " (" + std::exchange(said, {}) + ")";
+  }
+  return {Code::kInternal, std::move(text)};
+}
+
+Result<ObjectPtr> load(const BpfObject& object, const std::string& mapsFolder,
+                       const std::function<Status(bpf_object&)>& prepare) {
+  listenOnce();
+  said.clear();
+  bpf_object_open_opts options{};
+  options.sz = sizeof options;
+  options.object_name = object.name;
+  options.pin_root_path = mapsFolder.c_str();
+  ObjectPtr opened(bpf_object__open_mem(object.elf.data(), object.elf.size(), &options));
+  if (opened == nullptr) {
+    return bpfError(std::string("open ") + object.name, errno);
+  }
+  if (prepare != nullptr) {
+    if (Status status = prepare(*opened); !status.ok()) {
+      return status;
+    }
+  }
+  if (const int error = bpf_object__load(opened.get()); error != 0) {
+    return bpfError(std::string("load ") + object.name, error);
+  }
+  return opened;
+}
+
+Result<UniqueFd> openPinned(const std::string& path) {
+  UniqueFd fd(bpf_obj_get(path.c_str()));
+  if (!fd) {
+    return Status{Code::kUnavailable, path + ": " + std::strerror(errno)};
+  }
+  return fd;
+}
+
+}  // namespace weft::kernel

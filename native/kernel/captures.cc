@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernel/captures.h"
+
+#include <bpf/bpf.h>
+
+#include <cerrno>
+#include <utility>
+
+#include "io/netns.h"
+#include "io/sys.h"
+#include "kernel/bpf.h"
+#include "kernel/direct_path.h"
+#include "kernel/pins.h"
+
+namespace weft::kernel {
+namespace {
+
+constexpr uint16_t kPlaintextPort = 15006;
+constexpr uint16_t kHbonePort = 15008;
+/// What policy routing in the pod sends back to the proxy; see src/cni/pod-routes.ts.
+constexpr uint32_t kReturnMark = 0x111;
+
+}  // namespace
+
+/// The pinned maps that a proxy uses.
+struct KernelCaptures::Maps {
+  UniqueFd pods;
+  UniqueFd origins;
+  UniqueFd listeners;
+};
+
+namespace {
+
+/// One pod that is captured in the kernel.
+class KernelCapture final : public io::Capture {
+ public:
+  KernelCapture(uint64_t netns, UniqueFd origins, int listeners)
+      : netns_(netns), origins_(std::move(origins)), listeners_(listeners) {}
+
+  Status serve(int listener, uint16_t port) override {
+    if (port != kPlaintextPort && port != kHbonePort) {
+      return {};
+    }
+    const weft_listener_key key{
+        netns_,
+        static_cast<uint32_t>(port == kHbonePort ? WEFT_LISTENER_HBONE : WEFT_LISTENER_PLAINTEXT),
+        0};
+    const auto socket = static_cast<uint64_t>(listener);
+    return bpf_map_update_elem(listeners_, &key, &socket, BPF_ANY) == 0
+               ? Status{}
+               : bpfError("note the listener at port " + std::to_string(port), errno);
+  }
+
+  std::optional<Endpoint> outboundDst(int fd, const Endpoint& peer) override {
+    const auto local = io::localEndpoint(fd);
+    if (!local.has_value()) {
+      return std::nullopt;
+    }
+    const weft_tuple key{toAbi(peer.ip), toAbi(local->ip), peer.port, local->port};
+    weft_origin origin{};
+    if (bpf_map_lookup_and_delete_elem(origins_.get(), &key, &origin) != 0) {
+      return std::nullopt;
+    }
+    return Endpoint{fromAbi(origin.ip), static_cast<uint16_t>(origin.port)};
+  }
+
+  std::optional<Endpoint> inboundDst(int fd) override {
+    const auto local = io::localEndpoint(fd);
+    const bool captured =
+        local.has_value() && !local->ip.isLoopback() && local->port != kPlaintextPort;
+    return captured ? local : std::nullopt;
+  }
+
+  uint32_t returnMark() const override { return kReturnMark; }
+
+ private:
+  const uint64_t netns_;
+  const UniqueFd origins_;
+  const int listeners_;
+};
+
+}  // namespace
+
+KernelCaptures::KernelCaptures(std::string pins) : pins_(std::move(pins)) {}
+KernelCaptures::~KernelCaptures() = default;
+
+std::shared_ptr<KernelCaptures::Maps> KernelCaptures::maps() {
+  const std::lock_guard lock(mutex_);
+  if (maps_ == nullptr) {
+    const Pins places(pins_);
+    Result<UniqueFd> pods = openPinned(places.map("weft_pods"));
+    Result<UniqueFd> origins = openPinned(places.map("weft_origins"));
+    Result<UniqueFd> listeners = openPinned(places.map("weft_listeners"));
+    if (pods.ok() && origins.ok() && listeners.ok()) {
+      maps_ = std::make_shared<Maps>(
+          Maps{std::move(pods).value(), std::move(origins).value(), std::move(listeners).value()});
+    }
+  }
+  return maps_;
+}
+
+std::unique_ptr<io::DirectPath> KernelCaptures::directPath() {
+  Result<std::unique_ptr<KernelDirectPath>> path = KernelDirectPath::open(Pins(pins_));
+  return path.ok() ? std::move(path).value() : nullptr;
+}
+
+std::shared_ptr<io::Capture> KernelCaptures::of(int netns) {
+  const std::shared_ptr<Maps> all = maps();
+  const Result<uint64_t> cookie =
+      all == nullptr ? Status{Code::kUnavailable, "no maps"} : io::netnsCookie(netns);
+  if (!cookie.ok()) {
+    return others_.of(netns);
+  }
+  const uint64_t key = cookie.value();
+  weft_pod pod{};
+  uint32_t id = 0;
+  if (bpf_map_lookup_elem(all->pods.get(), &key, &pod) != 0 ||
+      bpf_map_lookup_elem(all->origins.get(), &key, &id) != 0) {
+    return others_.of(netns);
+  }
+  UniqueFd origins(bpf_map_get_fd_by_id(id));
+  if (!origins) {
+    return others_.of(netns);
+  }
+  // The maps are kept by this object, which outlives all pods.
+  return std::make_shared<KernelCapture>(key, std::move(origins), all->listeners.get());
+}
+
+}  // namespace weft::kernel

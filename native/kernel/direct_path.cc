@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernel/direct_path.h"
+
+#include <bpf/bpf.h>
+#include <linux/inet_diag.h>
+#include <linux/netlink.h>
+#include <linux/sock_diag.h>
+#include <sys/socket.h>
+
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "io/netns.h"
+
+namespace weft::kernel {
+namespace {
+
+Endpoint endpointOf(const weft_ip& ip, uint16_t port) {
+  return {fromAbi(ip), port};
+}
+
+/// A table for one destination, filled before it is put in its place.
+Result<UniqueFd> tableOf(std::span<const io::DirectVerdict> verdicts) {
+  bpf_map_create_opts options{};
+  options.sz = sizeof options;
+  options.map_flags = BPF_F_NO_PREALLOC;
+  UniqueFd table(bpf_map_create(BPF_MAP_TYPE_HASH, "weft_of_pod", sizeof(weft_verdict_key),
+                                sizeof(weft_verdict), WEFT_ENTRIES_MAX, &options));
+  if (!table) {
+    return bpfError("a table of verdicts", errno);
+  }
+  for (const io::DirectVerdict& each : verdicts) {
+    const weft_verdict_key key{each.source, each.port, 0};
+    const auto action = static_cast<uint32_t>(each.allowed ? WEFT_ALLOW : WEFT_DENY);
+    const weft_verdict verdict{each.expiresNs, action, 0};
+    if (bpf_map_update_elem(table.get(), &key, &verdict, BPF_ANY) != 0) {
+      return bpfError("a verdict", errno);
+    }
+  }
+  return table;
+}
+
+/// The message by which the kernel is asked to end one connection (sock_diag(7), SOCK_DESTROY).
+struct DestroyRequest {
+  nlmsghdr header{};
+  inet_diag_req_v2 request{};
+};
+
+DestroyRequest destroyRequest(const io::DirectFlow& flow) {
+  DestroyRequest ask;
+  ask.header.nlmsg_len = sizeof ask;
+  ask.header.nlmsg_type = SOCK_DESTROY;
+  ask.header.nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK;
+  const bool v4 = flow.client.ip.isV4();
+  ask.request.sdiag_family = v4 ? AF_INET : AF_INET6;
+  ask.request.sdiag_protocol = IPPROTO_TCP;
+  ask.request.idiag_states = ~0U;
+  inet_diag_sockid& id = ask.request.id;
+  id.idiag_sport = htons(flow.client.port);
+  id.idiag_dport = htons(flow.server.port);
+  const size_t from = v4 ? 12 : 0;
+  std::memcpy(id.idiag_src, flow.client.ip.bytes.data() + from, 16 - from);
+  std::memcpy(id.idiag_dst, flow.server.ip.bytes.data() + from, 16 - from);
+  id.idiag_cookie[0] = INET_DIAG_NOCOOKIE;
+  id.idiag_cookie[1] = INET_DIAG_NOCOOKIE;
+  return ask;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<KernelDirectPath>> KernelDirectPath::open(const Pins& pins) {
+  std::unique_ptr<KernelDirectPath> path(new KernelDirectPath);
+  const std::pair<UniqueFd&, const char*> all[] = {{path->verdicts_, "weft_verdicts"},
+                                                   {path->directs_, "weft_directs"},
+                                                   {path->events_, "weft_events"}};
+  for (const auto& [fd, name] : all) {
+    Result<UniqueFd> opened = openPinned(pins.map(name));
+    if (!opened.ok()) {
+      return opened.status();
+    }
+    fd = std::move(opened).value();
+  }
+  path->ring_ = ring_buffer__new(path->events_.get(), onRecord, path.get(), nullptr);
+  if (path->ring_ == nullptr) {
+    return bpfError("the ring of events", errno);
+  }
+  return path;
+}
+
+KernelDirectPath::~KernelDirectPath() {
+  ring_buffer__free(ring_);
+}
+
+Status KernelDirectPath::publish(uint64_t destination,
+                                 std::span<const io::DirectVerdict> verdicts) {
+  const Result<UniqueFd> table = tableOf(verdicts);
+  if (!table.ok()) {
+    withdraw(destination);  // old verdicts would be wrong ones; the proxy knows
+    return table.status();
+  }
+  const int fd = table.value().get();
+  if (bpf_map_update_elem(verdicts_.get(), &destination, &fd, BPF_ANY) != 0) {
+    const int error = errno;
+    withdraw(destination);
+    return bpfError("publish verdicts", error);
+  }
+  return {};
+}
+
+void KernelDirectPath::withdraw(uint64_t destination) {
+  bpf_map_delete_elem(verdicts_.get(), &destination);
+}
+
+std::vector<io::DirectFlow> KernelDirectPath::flowsOf(uint64_t source) const {
+  std::vector<io::DirectFlow> all;
+  uint32_t id = 0;
+  if (bpf_map_lookup_elem(directs_.get(), &source, &id) != 0) {
+    return all;
+  }
+  const UniqueFd table(bpf_map_get_fd_by_id(id));
+  weft_tuple key{};
+  weft_direct direct{};
+  for (const void* previous = nullptr; bpf_map_get_next_key(table.get(), previous, &key) == 0;
+       previous = &key) {
+    if (bpf_map_lookup_elem(table.get(), &key, &direct) == 0) {
+      all.push_back({source, direct.destination, endpointOf(key.remote, key.remote_port),
+                     endpointOf(key.local, key.local_port)});
+    }
+  }
+  return all;
+}
+
+Status KernelDirectPath::end(const io::DirectFlow& flow, int netns) {
+  const Result<UniqueFd> made = io::socketIn(netns, AF_NETLINK, SOCK_RAW, NETLINK_SOCK_DIAG);
+  if (!made.ok()) {
+    return made.status();
+  }
+  const int fd = made.value().get();
+  const DestroyRequest ask = destroyRequest(flow);
+  if (::send(fd, &ask, sizeof ask, 0) < 0) {
+    return Status::fromErrno("SOCK_DESTROY", errno);
+  }
+  // The kernel answers before send() returns.
+  struct {
+    nlmsghdr header;
+    nlmsgerr error;
+  } answer{};
+  if (::recv(fd, &answer, sizeof answer, 0) < 0) {
+    return Status::fromErrno("SOCK_DESTROY", errno);
+  }
+  const int error = answer.header.nlmsg_type == NLMSG_ERROR ? -answer.error.error : 0;
+  return error == 0 || error == ENOENT ? Status{} : Status::fromErrno("SOCK_DESTROY", error);
+}
+
+int KernelDirectPath::eventsFd() const {
+  return ring_buffer__epoll_fd(ring_);
+}
+
+int KernelDirectPath::onRecord(void* self, void* record, size_t size) {
+  const auto* path = static_cast<KernelDirectPath*>(self);
+  weft_event raw{};
+  if (size < sizeof raw || path->each_ == nullptr) {
+    return 0;
+  }
+  std::memcpy(&raw, record, sizeof raw);
+  using Kind = io::DirectEvent::Kind;
+  io::DirectEvent event;
+  event.kind = raw.kind == WEFT_EVENT_DIRECT_OPENED   ? Kind::kOpened
+               : raw.kind == WEFT_EVENT_DIRECT_CLOSED ? Kind::kClosed
+                                                      : Kind::kDenied;
+  event.flow = {raw.source, raw.destination, endpointOf(raw.tuple.remote, raw.tuple.remote_port),
+                endpointOf(raw.tuple.local, raw.tuple.local_port)};
+  event.established = raw.established != 0;
+  event.bytesSent = raw.bytes_sent;
+  event.bytesReceived = raw.bytes_received;
+  event.durationNs = raw.duration_ns;
+  event.rttMicros = raw.rtt_us;
+  event.retransmits = raw.retransmits;
+  (*path->each_)(event);
+  return 0;
+}
+
+void KernelDirectPath::take(const std::function<void(const io::DirectEvent&)>& each) {
+  each_ = &each;
+  ring_buffer__consume(ring_);
+  each_ = nullptr;
+}
+
+}  // namespace weft::kernel

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <memory>
+
+#include "io/direct_path.h"
+#include "kernel/bpf.h"
+#include "kernel/pins.h"
+
+struct ring_buffer;
+
+namespace weft::kernel {
+
+/// Direct connections by the maps that another process pinned.
+class KernelDirectPath final : public io::DirectPath {
+ public:
+  /// kUnavailable when there is nothing pinned yet.
+  static Result<std::unique_ptr<KernelDirectPath>> open(const Pins& pins);
+  ~KernelDirectPath() override;
+
+  Status publish(uint64_t destination, std::span<const io::DirectVerdict> verdicts) override;
+  void withdraw(uint64_t destination) override;
+  std::vector<io::DirectFlow> flowsOf(uint64_t source) const override;
+  Status end(const io::DirectFlow& flow, int netns) override;
+  int eventsFd() const override;
+  void take(const std::function<void(const io::DirectEvent&)>& each) override;
+
+ private:
+  KernelDirectPath() = default;
+  static int onRecord(void* self, void* record, size_t size);
+
+  UniqueFd verdicts_;
+  UniqueFd directs_;
+  UniqueFd events_;
+  ring_buffer* ring_ = nullptr;
+  const std::function<void(const io::DirectEvent&)>* each_ = nullptr;
+};
+
+}  // namespace weft::kernel

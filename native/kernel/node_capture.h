@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "base/ip.h"
+#include "base/status.h"
+#include "base/unique_fd.h"
+#include "kernel/bpf.h"
+#include "kernel/pins.h"
+
+namespace weft::kernel {
+
+/// What capture of one node depends on.
+struct NodeCaptureOptions {
+  std::string pins;         ///< See Pins.
+  std::string cgroup;       ///< The cgroup v2 folder that all pods' processes are below.
+  std::string proxyCgroup;  ///< Its processes are never captured.
+  std::string probeCgroup;  ///< Connections of its processes to pods pass; empty: nobody's do.
+};
+
+/// Capture of a node's pods in the kernel: loads the programs, attaches and pins them, and keeps
+/// the tables of pods. What it did outlives it and its process. One thread at a time.
+class NodeCapture {
+ public:
+  /// Loads everything afresh and puts it in the place of what is pinned there already, whose tables
+  /// stay as they are: connections go on. Any error leaves what was in force before.
+  static Result<std::unique_ptr<NodeCapture>> open(const NodeCaptureOptions& options);
+  /// Takes every trace of a node away, whoever made it.
+  static Status uninstall(const std::string& pins);
+
+  /// Takes other cgroups for the proxy and for probes; all else of the options has no part in it.
+  Status configure(const NodeCaptureOptions& options);
+  /// Captures the pod whose network namespace has this cookie and these addresses. What a pod
+  /// opened before is not touched. Idempotent: addresses are those of the last call.
+  Status enrol(int netns, uint64_t cookie, std::span<const Ip> addresses);
+  /// Takes it away again; unknown ones are no error.
+  Status release(uint64_t cookie);
+  /// Whether such a pod is captured.
+  bool has(uint64_t cookie) const;
+  /// By name, summed over the processors.
+  std::map<std::string, uint64_t> counters() const;
+
+ private:
+  explicit NodeCapture(const std::string& pins) : pins_(pins) {}
+
+  Status loadPrograms(const NodeCaptureOptions& options);
+  Status openMaps();
+  Status attach(bpf_object& object, int cgroup);
+  Status attachLookup(int netns, uint64_t cookie);
+  Status addTables(uint64_t cookie);
+  Status setAddresses(uint64_t cookie, std::span<const Ip> addresses);
+  void dropAddresses(uint64_t cookie);
+  /// Forgets pods whose network namespaces are gone.
+  void prune();
+
+  Pins pins_;
+  UniqueFd config_;
+  UniqueFd podsMap_;
+  UniqueFd addresses_;
+  UniqueFd origins_;
+  UniqueFd passes_;
+  UniqueFd directs_;
+  UniqueFd verdicts_;
+  UniqueFd counters_;
+};
+
+}  // namespace weft::kernel

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the kernel's programs share with the engine: addresses, as bpf/include/addr.h handles them,
+// and structures, as the BPF compiler laid them out by the type information in the objects.
+#include "kernel/bpf.h"
+
+#include <arpa/inet.h>
+#include <bpf/btf.h>
+#include <bpf/libbpf.h>
+#include <doctest/doctest.h>
+
+#include <cstddef>
+#include <map>
+#include <set>
+#include <string>
+
+#include "addr.h"
+#include "base/ip.h"
+#include "kernel/objects.h"
+
+using weft::Ip;
+using weft::kernel::BpfObject;
+using weft::kernel::ObjectPtr;
+
+namespace {
+
+weft_ip abi(const char* text) {
+  return weft::kernel::toAbi(*Ip::parse(text));
+}
+
+struct Layout {
+  size_t size = 0;
+  std::map<std::string, size_t> offsets;
+  bool operator==(const Layout&) const = default;
+};
+
+Layout inObject(const BpfObject& object, const char* name) {
+  const ObjectPtr opened(bpf_object__open_mem(object.elf.data(), object.elf.size(), nullptr));
+  REQUIRE(opened != nullptr);
+  const btf* types = bpf_object__btf(opened.get());
+  REQUIRE(types != nullptr);
+  const int id = btf__find_by_name_kind(types, name, BTF_KIND_STRUCT);
+  REQUIRE(id > 0);
+  const btf_type* type = btf__type_by_id(types, static_cast<uint32_t>(id));
+  Layout layout;
+  layout.size = type->size;
+  const btf_member* member = btf_members(type);
+  for (uint16_t i = 0; i < btf_vlen(type); i++) {
+    layout.offsets[btf__name_by_offset(types, member[i].name_off)] =
+        btf_member_bit_offset(type, i) / 8;
+  }
+  return layout;
+}
+
+}  // namespace
+
+TEST_CASE("the kernel's programs hold addresses as the engine does") {
+  weft_ip v4{};
+  weft_ip_from_v4(&v4, inet_addr("10.1.2.3"));
+  CHECK(weft::kernel::fromAbi(v4) == *Ip::parse("10.1.2.3"));
+  in6_addr raw{};
+  REQUIRE(inet_pton(AF_INET6, "fd00:1::2", &raw) == 1);
+  weft_ip v6{};
+  weft_ip_from_v6(&v6, raw.s6_addr32[0], raw.s6_addr32[1], raw.s6_addr32[2], raw.s6_addr32[3]);
+  CHECK(weft::kernel::fromAbi(v6) == *Ip::parse("fd00:1::2"));
+}
+
+TEST_CASE("families, loopbacks and no address are told apart as the engine tells them") {
+  for (const char* text :
+       {"127.0.0.1", "127.255.255.254", "128.0.0.1", "126.0.0.1", "0.0.0.0", "0.0.0.1", "10.0.0.1",
+        "::", "::1", "::2", "1::", "fd00::1", "::ffff:127.0.0.1", "::ffff:0:127.0.0.1"}) {
+    INFO(text);
+    const Ip ip = *Ip::parse(text);
+    const weft_ip same = abi(text);
+    CHECK((weft_ip_is_v4(&same) != 0) == ip.isV4());
+    CHECK((weft_ip_is_loopback(&same) != 0) == ip.isLoopback());
+    CHECK((weft_ip_is_any(&same) != 0) == ip.isAny());
+  }
+}
+
+TEST_CASE("captured destinations get loopback addresses of their own") {
+  std::set<uint32_t> seen;
+  for (int i = 0; i < 1000; i++) {
+    const weft_ip ip =
+        abi(("10.0." + std::to_string(i / 250) + "." + std::to_string(i % 250)).c_str());
+    const uint32_t to = weft_loopback_for(&ip, 80);
+    CHECK((ntohl(to) & 0xffc00000U) == 0x7f400000U);
+    CHECK(to == weft_loopback_for(&ip, 80));
+    seen.insert(to);
+    seen.insert(weft_loopback_for(&ip, 443));
+  }
+  CHECK(seen.size() > 1995);  // 2,000 of four million places: a clash is rare
+}
+
+#define AT(type, field) \
+  { #field, offsetof(type, field) }
+
+TEST_CASE("both compilers lay out what they share alike") {
+  const BpfObject connect = weft::kernel::connectObject();
+  const BpfObject sockops = weft::kernel::sockopsObject();
+  CHECK(inObject(connect, "weft_ip") == Layout{sizeof(weft_ip), {AT(weft_ip, words)}});
+  CHECK(inObject(sockops, "weft_tuple") ==
+        Layout{sizeof(weft_tuple),
+               {AT(weft_tuple, remote), AT(weft_tuple, local), AT(weft_tuple, remote_port),
+                AT(weft_tuple, local_port)}});
+  CHECK(inObject(sockops, "weft_origin") ==
+        Layout{sizeof(weft_origin),
+               {AT(weft_origin, ip), AT(weft_origin, port), AT(weft_origin, unused),
+                AT(weft_origin, cookie), AT(weft_origin, born_ns)}});
+  CHECK(inObject(sockops, "weft_pass") ==
+        Layout{sizeof(weft_pass), {AT(weft_pass, born_ns), AT(weft_pass, cookie)}});
+  CHECK(inObject(connect, "weft_pod") ==
+        Layout{sizeof(weft_pod), {AT(weft_pod, ipv4), AT(weft_pod, ipv6)}});
+  CHECK(inObject(connect, "weft_address") ==
+        Layout{sizeof(weft_address), {AT(weft_address, netns)}});
+  CHECK(inObject(weft::kernel::lookupObject(), "weft_listener_key") ==
+        Layout{sizeof(weft_listener_key),
+               {AT(weft_listener_key, netns), AT(weft_listener_key, kind),
+                AT(weft_listener_key, unused)}});
+  CHECK(inObject(connect, "weft_config") ==
+        Layout{sizeof(weft_config),
+               {AT(weft_config, proxy_cgroup), AT(weft_config, probe_cgroup),
+                AT(weft_config, proxy_level), AT(weft_config, probe_level)}});
+}
+
+TEST_CASE("keys have no padding, which programs would compare") {
+  CHECK(sizeof(weft_tuple) == 2 * sizeof(weft_ip) + 2 * sizeof(uint16_t));
+  CHECK(sizeof(weft_listener_key) == sizeof(uint64_t) + 2 * sizeof(uint32_t));
+}
