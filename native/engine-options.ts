@@ -45,6 +45,11 @@ export interface EngineLimits {
 export interface EngineOptions {
   /** Worker threads, each with its own loop and sockets. Default: half of the cores, at least 1. */
   readonly workers?: number;
+  /**
+   * Where capture in the kernel is pinned. Pods that are not captured there, and all when it is not
+   * given, are captured by netfilter.
+   */
+  readonly bpfPins?: string;
   /** Set on every socket the proxy opens in a pod, so that capture leaves it alone. */
   readonly mark?: number;
   /** Congestion control for sockets towards applications; empty leaves the system's default. */
@@ -69,6 +74,11 @@ export interface EngineOptions {
    * through in plaintext (allowAny, the default) or are refused (registryOnly).
    */
   readonly outboundPolicy?: 'allowAny' | 'registryOnly';
+  /**
+   * How pods of one node reach each other: past the proxy, where capture is in the kernel and policy
+   * can be decided there (direct), or as all others do (tunnel, the default).
+   */
+  readonly sameNode?: 'tunnel' | 'direct';
   /** A tunnel that is silent for so long is asked by PING. Default 10,000. */
   readonly pingAfterMs?: number;
   /** And ends when it is silent, or leaves bytes unacknowledged, for so long. Default 20,000. */

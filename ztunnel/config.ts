@@ -6,6 +6,7 @@ import { Command, CommanderError } from 'commander';
 import * as z from 'zod';
 import { MeshError, type Result } from '../src/lib/error.ts';
 import { type LogLevel, logLevels } from '../src/lib/log.ts';
+import { defaultPins } from '../src/lib/node-places.ts';
 import { ports } from '../src/lib/ports.ts';
 import { type EngineSettings, parseEngineSettings } from './engine-options.ts';
 import { splitAddress } from './join.ts';
@@ -31,6 +32,8 @@ export interface Config {
   /** Where the admin interface is served over TCP too, to look but not to touch. */
   readonly admin: ListenAddress | undefined;
   readonly workers: number;
+  /** Where the CNI agent pins capture in the kernel. */
+  readonly bpfPins: string;
   /** What else is set of the engine. */
   readonly engine: EngineSettings;
   /** The last labels of the hostnames of Kubernetes services. */
@@ -97,6 +100,7 @@ const schema = z.object({
   admin: listenAddress.optional(),
   clusterDomain: nodeName,
   resolvConf: z.string().min(1),
+  bpfPins: z.string().min(1),
   workers: z.coerce.number().int().min(1).max(workersMax),
   engine: z.array(z.string()),
   logLevel: z.enum(logLevels),
@@ -120,6 +124,7 @@ export function ztunnelCommand(): Command {
     .option('--readiness <addr:port>', 'where readiness is served', `[::]:${ports.readiness}`)
     .option('--admin-socket <path>', 'the admin socket (admin.sock in the state folder)')
     .option('--admin <addr:port>', 'serve admin over TCP too, on this machine, read-only')
+    .option('--bpf-pins <folder>', 'where the agent pins capture in the kernel', defaultPins)
     .option('--workers <n>', 'worker threads', String(workers))
     .option('--engine <name=value>', 'a setting of the engine; may be repeated', collect, [])
     .option('--cluster-domain <domain>', 'the last labels of service names', 'cluster.local')

@@ -5,7 +5,7 @@ import type { EngineLimits, EngineOptions } from '../native/index.ts';
 import { MeshError, type Result } from '../src/lib/error.ts';
 
 /** What may be set of the engine; workers and the log level have flags of their own. */
-export type EngineSettings = Omit<EngineOptions, 'workers' | 'accessLog'>;
+export type EngineSettings = Omit<EngineOptions, 'workers' | 'accessLog' | 'bpfPins'>;
 
 const whole = z
   .string()
@@ -42,6 +42,7 @@ const settings: Record<Exclude<keyof EngineSettings, 'limits'>, z.ZodType> = {
   identityTimeoutMs: whole,
   tunnelIdleMs: whole,
   outboundPolicy: z.enum(['allowAny', 'registryOnly']).optional(),
+  sameNode: z.enum(['tunnel', 'direct']).optional(),
   tlsRow: z.enum(['record', 'library']).optional(),
   h2Row: z.enum(['own', 'nghttp2']).optional(),
   pingAfterMs: whole,

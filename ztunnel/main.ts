@@ -67,7 +67,8 @@ export async function main(argv: readonly string[]): Promise<number> {
     const native = await import('../native/index.ts');
     const opened = log.isLevelEnabled('debug');
     const accessLog = { process: 'ztunnel', opened };
-    const options = { ...config.value.engine, workers: config.value.workers, accessLog };
+    const { engine: settings, workers, bpfPins } = config.value;
+    const options = { ...settings, workers, bpfPins, accessLog };
     const transport = { connect: native.connectPackets, closeFd: native.closeFd };
     const engine = (onEvents: ConstructorParameters<typeof native.Engine>[1]) =>
       new native.Engine(options, onEvents);

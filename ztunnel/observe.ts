@@ -33,6 +33,11 @@ function serviceParts(key: string): { readonly namespace: string; readonly hostn
 }
 
 // As in Istio, the application is the canonical service, and its version the canonical revision.
+// The kernel vouches for who connects directly, and nothing is encrypted there.
+function securityOf({ mutualTls, direct }: ConnectionTotals): string {
+  return direct ? 'none' : mutualTls ? 'mutual_tls' : 'unknown';
+}
+
 function endOf(workload: TableWorkload | undefined, principal: string): EndLabels {
   const service = workload?.canonicalName ?? '';
   const revision = workload?.canonicalRevision ?? '';
@@ -134,7 +139,7 @@ export class Observer {
       destination_service: hostname,
       destination_service_name: service?.name || (hostname.split('.')[0] ?? ''),
       destination_service_namespace: namespace,
-      connection_security_policy: totals.mutualTls ? 'mutual_tls' : 'unknown',
+      connection_security_policy: securityOf(totals),
       response_flags: flags[totals.reason] ?? 'UNKNOWN',
       request_protocol: 'tcp',
     };

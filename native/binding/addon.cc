@@ -14,6 +14,7 @@
 #include "base/counters.h"
 #include "base/resident.h"
 #include "base/self_check.h"
+#include "binding/capture.h"
 #include "binding/convert.h"
 #include "binding/engine.h"
 #include "binding/pod_socket.h"
@@ -100,6 +101,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("isNetns", Napi::Function::New(env, isNetns));
   exports.Set("peerUser", Napi::Function::New(env, peerUser));
   exports.Set("Engine", JsEngine::define(env));
+  defineCapture(env, exports);
   definePodSocket(env, exports);
   defineSeqpacket(env, exports);
   return exports;

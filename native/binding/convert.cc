@@ -191,6 +191,7 @@ Result<proxy::Settings> settingsOf(const Napi::Value& value) {
   bool library = false;
   const Status chosen[] = {
       readChoice(from, "outboundPolicy", "allowAny", "registryOnly", out.registryOnly),
+      readChoice(from, "sameNode", "tunnel", "direct", out.directPath),
       readChoice(from, "h2Row", "own", "nghttp2", nghttp2),
       readChoice(from, "tlsRow", "record", "library", library),
   };

@@ -8,6 +8,7 @@
 
 #include "binding/convert.h"
 #include "binding/explain.h"
+#include "kernel/captures.h"
 
 namespace weft::binding {
 namespace {
@@ -49,6 +50,12 @@ std::function<void(std::string)> bytesOnMainThread(Napi::Env env, const Napi::Fu
   };
 }
 
+/// Nothing where no place for pins is given.
+std::unique_ptr<io::Captures> capturesOf(const Napi::Value& pins) {
+  return pins.IsString() ? std::make_unique<kernel::KernelCaptures>(pins.ToString().Utf8Value())
+                         : nullptr;
+}
+
 }  // namespace
 
 Napi::Function JsEngine::define(Napi::Env env) {
@@ -76,13 +83,15 @@ JsEngine::JsEngine(const Napi::CallbackInfo& info) : ObjectWrap(info) {
   Ref();
   onEvents_ = Napi::ThreadSafeFunction::New(info.Env(), info[1].As<Napi::Function>(), "weft-events",
                                             0, 1, [this](Napi::Env) { Unref(); });
-  engine_ = std::make_unique<proxy::Engine>(std::move(settings).value(), [this] {
+  const auto onEvents = [this] {
     onEvents_.NonBlockingCall([this](Napi::Env env, Napi::Function callback) {
       if (env != nullptr && engine_ != nullptr) {
         deliver(env, callback);
       }
     });
-  });
+  };
+  engine_ = std::make_unique<proxy::Engine>(std::move(settings).value(), onEvents,
+                                            capturesOf(info[0].ToObject().Get("bpfPins")));
 }
 
 void JsEngine::deliver(Napi::Env env, Napi::Function callback) {

@@ -1,12 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "io/original_dst.h"
+#include "io/capture.h"
 
 #include "io/sys.h"
 
 namespace weft::io {
+namespace {
 
-std::optional<Endpoint> NetfilterOriginalDst::of(int fd) const {
-  return netfilterOriginalDst(fd);
+class NetfilterCapture final : public Capture {
+ public:
+  Status serve(int, uint16_t) override { return {}; }
+  std::optional<Endpoint> outboundDst(int fd, const Endpoint&) override {
+    return netfilterOriginalDst(fd);
+  }
+  std::optional<Endpoint> inboundDst(int fd) override { return netfilterOriginalDst(fd); }
+  uint32_t returnMark() const override { return 0; }
+};
+
+}  // namespace
+
+std::shared_ptr<Capture> NetfilterCaptures::of(int) {
+  static const auto all = std::make_shared<NetfilterCapture>();
+  return all;
 }
 
 }  // namespace weft::io

@@ -1,25 +1,46 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <memory>
 #include <optional>
 
 #include "base/ip.h"
+#include "base/status.h"
+#include "io/direct_path.h"
 
 namespace weft::io {
 
-/// Answers where a captured connection was going. Each way of capture has its own; nothing as an
-/// answer makes the caller refuse the connection.
-class OriginalDst {
+/// How one pod is captured: each way of capture has its own. Called by all workers, so it is thread
+/// safe.
+class Capture {
  public:
-  virtual ~OriginalDst() = default;
-  /// `fd` is an accepted socket. Called by workers, so it must be thread safe.
-  virtual std::optional<Endpoint> of(int fd) const = 0;
+  virtual ~Capture() = default;
+  /// `listener` listens at `port` of the pod: what is captured for it may come from now on.
+  virtual Status serve(int listener, uint16_t port) = 0;
+  /// Where a connection of the application was going, which was accepted as `fd` from `peer`. Asked
+  /// once. Nothing makes the caller refuse the connection: it never guesses.
+  virtual std::optional<Endpoint> outboundDst(int fd, const Endpoint& peer) = 0;
+  /// The same for plaintext that came to the pod.
+  virtual std::optional<Endpoint> inboundDst(int fd) = 0;
+  /// SO_MARK for sockets that connect to the application under a client's address, so that answers
+  /// find back; 0 for the one that all sockets towards applications have.
+  virtual uint32_t returnMark() const = 0;
 };
 
-/// Capture by netfilter REDIRECT.
-class NetfilterOriginalDst final : public OriginalDst {
+/// All ways of capture that this node may be set up for.
+class Captures {
  public:
-  std::optional<Endpoint> of(int fd) const override;
+  virtual ~Captures() = default;
+  /// How the pod with this network namespace is captured now. Not on a JavaScript thread.
+  virtual std::shared_ptr<Capture> of(int netns) = 0;
+  /// Direct connections, each time by an owner of its own; null where there are none, for now.
+  virtual std::unique_ptr<DirectPath> directPath() { return nullptr; }
+};
+
+/// Capture by netfilter REDIRECT, of every pod.
+class NetfilterCaptures final : public Captures {
+ public:
+  std::shared_ptr<Capture> of(int netns) override;
 };
 
 }  // namespace weft::io

@@ -78,10 +78,18 @@ ssize_t retried(Call call) {
 
 }  // namespace
 
+Status setMark(int fd, uint32_t mark) {
+  return setInt(fd, SOL_SOCKET, SO_MARK, static_cast<int>(mark))
+             ? Status{}
+             : Status::fromErrno("SO_MARK", errno);
+}
+
 Status setUp(int fd, const TcpOptions& options) {
   setInt(fd, IPPROTO_TCP, TCP_NODELAY, 1);
-  if (options.mark != 0 && !setInt(fd, SOL_SOCKET, SO_MARK, static_cast<int>(options.mark))) {
-    return Status::fromErrno("SO_MARK", errno);  // without it capture would loop: fail closed
+  if (options.mark != 0) {
+    if (Status status = setMark(fd, options.mark); !status.ok()) {
+      return status;  // without it capture would loop: fail closed
+    }
   }
   if (!options.congestion.empty()) {
     // A kernel without this algorithm serves with its default.

@@ -37,6 +37,8 @@ Result<UniqueFd> listenTcp(int netns, uint16_t port, const TcpOptions& options);
 /// The next connection, or a descriptor below zero: -EAGAIN when there is none, else -errno.
 int acceptTcp(int listener, Endpoint& peer);
 
+/// Sets SO_MARK. Needs CAP_NET_ADMIN.
+Status setMark(int fd, uint32_t mark);
 /// Sets up a fresh TCP socket.
 Status setUp(int fd, const TcpOptions& options);
 /// The congestion control of a TCP socket; empty when the kernel does not say.

@@ -64,6 +64,9 @@ void appendWho(const ConnectionInfo& info, std::string& out) {
   appendText(",\"dst.identity\":", info.destinationIdentity, out);
   out += info.direction == Direction::kInbound ? R"(,"direction":"inbound")"
                                                : R"(,"direction":"outbound")";
+  if (info.direct) {
+    out += R"(,"path":"direct")";
+  }
 }
 
 void appendCounts(const ConnectionInfo& info, uint64_t nowMicros, std::string& out) {

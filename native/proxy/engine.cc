@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "io/netns.h"
+#include "proxy/direct_paths.h"
 #include "proxy/engine_worker.h"
 
 namespace weft::proxy {
@@ -67,20 +68,31 @@ class Joining {
 
 }  // namespace
 
-Engine::Engine(Settings settings, std::function<void()> onEvents)
+Engine::Engine(Settings settings, std::function<void()> onEvents,
+               std::unique_ptr<io::Captures> captures)
     : settings_(std::move(settings)),
+      captures_(captures != nullptr ? std::move(captures)
+                                    : std::make_unique<io::NetfilterCaptures>()),
       events_(std::move(onEvents), settings_.limits.eventQueueBytes),
       counters_(std::make_shared<CounterTable>(settings_.workers)),
       nodeBytes_(std::make_shared<SharedSum>(settings_.limits.bytesPerNode)) {
   const auto ticketKeys = std::make_shared<tls::TicketKeys>();
   for (size_t i = 0; i < settings_.workers; i++) {
     workers_.push_back(
-        std::make_unique<EngineWorker>(i, settings_, counters_->row(i), events_, originalDst_));
+        std::make_unique<EngineWorker>(i, settings_, counters_->row(i), events_, *captures_));
     workers_.back()->setTicketKeys(ticketKeys);
+  }
+  if (settings_.directPath) {
+    direct_ = std::make_unique<DirectPaths>(
+        *captures_, [this](const io::DirectEvent& event, const std::string& sourceUid,
+                           const std::string& destinationUid) {
+          workers_.front()->reportDirect(event, sourceUid, destinationUid);
+        });
   }
 }
 
 Engine::~Engine() {
+  direct_.reset();
   // A worker that answers last posts to the others: none may go before all have answered.
   for (auto& worker : workers_) {
     worker->close();
@@ -97,6 +109,9 @@ Status Engine::apply(std::span<const uint8_t> delta) {
   for (auto& worker : workers_) {
     worker->setTables(tables_);
   }
+  if (direct_ != nullptr) {
+    direct_->setTables(tables_);
+  }
   return {};
 }
 
@@ -104,11 +119,17 @@ void Engine::setIdentity(const std::shared_ptr<const tls::Identity>& identity) {
   for (auto& worker : workers_) {
     worker->setIdentity(identity);
   }
+  if (direct_ != nullptr) {
+    direct_->setIdentity(identity);
+  }
 }
 
 void Engine::removeIdentity(const std::string& spiffeId) {
   for (auto& worker : workers_) {
     worker->removeIdentity(spiffeId);
+  }
+  if (direct_ != nullptr) {
+    direct_->removeIdentity(spiffeId);
   }
 }
 
@@ -117,6 +138,9 @@ void Engine::setDenyList(const std::vector<std::string>& identities,
   const auto list = std::make_shared<const tls::DenyList>(++denyListEpoch_, identities, serials);
   for (auto& worker : workers_) {
     worker->setDenyList(list);
+  }
+  if (direct_ != nullptr) {
+    direct_->setDenied({identities.begin(), identities.end()});
   }
 }
 
@@ -130,8 +154,12 @@ void Engine::addPod(const PodSpec& spec, const UniqueFd& netns, Done done) {
     return;
   }
   const std::string uid = spec.uid;
-  auto settle = [this, uid, done = std::move(done)](const Status& opened) {
+  const auto kept = std::make_shared<UniqueFd>(::fcntl(netns.get(), F_DUPFD_CLOEXEC, 0));
+  auto settle = [this, spec, uid, kept, done = std::move(done)](const Status& opened) {
     if (opened.ok()) {
+      if (direct_ != nullptr) {
+        direct_->addPod(spec, std::move(*kept));
+      }
       done(opened);
     } else {  // never half open
       removePod(uid, [done, opened](const Status&) { done(opened); });
@@ -163,6 +191,9 @@ PodShare Engine::shareOf(const std::string& uid) {
 }
 
 void Engine::removePod(const std::string& uid, Done done) {
+  if (direct_ != nullptr) {
+    direct_->removePod(uid);
+  }
   auto gathering = std::make_shared<Gathering>(workers_.size(), std::move(done));
   for (auto& worker : workers_) {
     worker->removePod(uid, [gathering] { gathering->arrive({}); });

@@ -10,7 +10,7 @@
 
 #include "base/counters.h"
 #include "base/unique_fd.h"
-#include "io/original_dst.h"
+#include "io/capture.h"
 #include "proxy/events.h"
 #include "proxy/explain.h"
 #include "proxy/pod.h"
@@ -20,6 +20,7 @@
 
 namespace weft::proxy {
 
+class DirectPaths;
 class EngineWorker;
 
 /// The data plane of one process: worker threads, and the ways in and out of them. All methods are
@@ -28,8 +29,10 @@ class Engine {
  public:
   using Done = std::function<void(Status)>;
 
-  /// `onEvents` says that takeEvents() has something.
-  Engine(Settings settings, std::function<void()> onEvents);
+  /// `onEvents` says that takeEvents() has something; without `captures` pods are captured by
+  /// netfilter.
+  Engine(Settings settings, std::function<void()> onEvents,
+         std::unique_ptr<io::Captures> captures = nullptr);
   /// Ends all connections and joins the threads.
   ~Engine();
 
@@ -75,7 +78,7 @@ class Engine {
   PodShare shareOf(const std::string& uid);
 
   Settings settings_;
-  io::NetfilterOriginalDst originalDst_;
+  std::unique_ptr<io::Captures> captures_;
   EventQueue events_;
   std::shared_ptr<CounterTable> counters_;
   std::shared_ptr<SharedSum> nodeBytes_;
@@ -83,6 +86,7 @@ class Engine {
   std::shared_ptr<const Tables> tables_ = Tables::empty();
   uint64_t denyListEpoch_ = 0;
   std::vector<std::unique_ptr<EngineWorker>> workers_;
+  std::unique_ptr<DirectPaths> direct_;  // null when pods of this node have tunnels, too
 };
 
 }  // namespace weft::proxy

@@ -9,14 +9,43 @@
 namespace weft::proxy {
 namespace {
 constexpr uint64_t kDrainCheckMs = 10;
+
+ConnectionInfo infoOf(const io::DirectEvent& event, Pod& source, Pod& destination) {
+  ConnectionInfo info;
+  info.direct = true;
+  info.source = event.flow.client;
+  info.destination = event.flow.server;
+  info.sourceIdentity = source.spec().spiffeId;
+  info.destinationIdentity = destination.spec().spiffeId;
+  info.sourceWorkload = source.workload();
+  info.destinationWorkload = destination.workload();
+  info.bytesSent = event.bytesSent;
+  info.bytesReceived = event.bytesReceived;
+  info.startedMicros = monotonicMicros() - event.durationNs / 1000;
+  return info;
+}
+
+std::pair<EventKind, Outcome> endOf(const io::DirectEvent& event) {
+  using Kind = io::DirectEvent::Kind;
+  if (event.kind == Kind::kOpened) {
+    return {EventKind::kOpened, {}};
+  }
+  if (event.kind == Kind::kDenied) {
+    return {EventKind::kRefused, {Reason::kDenied, "denied at connect", ""}};
+  }
+  return event.established
+             ? std::pair{EventKind::kClosed, Outcome{}}
+             : std::pair{EventKind::kRefused,
+                         Outcome{Reason::kConnect, "the destination did not accept", ""}};
+}
 }  // namespace
 
 EngineWorker::EngineWorker(size_t index, const Settings& settings, CounterRow counters,
-                           EventQueue& queue, const io::OriginalDst& originalDst)
+                           EventQueue& queue, io::Captures& captures)
     : worker_(
           std::make_unique<io::Worker>("weft-" + std::to_string(index), settings.busyPollMicros)),
       state_(std::make_unique<WorkerState>(index, worker_->loop(), settings, counters, queue,
-                                           originalDst, monotonicMicros() ^ (index << 56))) {}
+                                           captures, monotonicMicros() ^ (index << 56))) {}
 
 EngineWorker::~EngineWorker() {
   close();
@@ -127,6 +156,23 @@ void EngineWorker::handOver(std::string uid, Accepted accepted) {
     }
     spread->arrived(state_->index);
   });
+}
+
+void EngineWorker::reportDirect(io::DirectEvent event, std::string sourceUid,
+                                std::string destinationUid) {
+  worker_->post(
+      [this, event, sourceUid = std::move(sourceUid), destinationUid = std::move(destinationUid)] {
+        const auto source = pods_.find(sourceUid);
+        const auto destination = pods_.find(destinationUid);
+        if (source == pods_.end() || destination == pods_.end()) {
+          return;
+        }
+        ConnectionInfo info = infoOf(event, *source->second, *destination->second);
+        const auto [kind, outcome] = endOf(event);
+        source->second->report(kind, info, outcome);
+        info.direction = Direction::kInbound;
+        destination->second->report(kind, info, outcome);
+      });
 }
 
 void EngineWorker::removePod(std::string uid, std::function<void()> done) {

@@ -18,7 +18,7 @@ namespace weft::proxy {
 class EngineWorker {
  public:
   EngineWorker(size_t index, const Settings& settings, CounterRow counters, EventQueue& queue,
-               const io::OriginalDst& originalDst);
+               io::Captures& captures);
   /// close(), then joins the thread.
   ~EngineWorker();
   /// Ends all pods and drains, after all that was posted before, and waits for that. Not from the
@@ -34,6 +34,9 @@ class EngineWorker {
   /// A connection that another worker accepted for the pod `uid`. Resets it when the pod whose
   /// listener it was is gone, or replaced.
   void handOver(std::string uid, Accepted accepted);
+  /// A direct connection between pods of this node opened or ended: both are told of in the log and
+  /// the totals, as the source and as the destination.
+  void reportDirect(io::DirectEvent event, std::string sourceUid, std::string destinationUid);
   void removePod(std::string uid, std::function<void()> done);
   void drain(uint64_t deadlineMs, std::function<void()> done);
   void snapshot(std::function<void(const std::string&)> done);

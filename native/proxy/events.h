@@ -50,6 +50,7 @@ struct ConnectionInfo {
   std::shared_ptr<const Workload> sourceWorkload;
   std::shared_ptr<const Workload> destinationWorkload;
   std::string destinationService;
+  bool direct = false;     ///< Between pods of this node, past the proxy.
   uint64_t bytesSent = 0;  ///< From the source to the destination.
   uint64_t bytesReceived = 0;
   uint64_t startedMicros = 0;

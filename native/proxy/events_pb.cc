@@ -32,6 +32,7 @@ enum class TotalsField : protozero::pbf_tag_type {
   kFailed = 11,
   kBytesSent = 12,
   kBytesReceived = 13,
+  kDirect = 14,
 };
 enum class LeftOutField : protozero::pbf_tag_type { kReason = 1, kLines = 2 };
 enum class TunnelField : protozero::pbf_tag_type {
@@ -129,6 +130,7 @@ void encodeTotals(const TotalsKey& key, const TotalsSums& sums, std::string& bat
   totals.add_string(TotalsField::kDestinationIdentity, key.destinationIdentity);
   totals.add_string(TotalsField::kDestinationService, key.destinationService);
   totals.add_bool(TotalsField::kMutualTls, key.mutualTls);
+  totals.add_bool(TotalsField::kDirect, key.direct);
   totals.add_enum(TotalsField::kReason, static_cast<int32_t>(key.reason));
   totals.add_uint64(TotalsField::kOpened, sums.opened);
   totals.add_uint64(TotalsField::kClosed, sums.closed);

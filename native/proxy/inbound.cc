@@ -169,7 +169,7 @@ void Inbound::onAcceptPlaintext(UniqueFd fd, const Endpoint& peer) {
   info.sourceWorkload = sourceOf(*worker.tables, info);
   info.startedMicros = monotonicMicros();
   Outcome refusal;
-  const auto destination = worker.originalDst.of(fd.get());
+  const auto destination = pod_.capture().inboundDst(fd.get());
   Claim ofSource = connectionOf(pod_.budget()->source(peer.ip));
   if (!ofSource) {
     refusal = {Reason::kLimit, "too many connections", ""};

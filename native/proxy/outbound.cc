@@ -8,6 +8,22 @@
 #include "proxy/pipe.h"
 
 namespace weft::proxy {
+namespace {
+
+/// Captured in the kernel, a connection comes from the loopback; to others it is the pod's.
+void showOwnAddress(ConnectionInfo& info) {
+  if (!info.source.ip.isLoopback() || info.sourceWorkload == nullptr) {
+    return;
+  }
+  for (const Ip& ip : info.sourceWorkload->addresses) {
+    if (ip.isV4() == info.source.ip.isV4()) {
+      info.source.ip = ip;
+      return;
+    }
+  }
+}
+
+}  // namespace
 
 void Outbound::onAccept(UniqueFd fd, const Endpoint& peer) {
   WorkerState& worker = pod_.worker();
@@ -16,12 +32,13 @@ void Outbound::onAccept(UniqueFd fd, const Endpoint& peer) {
   info.direction = Direction::kOutbound;
   info.source = peer;
   info.sourceWorkload = pod_.workload();
+  showOwnAddress(info);
   info.startedMicros = monotonicMicros();
   if (pod_.full()) {
     refuse(std::move(fd), info, {Reason::kLimit, "the pod has too many connections", ""});
     return;
   }
-  const auto destination = worker.originalDst.of(fd.get());
+  const auto destination = pod_.capture().outboundDst(fd.get(), peer);
   if (!destination.has_value()) {
     refuse(std::move(fd), info, {Reason::kNoRoute, "no original destination", ""});
     return;

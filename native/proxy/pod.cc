@@ -31,6 +31,7 @@ Pod::Pod(WorkerState& worker, PodSpec spec, UniqueFd netns, PodShare share)
       spec_(std::move(spec)),
       netns_(std::move(netns)),
       share_(std::move(share)),
+      capture_(worker.captures.of(netns_.get())),
       sockets4_(netns_.get(), AF_INET, towardsApp(worker.settings)),
       sockets6_(netns_.get(), AF_INET6, towardsApp(worker.settings)),
       outbound_(std::make_unique<Outbound>(*this)),
@@ -62,6 +63,9 @@ Status Pod::listen() {
     Result<UniqueFd> fd = io::listenTcp(netns_.get(), port, options);
     if (!fd.ok()) {
       return fd.status();
+    }
+    if (Status status = capture_->serve(fd.value().get(), port); !status.ok()) {
+      return status;
     }
     auto listener = std::make_unique<Listener>(
         *this, std::move(fd).value(), [this, port = port](UniqueFd accepted, const Endpoint& peer) {
@@ -112,6 +116,11 @@ void Pod::forEachConnection(Visit visit) {
 Result<UniqueFd> Pod::connectToApp(const Endpoint& to, const std::optional<Ip>& source) {
   io::SpareSockets& sockets = to.ip.isV4() ? sockets4_ : sockets6_;
   Result<UniqueFd> fd = sockets.take(worker_.loop.nowMs());
+  if (const uint32_t mark = capture_->returnMark(); fd.ok() && source.has_value() && mark != 0) {
+    if (Status status = io::setMark(fd.value().get(), mark); !status.ok()) {
+      return status;
+    }
+  }
   return fd.ok() ? io::connectTcp(std::move(fd).value(), to, source) : std::move(fd);
 }
 

@@ -11,8 +11,8 @@
 
 #include "base/counters.h"
 #include "base/unique_fd.h"
+#include "io/capture.h"
 #include "io/loop.h"
-#include "io/original_dst.h"
 #include "io/spare_sockets.h"
 #include "io/sys.h"
 #include "proxy/budget.h"
@@ -38,13 +38,13 @@ class Pool;
 /// What the pods of one worker share. Lives on that worker's thread.
 struct WorkerState {
   WorkerState(size_t indexIn, io::Loop& loopIn, const Settings& settingsIn, CounterRow countersIn,
-              EventQueue& queue, const io::OriginalDst& originalDstIn, uint64_t seed)
+              EventQueue& queue, io::Captures& capturesIn, uint64_t seed)
       : index(indexIn),
         loop(loopIn),
         settings(settingsIn),
         counters(countersIn),
         events(loopIn, queue, countersIn, settingsIn),
-        originalDst(originalDstIn),
+        captures(capturesIn),
         random(seed),
         balancer(seed),
         cipher(kTunnelReadBytes),
@@ -58,7 +58,7 @@ struct WorkerState {
   const Settings& settings;
   CounterRow counters;
   EventSink events;
-  const io::OriginalDst& originalDst;
+  io::Captures& captures;
   Random random;
   tls::SessionContext tls;
   Balancer balancer;
@@ -142,6 +142,7 @@ class Pod final : public io::Object {
   bool full();
   const std::shared_ptr<PodBudget>& budget() { return share_.budget; }
   const std::shared_ptr<Spread>& spread() { return share_.spread; }
+  io::Capture& capture() { return *capture_; }
   /// Takes up a connection that one of the pod's listeners accepted, here or in another worker.
   /// Resets it when the pod is draining.
   void take(Accepted accepted);
@@ -189,6 +190,7 @@ class Pod final : public io::Object {
   PodSpec spec_;
   UniqueFd netns_;
   PodShare share_;
+  std::shared_ptr<io::Capture> capture_;
   bool draining_ = false;
   io::SpareSockets sockets4_;
   io::SpareSockets sockets6_;

@@ -2,6 +2,7 @@
 #include "proxy/tables.h"
 
 #include <algorithm>
+#include <set>
 #include <utility>
 
 #include "proxy/tables_decode.h"
@@ -182,6 +183,34 @@ Verdict Tables::authorize(const Workload& destination, const PolicySubject& subj
     return verdictOf(true, decision.allowed);
   }
   return {false, "", -1, "no allow policy matches"};
+}
+
+std::vector<uint16_t> Tables::policyPorts(const Workload& destination) const {
+  std::set<uint16_t> ports;
+  const auto note = [&](const Policy& policy) {
+    for (const PolicyRule& rule : policy.rules) {
+      for (const PolicyClause& clause : rule.clauses) {
+        for (const PolicyMatch& match : clause.matches) {
+          ports.insert(match.destinationPorts.begin(), match.destinationPorts.end());
+          ports.insert(match.notDestinationPorts.begin(), match.notDestinationPorts.end());
+        }
+      }
+    }
+  };
+  for (const auto& group : {state_->globalPolicies,
+                            valueOr(state_->namespacePolicies.find(destination.namespaceName))}) {
+    if (group != nullptr) {
+      for (const auto& policy : group->index.policies()) {
+        note(*policy);
+      }
+    }
+  }
+  for (const std::string& key : destination.policies) {
+    if (const auto* policy = state_->policies.find(key); policy != nullptr) {
+      note(**policy);
+    }
+  }
+  return {ports.begin(), ports.end()};
 }
 
 bool Tables::policiesReceived() const {

@@ -167,6 +167,10 @@ class Tables {
   /// allowed; with some, one of them has to match. Dry-run policies never count.
   Verdict authorize(const Workload& destination, const PolicySubject& subject) const;
 
+  /// The ports that policies for `destination` name, each once, in order: at all others authorize()
+  /// says the same.
+  std::vector<uint16_t> policyPorts(const Workload& destination) const;
+
   bool policiesReceived() const;
   size_t workloadCount() const;
   size_t serviceCount() const;

@@ -18,6 +18,7 @@ void Totals::count(EventKind kind, const ConnectionInfo& info, const Outcome& ou
   text_ += static_cast<char>('0' + static_cast<int>(info.direction));
   text_ += static_cast<char>('0' + static_cast<int>(outcome.reason));
   text_ += mutualTls ? '1' : '0';
+  text_ += info.direct ? '1' : '0';
   // None of these holds a line feed, so that different kinds have different texts.
   for (const std::string_view part :
        {uidOf(info.sourceWorkload), uidOf(info.destinationWorkload),
@@ -35,6 +36,7 @@ void Totals::count(EventKind kind, const ConnectionInfo& info, const Outcome& ou
                   info.destinationIdentity,
                   info.destinationService,
                   mutualTls,
+                  info.direct,
                   outcome.reason};
     found = kinds_.emplace(text_, Kind{std::move(key), {}}).first;
   }

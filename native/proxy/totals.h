@@ -21,6 +21,7 @@ struct TotalsKey {
   std::string destinationIdentity;
   std::string destinationService;
   bool mutualTls = false;
+  bool direct = false;
   Reason reason = Reason::kNone;
 };
 

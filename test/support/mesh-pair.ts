@@ -17,6 +17,7 @@ import {
 import { NftCapture } from '../../src/cni/capture-nft.ts';
 import { mustRun } from '../../src/lib/program.ts';
 import { EventLog } from './event-log.ts';
+import { isKernelRun, KernelCapture } from './kernel-capture.ts';
 import { makeNetNamespace, type NetNamespace } from './net-namespace.ts';
 import { type AppStream, PodApp } from './pod-app.ts';
 import { type LeafFiles, TestCa } from './test-ca.ts';
@@ -100,29 +101,34 @@ export class BarePod {
     this.ipv6 = addresses[name].ipv6;
     this.netnsPath = netnsPath;
     this.inside = ['nsenter', `--net=${netnsPath}`, '--'];
-    this.app = new PodApp(netnsPath);
+    this.app = new PodApp(netnsPath, isKernelRun ? KernelCapture.one.apps : undefined);
   }
 }
 
 /** The same tests run over the rows that libraries do. */
-const rows: EngineOptions =
-  process.env['WEFT_TEST_ROWS'] === 'library' ? { tlsRow: 'library', h2Row: 'nghttp2' } : {};
+const rows: EngineOptions = {
+  ...(process.env['WEFT_TEST_ROWS'] === 'library' ? { tlsRow: 'library', h2Row: 'nghttp2' } : {}),
+  ...(isKernelRun ? { bpfPins: KernelCapture.one.pins } : {}),
+};
 
 /** A pod of the mesh: its TCP is captured, by an engine of its own. */
 export class MeshPod extends BarePod {
   readonly engine: Engine;
-  readonly events: EventLog = new EventLog();
+  readonly events: EventLog;
   readonly spiffeId: string;
 
-  constructor(name: PodName, netnsPath: string, options: EngineOptions) {
+  /** `other`, a pod of the same node, shares its engine with it. */
+  constructor(name: PodName, netnsPath: string, options: EngineOptions, other?: MeshPod) {
     super(name, netnsPath);
     this.spiffeId = spiffeId(name);
-    this.engine = new Engine({ workers: 1, ...rows, ...options }, this.events.add);
+    this.events = other?.events ?? new EventLog();
+    this.engine = other?.engine ?? new Engine({ workers: 1, ...rows, ...options }, this.events.add);
   }
 
   /** Captures the pod and opens its listeners. The identity may come before or after. */
   async enrol(): Promise<void> {
-    await new NftCapture().install(this.netnsPath);
+    const capture = isKernelRun ? KernelCapture.one.capture : new NftCapture();
+    await capture.install(this.netnsPath);
     const netns = openPath(this.netnsPath);
     try {
       await this.engine.addPod({
@@ -170,6 +176,8 @@ export interface PairOptions {
   readonly client?: 'mesh' | 'bare';
   readonly server?: 'mesh' | 'bare';
   readonly engine?: EngineOptions;
+  /** Both are carried by one engine, that of the client. */
+  readonly oneNode?: boolean;
   /** False leaves the engines without word that they have all policies. */
   readonly policiesReceived?: boolean;
   /** False leaves them without certificates. */
@@ -195,12 +203,13 @@ export class MeshPair {
       await namespaces.server.close();
     });
     await link(namespaces.client, namespaces.server);
-    const make = (name: PodName): BarePod => {
+    const make = (name: PodName, other?: BarePod): BarePod => {
       const { path } = namespaces[name];
+      const neighbour = other instanceof MeshPod ? other : undefined;
       const pod =
         options[name] === 'bare'
           ? new BarePod(name, path)
-          : new MeshPod(name, path, options.engine ?? {});
+          : new MeshPod(name, path, options.engine ?? {}, neighbour);
       test.teardown(async () => {
         if (pod instanceof MeshPod) {
           pod.engine.stop();
@@ -209,7 +218,9 @@ export class MeshPair {
       });
       return pod;
     };
-    const pair = new MeshPair(ca, { client: make('client'), server: make('server') });
+    const client = make('client');
+    const server = make('server', options.oneNode === true ? client : undefined);
+    const pair = new MeshPair(ca, { client, server });
     for (const pod of pair.#meshPods()) {
       if (options.identities ?? true) {
         pod.engine.setIdentity(await pair.material(pod.name));
@@ -266,8 +277,8 @@ export class MeshPair {
 
   /** The same change for each engine. */
   apply(delta: Parameters<Engine['apply']>[0]): void {
-    for (const pod of this.#meshPods()) {
-      pod.engine.apply(delta);
+    for (const engine of new Set(this.#meshPods().map((pod) => pod.engine))) {
+      engine.apply(delta);
     }
   }
 }

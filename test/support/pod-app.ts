@@ -38,6 +38,13 @@ interface Opened {
 /** An error of the socket; its message is the name, such as ECONNRESET. */
 export class SocketError extends Error {}
 
+/** What a socket is bound to before it connects. */
+export interface ConnectHow {
+  readonly source?: string;
+  readonly sourcePort?: number;
+  readonly device?: string;
+}
+
 /** One connection of an application. Each call rejects with SocketError when the socket fails. */
 export class AppStream {
   readonly #app: PodApp;
@@ -115,10 +122,12 @@ export class PodApp {
   readonly #waiting = new Map<number, (answer: Answer) => void>();
   #count = 0;
 
-  /** Starts in the network namespace at `netnsPath`. Needs root. */
-  constructor(netnsPath: string) {
-    const inside = [`--net=${netnsPath}`, '--', '/usr/bin/python3', program];
-    this.#child = spawn('nsenter', inside, { stdio: ['pipe', 'pipe', 'inherit'] });
+  /** Starts in the network namespace at `netnsPath`, in a cgroup where one is given. Needs root. */
+  constructor(netnsPath: string, cgroup?: string) {
+    const inside = ['nsenter', `--net=${netnsPath}`, '--', '/usr/bin/python3', program];
+    const enter = 'test "$0" = - || echo $$ >"$0/cgroup.procs"; exec "$@"';
+    const args = ['-c', enter, cgroup ?? '-', ...inside];
+    this.#child = spawn('sh', args, { stdio: ['pipe', 'pipe', 'inherit'] });
     createInterface({ input: this.#child.stdout }).on('line', (line) => {
       const answer = JSON.parse(line) as Answer;
       this.#waiting.get(answer.id)?.(answer);
@@ -154,13 +163,13 @@ export class PodApp {
     await this.ask({ op: 'echo', port });
   }
 
-  async connect(host: string, port: number): Promise<AppStream> {
-    return new AppStream(this, await this.ask<Opened>({ op: 'connect', host, port }));
+  async connect(host: string, port: number, how: ConnectHow = {}): Promise<AppStream> {
+    return new AppStream(this, await this.ask<Opened>({ op: 'connect', host, port, ...how }));
   }
 
   /** How a connection fails that must not work, be it before or after the proxy took it. */
-  failure(host: string, port: number): Promise<string> {
-    return failureOf(this.connect(host, port).then((stream) => stream.readAll()));
+  failure(host: string, port: number, how: ConnectHow = {}): Promise<string> {
+    return failureOf(this.connect(host, port, how).then((stream) => stream.readAll()));
   }
 
   /** Begins to keep the frames that pass the pod's link. */

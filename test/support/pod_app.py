@@ -110,10 +110,22 @@ def echo(request):
 
 
 def connect(request):
-    source = (request["source"], 0) if "source" in request else None
-    return opened(
-        socket.create_connection((request["host"], request["port"]), TIMEOUT_SECONDS, source)
-    )
+    family = socket.AF_INET6 if ":" in request["host"] else socket.AF_INET
+    connection = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        connection.settimeout(TIMEOUT_SECONDS)
+        if "device" in request:
+            connection.setsockopt(
+                socket.SOL_SOCKET, socket.SO_BINDTODEVICE, request["device"].encode()
+            )
+        if "source" in request or "sourcePort" in request:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            connection.bind((request.get("source", ""), request.get("sourcePort", 0)))
+        connection.connect((request["host"], request["port"]))
+    except OSError:
+        connection.close()
+        raise
+    return opened(connection)
 
 
 def write(request):

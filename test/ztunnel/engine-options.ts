@@ -36,6 +36,7 @@ t.test('what is no setting, or no value for it, is refused by name', async (t) =
 t.test('every setting can be named', async (t) => {
   const words: Readonly<Record<string, string>> = {
     outboundPolicy: 'registryOnly',
+    sameNode: 'direct',
     tlsRow: 'library',
     h2Row: 'nghttp2',
   };

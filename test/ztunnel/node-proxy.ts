@@ -69,6 +69,7 @@ async function setUp(t: Test) {
     keysDir: join(keys, 'keys'),
     stateMaxAgeMs: 60_000,
     zdsPath: join(dir, 'zds.sock'),
+    bpfPins: join(dir, 'bpf'),
     metrics: local,
     readiness: local,
     workers: 1,

@@ -36,8 +36,8 @@ struct BarePod {
   weft::proxy::Settings settings;
   weft::CounterTable counters{1};
   weft::proxy::EventQueue queue{[] {}, 1 << 20};
-  weft::io::NetfilterOriginalDst originalDst;
-  weft::proxy::WorkerState worker{0, loop, settings, counters.row(0), queue, originalDst, 1};
+  weft::io::NetfilterCaptures captures;
+  weft::proxy::WorkerState worker{0, loop, settings, counters.row(0), queue, captures, 1};
   std::unique_ptr<Pod> pod;
 };
 

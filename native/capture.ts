@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+// Capture in the kernel, for the node agent: it does without the engine's face, and loads the addon by itself.
+import { createRequire } from 'node:module';
+import { MeshError } from '../src/lib/error.ts';
+
+/** What capture of one node depends on: folders. */
+export interface NodeCaptureOptions {
+  /**
+   * Where programs and tables are pinned, so that they outlive the process: in a BPF file system, or
+   * one is mounted there.
+   */
+  readonly pins: string;
+  /** The cgroup v2 that all processes of pods are below. */
+  readonly cgroup: string;
+  /** That of the node proxy, whose processes are never captured. */
+  readonly proxyCgroup: string;
+  /** Connections of these processes to pods pass; those of nobody's if not given. */
+  readonly probeCgroup?: string | undefined;
+}
+
+interface NativeNodeCapture {
+  configure(options: NodeCaptureOptions): void;
+  enrol(netns: number, addresses: readonly string[]): void;
+  release(netns: number): void;
+  counters(): Record<string, number>;
+}
+
+interface Addon {
+  NodeCapture: {
+    new (options: NodeCaptureOptions): NativeNodeCapture;
+    uninstall(pins: string): void;
+  };
+}
+
+const addon: Addon = createRequire(import.meta.url)('../build/Release/weft.node') as Addon;
+
+function call<T>(work: () => T): T {
+  try {
+    return work();
+  } catch (error) {
+    throw MeshError.from(error);
+  }
+}
+
+/** Capture of this node's pods in the kernel. What it does outlives it. Main thread only. */
+export class NodeCapture {
+  readonly #native: NativeNodeCapture;
+
+  /**
+   * Loads and attaches the programs, in the place of those that are pinned already; tables and
+   * connections stay. Throws MeshError with the kernel's reason, and then nothing has changed.
+   */
+  constructor(options: NodeCaptureOptions) {
+    this.#native = call(() => new addon.NodeCapture(options));
+  }
+
+  /** Takes every trace of a node's capture out of the kernel, whoever made it. */
+  static uninstall(pins: string): void {
+    call(() => addon.NodeCapture.uninstall(pins));
+  }
+
+  /** Takes the cgroups of `options`; a proxy may have another one than before. */
+  configure(options: NodeCaptureOptions): void {
+    call(() => this.#native.configure(options));
+  }
+
+  /** Captures the pod with this open network namespace. Idempotent. */
+  enrol(netns: number, addresses: readonly string[]): void {
+    call(() => this.#native.enrol(netns, addresses));
+  }
+
+  /** Takes it away again. A pod that is not captured is no error. */
+  release(netns: number): void {
+    call(() => this.#native.release(netns));
+  }
+
+  /** How often programs ended in which way, by name. */
+  counters(): Record<string, number> {
+    return this.#native.counters();
+  }
+}

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "base/ip.h"
+#include "base/status.h"
+
+namespace weft::io {
+
+/// A connection between two pods of this node that no proxy carries. Pods are told by the cookies
+/// of their network namespaces.
+struct DirectFlow {
+  uint64_t source = 0;
+  uint64_t destination = 0;
+  Endpoint client;
+  Endpoint server;
+};
+
+/// Whether connections from `source` may go directly, to one port or, with port 0, to every port
+/// that has no row of its own.
+struct DirectVerdict {
+  uint64_t source = 0;
+  uint16_t port = 0;
+  bool allowed = false;
+  uint64_t expiresNs = 0;  ///< Monotonic. From then on the proxy is asked.
+};
+
+/// What became of one.
+struct DirectEvent {
+  enum class Kind { kOpened, kClosed, kDenied };
+  Kind kind = Kind::kOpened;
+  DirectFlow flow;
+  bool established = false;  ///< When closed: whether it ever was open.
+  uint64_t bytesSent = 0;    ///< By the client.
+  uint64_t bytesReceived = 0;
+  uint64_t durationNs = 0;
+  uint32_t rttMicros = 0;
+  uint32_t retransmits = 0;
+};
+
+/// The kernel's part of direct connections. One thread.
+class DirectPath {
+ public:
+  virtual ~DirectPath() = default;
+  /// Puts these verdicts in the place of all that there are for `destination`, at once: when it
+  /// returns no program decides by the old ones.
+  virtual Status publish(uint64_t destination, std::span<const DirectVerdict> verdicts) = 0;
+  /// Leaves connections to `destination` to the proxy.
+  virtual void withdraw(uint64_t destination) = 0;
+  /// Those of `source` that are open or about to be.
+  virtual std::vector<DirectFlow> flowsOf(uint64_t source) const = 0;
+  /// Resets one, in the network namespace of its client.
+  virtual Status end(const DirectFlow& flow, int netns) = 0;
+  /// Polls readable when take() has something.
+  virtual int eventsFd() const = 0;
+  /// Calls `each` for all events that wait.
+  virtual void take(const std::function<void(const DirectEvent&)>& each) = 0;
+};
+
+}  // namespace weft::io

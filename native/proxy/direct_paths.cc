@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "proxy/direct_paths.h"
+
+#include <algorithm>
+#include <future>
+#include <utility>
+
+#include "base/clock.h"
+#include "io/netns.h"
+
+namespace weft::proxy {
+namespace {
+
+/// A connection that was authorized by the old verdict may not be open yet when those that are open
+/// are looked at first.
+constexpr uint64_t kSecondSweepMs = 200;
+constexpr uint64_t kNsPerSecond = 1'000'000'000;
+
+uint64_t monotonicNs() {
+  return monotonicMicros() * 1000;
+}
+
+/// When a certificate that is valid until `notAfter`, in Unix time, expires; 0 when it has.
+uint64_t expiryOf(int64_t notAfter) {
+  const int64_t left = notAfter - unixSeconds();
+  return left <= 0 ? 0 : monotonicNs() + static_cast<uint64_t>(left) * kNsPerSecond;
+}
+
+bool sameRows(const std::vector<io::DirectVerdict>& a, const std::vector<io::DirectVerdict>& b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](const auto& x, const auto& y) {
+    return x.source == y.source && x.port == y.port && x.allowed == y.allowed &&
+           x.expiresNs == y.expiresNs;
+  });
+}
+
+}  // namespace
+
+/// The kernel's events on the loop.
+class DirectPaths::Events final : public io::Pollable {
+ public:
+  explicit Events(DirectPaths& owner) : owner_(owner) {}
+  void onReady(uint32_t) override { owner_.onEvents(); }
+
+ private:
+  DirectPaths& owner_;
+};
+
+DirectPaths::DirectPaths(io::Captures& captures, Report report)
+    : captures_(captures),
+      report_(std::move(report)),
+      worker_(std::make_unique<io::Worker>("weft-direct")) {}
+
+DirectPaths::~DirectPaths() {
+  std::promise<void> closed;
+  worker_->post([&] {
+    soon_.cancel();
+    sweep_.cancel();
+    if (path_ != nullptr) {
+      worker_->loop().unwatch(path_->eventsFd());
+      worker_->loop().bury(std::move(events_));
+    }
+    closed.set_value();
+  });
+  closed.get_future().wait();
+  worker_.reset();
+}
+
+void DirectPaths::addPod(PodSpec spec, UniqueFd netns) {
+  auto shared = std::make_shared<UniqueFd>(std::move(netns));
+  worker_->post([this, spec = std::move(spec), shared] {
+    const Result<uint64_t> cookie = io::netnsCookie(shared->get());
+    if (!cookie.ok()) {
+      return;  // its connections go through the proxy
+    }
+    LocalPod pod{spec.uid, spec.workloadUid, spec.spiffeId, cookie.value(), 0};
+    pods_[spec.uid] = {std::move(pod), std::move(*shared)};
+    soon();
+  });
+}
+
+void DirectPaths::removePod(std::string uid) {
+  worker_->post([this, uid = std::move(uid)] {
+    const auto found = pods_.find(uid);
+    if (found == pods_.end()) {
+      return;
+    }
+    if (path_ != nullptr && published_.erase(found->second.pod.netns) > 0) {
+      path_->withdraw(found->second.pod.netns);
+    }
+    pods_.erase(found);
+    soon();
+  });
+}
+
+void DirectPaths::setTables(std::shared_ptr<const Tables> tables) {
+  worker_->post([this, tables = std::move(tables)] {
+    tables_ = tables;
+    soon();
+  });
+}
+
+void DirectPaths::setIdentity(std::shared_ptr<const tls::Identity> identity) {
+  worker_->post([this, identity = std::move(identity)] {
+    expiries_[identity->id().text] = expiryOf(identity->notAfterSeconds());
+    soon();
+  });
+}
+
+void DirectPaths::removeIdentity(std::string spiffeId) {
+  worker_->post([this, spiffeId = std::move(spiffeId)] {
+    expiries_.erase(spiffeId);
+    soon();
+  });
+}
+
+void DirectPaths::setDenied(std::set<std::string> spiffeIds) {
+  worker_->post([this, spiffeIds = std::move(spiffeIds)] {
+    denied_ = spiffeIds;
+    soon();
+  });
+}
+
+/// False as long as nothing captures in the kernel.
+bool DirectPaths::open() {
+  if (path_ == nullptr && (path_ = captures_.directPath()) != nullptr) {
+    events_ = std::make_unique<Events>(*this);
+    worker_->loop().watch(path_->eventsFd(), events_.get());
+    onEvents();  // what came before
+  }
+  return path_ != nullptr;
+}
+
+/// What is changed in one turn is published once.
+void DirectPaths::soon() {
+  if (!soon_.running()) {
+    soon_.start(worker_->loop(), 0, [this] { publishAll(); });
+  }
+}
+
+std::vector<LocalPod> DirectPaths::usable() const {
+  std::vector<LocalPod> all;
+  for (const auto& [uid, known] : pods_) {
+    const auto expiry = expiries_.find(known.pod.spiffeId);
+    if (expiry != expiries_.end() && !denied_.contains(known.pod.spiffeId)) {
+      all.push_back(known.pod);
+      all.back().expiresNs = expiry->second;
+    }
+  }
+  return all;
+}
+
+void DirectPaths::publishAll() {
+  // Before policy is known all stays as a predecessor left it.
+  if (pods_.empty() || !tables_->policiesReceived() || !open()) {
+    return;
+  }
+  const std::vector<LocalPod> all = usable();
+  std::map<uint64_t, std::vector<io::DirectVerdict>> next;
+  for (const LocalPod& destination : all) {
+    next[destination.netns] = directVerdicts(*tables_, destination, all);
+  }
+  bool changed = false;
+  for (const auto& [netns, rows] : published_) {
+    if (!next.contains(netns)) {
+      path_->withdraw(netns);
+      changed = true;
+    }
+  }
+  for (const auto& [netns, rows] : next) {
+    const auto before = published_.find(netns);
+    if (before == published_.end() || !sameRows(before->second, rows)) {
+      // One that cannot be published is withdrawn: its connections go through the proxy.
+      static_cast<void>(path_->publish(netns, rows));
+      changed = true;
+    }
+  }
+  published_ = std::move(next);
+  if (changed) {
+    sweep();
+    sweep_.start(worker_->loop(), kSecondSweepMs, [this] { sweep(); });
+  }
+}
+
+const DirectPaths::Known* DirectPaths::byNetns(uint64_t netns) const {
+  for (const auto& [uid, known] : pods_) {
+    if (known.pod.netns == netns) {
+      return &known;
+    }
+  }
+  return nullptr;
+}
+
+/// By what was published last; where that leaves it to the proxy, a connection may stay that is
+/// allowed as the proxy would allow it.
+bool DirectPaths::isAllowed(const io::DirectFlow& flow) const {
+  const Known* source = byNetns(flow.source);
+  const Known* destination = byNetns(flow.destination);
+  if (source == nullptr || destination == nullptr || denied_.contains(source->pod.spiffeId) ||
+      denied_.contains(destination->pod.spiffeId)) {
+    return false;
+  }
+  const auto from = tables_->workloadByUid(source->pod.workloadUid);
+  const auto to = tables_->workloadByUid(destination->pod.workloadUid);
+  return from != nullptr && to != nullptr &&
+         tables_
+             ->authorize(*to, {from->spiffeId(), flow.client.ip, flow.server.ip, flow.server.port})
+             .allowed;
+}
+
+void DirectPaths::sweep() {
+  for (const auto& [uid, known] : pods_) {
+    for (const io::DirectFlow& flow : path_->flowsOf(known.pod.netns)) {
+      if (!isAllowed(flow)) {
+        static_cast<void>(path_->end(flow, known.netns.get()));
+      }
+    }
+  }
+}
+
+void DirectPaths::onEvents() {
+  path_->take([this](const io::DirectEvent& event) {
+    const Known* source = byNetns(event.flow.source);
+    const Known* destination = byNetns(event.flow.destination);
+    report_(event, source == nullptr ? "" : source->pod.uid,
+            destination == nullptr ? "" : destination->pod.uid);
+  });
+}
+
+}  // namespace weft::proxy
