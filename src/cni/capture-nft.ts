@@ -25,14 +25,11 @@ import { relative } from 'node:path';
 import { MeshError } from '../lib/error.ts';
 import { ports, proxyMark } from '../lib/ports.ts';
 import { mustRun, runProgram } from '../lib/program.ts';
-import type { Capture } from './capture.ts';
+import type { CaptureRow } from './capture.ts';
+import { checkPodNetns } from './netns.ts';
+import { addReturnRoutes, inside, loopMark, markMask, removeReturnRoutes } from './pod-routes.ts';
 
-/** The mark of connections whose answers must come back to the proxy over lo. */
-export const loopMark = 0x111;
-const markMask = 0xfff;
 const markKeep = 0xfffff000;
-const routeTable = 100;
-const rulePreference = 32764;
 /** The connection tracking zone of the proxy's own DNS. */
 const dnsZone = 1;
 const dnsPort = 53;
@@ -149,64 +146,6 @@ table inet weft {
 
 const removal = 'table inet weft {}\ndelete table inet weft\n';
 
-interface RouteCommand {
-  readonly args: readonly string[];
-  /** What `ip` says when there was nothing to do. */
-  readonly harmless: RegExp;
-}
-
-function routing(verb: 'add' | 'del'): RouteCommand[] {
-  const harmless =
-    verb === 'add' ? /File exists/ : /No such (process|file)|FIB table does not exist/;
-  const mark = `${hex(loopMark)}/${hex(markMask)}`;
-  const table = String(routeTable);
-  return ['-4', '-6'].flatMap((family) => {
-    const rule = ['rule', verb, 'fwmark', mark, 'pref', String(rulePreference), 'lookup', table];
-    const route = ['route', verb, 'local', 'default', 'dev', 'lo', 'table', table];
-    return [
-      { args: [family, ...route], harmless },
-      { args: [family, ...rule], harmless },
-    ];
-  });
-}
-
-// Where the agent runs, pods with hostNetwork do, too: rules there would capture the whole node.
-function isOwn(netnsPath: string): boolean {
-  const own = statSync('/proc/self/ns/net');
-  const given = statSync(netnsPath, { throwIfNoEntry: false });
-  return given?.ino === own.ino && given.dev === own.dev;
-}
-
-// `ip netns exec` would hide /sys/fs/cgroup, in which nft looks up the proxy's cgroup.
-const inside = (netnsPath: string): string[] => [`--net=${netnsPath}`, '--'];
-
-async function hasIpv6(netnsPath: string): Promise<boolean> {
-  const setting = '/proc/sys/net/ipv6/conf/lo/disable_ipv6';
-  const result = await runProgram('nsenter', [...inside(netnsPath), 'cat', setting]);
-  return result.code === 0 && result.stdout.trim() === '0';
-}
-
-async function applyRouting(netnsPath: string, verb: 'add' | 'del'): Promise<void> {
-  const ipv6 = await hasIpv6(netnsPath);
-  for (const { args, harmless } of routing(verb)) {
-    if (!ipv6 && args[0] === '-6') {
-      continue;
-    }
-    const result = await runProgram('nsenter', [...inside(netnsPath), 'ip', ...args]);
-    if (result.code !== 0 && !harmless.test(result.stderr)) {
-      throw new MeshError('internal', `ip ${args.join(' ')}: ${result.stderr.trim()}`);
-    }
-  }
-}
-
-// Where it cannot be set the connection's mark does the same, at the price of a route look-up for
-// each packet: no error. It is all that outlives a removal: the pod may have had it before us, and
-// without our rules it matters to a SYN that the pod's own rules mark, and to no other.
-async function acceptMarks(netnsPath: string): Promise<void> {
-  const setting = '/proc/sys/net/ipv4/tcp_fwmark_accept';
-  await runProgram('nsenter', [...inside(netnsPath), 'tee', setting], { input: '1' });
-}
-
 /** Whether this kernel's nftables can tell the proxy's sockets by the cgroup at `folder`. */
 export async function canMatchCgroup(folder: string): Promise<boolean> {
   const rules = rulesOf(describeCgroup(folder));
@@ -215,7 +154,7 @@ export async function canMatchCgroup(folder: string): Promise<boolean> {
 }
 
 /** The nftables row of Capture. Needs root, `nsenter`, `nft` and `ip`. */
-export class NftCapture implements Capture {
+export class NftCapture implements CaptureRow {
   readonly #cgroup: string | undefined;
 
   /** `proxyCgroup` is the proxy's cgroup v2 folder; without it the mark alone exempts the proxy. */
@@ -223,32 +162,26 @@ export class NftCapture implements Capture {
     this.#cgroup = proxyCgroup;
   }
 
-  async check(netnsPath: string): Promise<void> {
-    if (isOwn(netnsPath)) {
-      throw new MeshError('invalid', `${netnsPath} is the node's own network namespace`);
-    }
-    const result = await runProgram('nsenter', [...inside(netnsPath), 'true']);
-    if (result.code === 0) {
-      return;
-    }
-    // The kernel's answer for a namespace of another kind.
-    if (result.stderr.includes('Invalid argument')) {
-      throw new MeshError('invalid', `${netnsPath} is not a network namespace`);
-    }
-    throw new MeshError('internal', result.stderr.trim());
+  check(netnsPath: string): Promise<void> {
+    return checkPodNetns(netnsPath);
   }
 
   async install(netnsPath: string): Promise<void> {
     const rules = rulesOf(this.#describe());
-    // Routes first: rules without them would lose answers, routes without rules do nothing.
-    await applyRouting(netnsPath, 'add');
-    await acceptMarks(netnsPath);
+    // Routes first: rules without them would lose answers, routes without rules do nothing. Where
+    // marks are not taken over, the connection's mark does the same, at the price of a route look-up
+    // for each packet: no error.
+    await addReturnRoutes(netnsPath);
     await mustRun('nsenter', [...inside(netnsPath), 'nft', '-f', '-'], { input: rules });
   }
 
   async remove(netnsPath: string): Promise<void> {
+    await this.giveWay(netnsPath);
+    await removeReturnRoutes(netnsPath);
+  }
+
+  async giveWay(netnsPath: string): Promise<void> {
     await mustRun('nsenter', [...inside(netnsPath), 'nft', '-f', '-'], { input: removal });
-    await applyRouting(netnsPath, 'del');
   }
 
   epoch(): string {

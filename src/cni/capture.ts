@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import type { CaptureKind } from './pod.ts';
+
 /**
  * Redirects a pod's TCP and DNS to the node proxy, inside the pod's network namespace. All calls are
  * idempotent. Each takes effect whole or not at all for the packet path; a call that throws
@@ -11,8 +13,11 @@ export interface Capture {
    * node's own one.
    */
   check(netnsPath: string): Promise<void>;
-  /** Captures the namespace at `netnsPath`; rules of an earlier install are replaced. */
-  install(netnsPath: string): Promise<void>;
+  /**
+   * Captures the namespace at `netnsPath`, in the way that it wants; what an earlier install did is
+   * replaced.
+   */
+  install(netnsPath: string, want?: CaptureKind): Promise<void>;
   /** Takes every rule of ours away again. Rules of others are never touched. */
   remove(netnsPath: string): Promise<void>;
   /**
@@ -20,4 +25,10 @@ export interface Capture {
    * were installed under another epoch must be installed again.
    */
   epoch(): string;
+}
+
+/** One way of capture, which another one may take the place of. */
+export interface CaptureRow extends Capture {
+  /** As `remove`, but for what all ways have in common: the routes of answers. */
+  giveWay(netnsPath: string): Promise<void>;
 }

@@ -1,15 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 // The process `weft cni`.
+import { readFileSync } from 'node:fs';
 import type { Server } from 'node:http';
 import { dirname, join } from 'node:path';
 import { Command, CommanderError } from 'commander';
 import { z } from 'zod';
 import { MeshError } from '../lib/error.ts';
 import { createLog, type Logger, type LogLevel, logLevels } from '../lib/log.ts';
+import { cgroup2RootOf } from '../lib/machine.ts';
+import { defaultPins } from '../lib/node-places.ts';
 import { prepareSocketFolder } from '../lib/unix-socket.ts';
 import { Agent } from './agent.ts';
 import { serveApi } from './api.ts';
-import { canMatchCgroup, NftCapture } from './capture-nft.ts';
+import type { Capture } from './capture.ts';
+import { captureModes, chooseCapture } from './capture-choice.ts';
 import { loadPods, savePods } from './pod-file.ts';
 import { ZdsServer } from './zds-server.ts';
 
@@ -18,6 +22,10 @@ const schema = z.object({
   zds: z.string().min(1).max(107, 'is too long for a socket path'),
   api: z.string().min(1).max(107, 'is too long for a socket path'),
   proxyCgroup: z.string().optional(),
+  capture: z.enum(captureModes),
+  bpfPins: z.string().startsWith('/', 'is no absolute path'),
+  podsCgroup: z.string().optional(),
+  probeCgroup: z.string().optional(),
   logLevel: z.enum(logLevels),
 });
 
@@ -30,6 +38,10 @@ function parse(argv: readonly string[]): Config {
     .requiredOption('--zds <path>', 'the socket that the node proxy connects to')
     .requiredOption('--api <path>', 'the HTTP socket for container runtimes')
     .option('--proxy-cgroup <folder>', "the node proxy's cgroup v2 folder, whose traffic is exempt")
+    .option('--capture <how>', captureModes.join(', '), 'auto' satisfies Config['capture'])
+    .option('--bpf-pins <folder>', 'where capture in the kernel is pinned', defaultPins)
+    .option('--pods-cgroup <folder>', "a cgroup v2 above all pods' processes (the root)")
+    .option('--probe-cgroup <folder>', 'that of the kubelet, whose probes reach applications')
     .option('--log-level <level>', logLevels.join(', '), 'info' satisfies LogLevel)
     .exitOverride()
     .configureOutput({ writeErr: () => undefined });
@@ -44,13 +56,11 @@ function usageOf(error: unknown): string {
   return MeshError.from(error).message.replace(/^error: /, '');
 }
 
-async function captureOf(folder: string | undefined, log: Logger): Promise<NftCapture> {
-  if (folder !== undefined && (await canMatchCgroup(folder))) {
-    return new NftCapture(folder);
-  }
-  const reason = folder === undefined ? 'no --proxy-cgroup' : 'the kernel cannot match cgroups';
-  log.warn({ reason }, 'the proxy is exempt by its mark alone, which pods with NET_RAW can set');
-  return new NftCapture();
+function captureOf(config: Config, log: Logger): Promise<Capture> {
+  const { capture: mode, bpfPins: pins, proxyCgroup, probeCgroup } = config;
+  const root = cgroup2RootOf(readFileSync('/proc/mounts', 'utf8'));
+  const podsCgroup = config.podsCgroup ?? root ?? '';
+  return chooseCapture({ mode, pins, podsCgroup, proxyCgroup, probeCgroup }, log);
 }
 
 async function serve(config: Config, log: Logger): Promise<{ api: Server; close(): void }> {
@@ -58,9 +68,10 @@ async function serve(config: Config, log: Logger): Promise<{ api: Server; close(
   const podFile = join(dirname(config.api), 'pods.json');
   prepareSocketFolder(config.api);
   prepareSocketFolder(config.zds);
+  const capture = await captureOf(config, log);
   const zds = new ZdsServer({ pods: () => agent.snapshot(), closeFd: native.closeFd, log });
   const agent = new Agent({
-    capture: await captureOf(config.proxyCgroup, log),
+    capture,
     proxies: zds,
     openPath: native.openPath,
     closeFd: native.closeFd,

@@ -2,6 +2,8 @@
 // Files of network namespaces, as container runtimes name them.
 import { type Stats, statfsSync, statSync } from 'node:fs';
 import { MeshError } from '../lib/error.ts';
+import { runProgram } from '../lib/program.ts';
+import { inside } from './pod-routes.ts';
 
 const nsfsMagic = 0x6e736673;
 // What makes a path one that no namespace can be at.
@@ -54,4 +56,30 @@ export function whyNotOpened(path: string, error: unknown): MeshError {
   return found.isFile()
     ? MeshError.from(error)
     : new MeshError('invalid', `${path} is not a namespace`, { cause: error });
+}
+
+// Where the agent runs, pods with hostNetwork do, too: rules there would capture the whole node.
+function isOwn(netnsPath: string): boolean {
+  const own = statSync('/proc/self/ns/net');
+  const given = statSync(netnsPath, { throwIfNoEntry: false });
+  return given?.ino === own.ino && given.dev === own.dev;
+}
+
+/**
+ * Rejects with MeshError `invalid` when `netnsPath` is not one of a network namespace, or is the
+ * node's own one.
+ */
+export async function checkPodNetns(netnsPath: string): Promise<void> {
+  if (isOwn(netnsPath)) {
+    throw new MeshError('invalid', `${netnsPath} is the node's own network namespace`);
+  }
+  const result = await runProgram('nsenter', [...inside(netnsPath), 'true']);
+  if (result.code === 0) {
+    return;
+  }
+  // The kernel's answer for a namespace of another kind.
+  if (result.stderr.includes('Invalid argument')) {
+    throw new MeshError('invalid', `${netnsPath} is not a network namespace`);
+  }
+  throw new MeshError('internal', result.stderr.trim());
 }

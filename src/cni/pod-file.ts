@@ -4,7 +4,7 @@
 import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { z } from 'zod';
 import { MeshError } from '../lib/error.ts';
-import { type ListedPod, podsMax } from './pod.ts';
+import { captureKinds, type ListedPod, podsMax } from './pod.ts';
 
 const schema = z
   .array(
@@ -15,6 +15,7 @@ const schema = z
       serviceAccount: z.string(),
       netns: z.string(),
       nameservers: z.array(z.string()).default([]),
+      capture: z.enum(captureKinds).optional(),
       releasing: z.literal(true).optional(),
     }),
   )

@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
+/** The ways of capture. */
+export const captureKinds = ['ebpf', 'nft'] as const;
+export type CaptureKind = (typeof captureKinds)[number];
+
 /** What a container runtime tells about a pod. */
 export interface PodEnrolment {
   readonly uid: string;
@@ -10,6 +14,8 @@ export interface PodEnrolment {
   readonly netns: string;
   /** The addresses of its own resolvers, at most `nameserversMax`. */
   readonly nameservers: readonly string[];
+  /** How it wants to be captured; the node's way if it does not say. */
+  readonly capture?: CaptureKind | undefined;
 }
 
 /** A pod on the list that outlives the agent. */
@@ -29,6 +35,7 @@ export function sameClaim(a: PodEnrolment, b: PodEnrolment): boolean {
     a.name === b.name &&
     a.namespace === b.namespace &&
     a.serviceAccount === b.serviceAccount &&
+    a.capture === b.capture &&
     a.nameservers.join() === b.nameservers.join()
   );
 }

@@ -49,9 +49,10 @@ export async function enrolPod(
   pod: PodPlan,
   nameservers: readonly string[],
 ): Promise<void> {
-  const { name, namespace, serviceAccount } = pod;
+  const { name, namespace, serviceAccount, capture } = pod;
   const netns = netnsPath(pod.netns);
-  const body = JSON.stringify({ name, namespace, serviceAccount, netns, dns: { nameservers } });
+  const dns = { nameservers };
+  const body = JSON.stringify({ name, namespace, serviceAccount, netns, capture, dns });
   check(await call(api, 'PUT', pathOf(pod.uid), body), `enrolling ${name}`);
 }
 

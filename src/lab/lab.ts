@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A running lab: namespaces, the mesh's processes and the pods' own, and how all of it ends.
-import { cpSync, mkdirSync, statSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { MeshError } from '../lib/error.ts';
 import { mustRun, type ProgramOptions, type ProgramResult, runProgram } from '../lib/program.ts';
@@ -272,9 +272,19 @@ export class Lab {
   }
 }
 
+// What is pinned in the kernel goes with the file system that it is pinned in.
+async function unmountPins(names: LabNames): Promise<void> {
+  const mounts = readFileSync('/proc/mounts', 'utf8').split('\n');
+  const places = mounts.map((line) => line.split(' ')[1] ?? '');
+  for (const place of places.filter((each) => each.startsWith(`${names.folder}/`))) {
+    await mustRun('umount', [place]);
+  }
+}
+
 /** Removes every trace of a lab with these names, running or not. */
 export async function removeLab(names: LabNames): Promise<void> {
   await removeCgroup(names.cgroup);
   await removeNetwork(names);
+  await unmountPins(names);
   removeFolder(names);
 }

@@ -17,6 +17,8 @@ export interface PodObject {
   readonly addresses: readonly string[];
   /** In the mesh by its own label or, without one, by its namespace's. */
   readonly enrolled: boolean;
+  /** How it wants to be captured, if it says so. */
+  readonly capture?: string | undefined;
   readonly containers: readonly ContainerObject[];
 }
 
@@ -31,6 +33,9 @@ export interface ContainerObject {
 /** The label that puts a pod or a namespace into the mesh. */
 export const modeLabel = 'istio.io/dataplane-mode';
 
+/** The annotation by which a pod chooses how it is captured: ebpf or nft. */
+export const captureAnnotation = 'weft.dev/capture';
+
 /** Most YAML files the lab reads. */
 export const filesMax = 1000;
 
@@ -39,6 +44,7 @@ const metadata = z.looseObject({
   namespace: z.string().default('default'),
   uid: z.string().optional(),
   labels: z.record(z.string(), z.string()).default({}),
+  annotations: z.record(z.string(), z.string()).default({}),
 });
 
 const container = z.looseObject({
@@ -78,7 +84,7 @@ function kindOf(document: unknown): string {
 }
 
 function podOf(pod: RawPod, modes: ReadonlyMap<string, string>): PodObject {
-  const { name, namespace, uid, labels } = pod.metadata;
+  const { name, namespace, uid, labels, annotations } = pod.metadata;
   const mode = labels[modeLabel] ?? modes.get(namespace) ?? 'none';
   return {
     name,
@@ -86,6 +92,7 @@ function podOf(pod: RawPod, modes: ReadonlyMap<string, string>): PodObject {
     uid: uid ?? `${namespace}/${name}`,
     node: pod.spec.nodeName,
     serviceAccount: pod.spec.serviceAccountName,
+    capture: annotations[captureAnnotation],
     addresses: pod.status.podIPs.map(({ ip }) => ip),
     enrolled: mode === 'ambient' && !pod.spec.hostNetwork,
     containers: pod.spec.containers.map((each) => ({

@@ -46,6 +46,11 @@ export class Places {
     return join(this.folder(node), 'zds.sock');
   }
 
+  /** Where a node's capture in the kernel is pinned. */
+  bpfPins(node: string): string {
+    return join(this.folder(node), 'bpf');
+  }
+
   /** Where a node's proxy keeps its key and what it knows. */
   proxyState(node: string): string {
     return join(this.folder(node), 'state');

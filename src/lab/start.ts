@@ -61,13 +61,22 @@ export async function startNode(
   const proxyCgroup = places.cgroup(`${node.name}/ztunnel`);
   // The agent writes its id into the rules, so it comes before the proxy.
   mkdirSync(proxyCgroup, { recursive: true });
+  const probeCgroup = places.cgroup(`${node.name}/kubelet`);
+  mkdirSync(probeCgroup, { recursive: true });
+  const pins = ['--bpf-pins', places.bpfPins(node.name)];
+  const cgroups = ['--proxy-cgroup', proxyCgroup, '--probe-cgroup', probeCgroup];
   const common = ['--node', node.name, '--zds', places.zds(node.name)];
-  const agent = commandOf('cni', [...common, '--api', api, '--proxy-cgroup', proxyCgroup]);
+  const agent = commandOf('cni', [
+    ...common,
+    ...pins,
+    ...cgroups,
+    ...['--api', api, '--pods-cgroup', places.names.cgroup],
+  ]);
   const cni = await processes.spawn(`${node.name}/cni`, node.netns, agent);
   const token = await mintToken(places, node);
   const join_ = ['--control', `${plan.control.ipv4}:${ports.control}`, '--join-token', token];
   const state = ['--state', places.proxyState(node.name), '--keys', places.proxyKeys(node.name)];
-  const proxy = commandOf('ztunnel', [...common, ...join_, ...state, ...proxyFlags]);
+  const proxy = commandOf('ztunnel', [...common, ...pins, ...join_, ...state, ...proxyFlags]);
   const ztunnel = await processes.spawn(`${node.name}/ztunnel`, node.netns, proxy);
   await processes.waitFor(`${node.name}'s proxy`, [cni, ztunnel], () => agentReady(api));
 }

@@ -82,7 +82,7 @@ export function loadState(names: LabNames): LabState | undefined {
   }
 }
 
-/** Removes the lab's folder, and that of its keys. */
+/** Removes the lab's folder, and that of its keys; what is mounted in the former was unmounted. */
 export function removeFolder(names: LabNames): void {
   rmSync(names.keys, { recursive: true, force: true });
   rmSync(names.folder, { recursive: true, force: true });

@@ -43,6 +43,8 @@ export interface PodPlan {
   /** The node's end of the pod's cable. */
   readonly link: string;
   readonly enrolled: boolean;
+  /** How it wants to be captured, if it says so. */
+  readonly capture?: string | undefined;
   readonly containers: readonly ContainerObject[];
 }
 
@@ -103,9 +105,9 @@ export function planPod(names: LabNames, nodes: readonly NodePlan[], pod: PodObj
     throw new MeshError('invalid', `pod ${pod.name}: its name cannot name a namespace here`);
   }
   const { ipv4, ipv6 } = addressesOf(pod, node);
-  const { name, namespace, uid, serviceAccount, enrolled, containers } = pod;
+  const { name, namespace, uid, serviceAccount, enrolled, capture, containers } = pod;
   return {
-    ...{ name, namespace, uid, serviceAccount, enrolled, containers, ipv4, ipv6 },
+    ...{ name, namespace, uid, serviceAccount, enrolled, capture, containers, ipv4, ipv6 },
     node: node.name,
     netns: `${names.netnsPrefix}pod-${pod.name}`,
     link: `pod${ipv4.slice(ipv4.lastIndexOf('.') + 1)}`,

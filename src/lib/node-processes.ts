@@ -31,7 +31,14 @@ export const nodeFlags: readonly string[] = ['--max-semi-space-size=1'];
 
 // What a bundle is made of; the launcher asks the same.
 const sources = [
-  ...['ztunnel', 'src', 'native/index.ts', 'native/pod-socket.ts', 'native/gen'],
+  ...[
+    'ztunnel',
+    'src',
+    'native/index.ts',
+    'native/capture.ts',
+    'native/pod-socket.ts',
+    'native/gen',
+  ],
   'package-lock.json',
 ];
 

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which way of capture this node has.
+import { NodeCapture, type NodeCaptureOptions } from '../../native/capture.ts';
+import { MeshError } from '../lib/error.ts';
+import type { Logger } from '../lib/log.ts';
+import type { Capture, CaptureRow } from './capture.ts';
+import { EbpfCapture } from './capture-ebpf.ts';
+import { canMatchCgroup, NftCapture } from './capture-nft.ts';
+import { type CaptureKind, captureKinds } from './pod.ts';
+
+/** What can be asked for: `auto` is programs in the kernel where it takes them, else nftables. */
+export const captureModes = ['auto', 'ebpf', 'nft'] as const;
+
+/** What the choice depends on. */
+export interface CaptureChoice {
+  readonly mode: (typeof captureModes)[number];
+  /** The proxy's cgroup v2 folder; without it only nftables can tell the proxy, by its mark. */
+  readonly proxyCgroup?: string | undefined;
+  readonly pins: string;
+  readonly podsCgroup: string;
+  readonly probeCgroup?: string | undefined;
+}
+
+async function nftCapture(folder: string | undefined, log: Logger): Promise<NftCapture> {
+  if (folder !== undefined && (await canMatchCgroup(folder))) {
+    return new NftCapture(folder);
+  }
+  const reason = folder === undefined ? 'no --proxy-cgroup' : 'the kernel cannot match cgroups';
+  log.warn({ reason }, 'the proxy is exempt by its mark alone, which pods with NET_RAW can set');
+  return new NftCapture();
+}
+
+function ebpfCapture({ proxyCgroup, pins, podsCgroup, probeCgroup }: CaptureChoice): EbpfCapture {
+  if (proxyCgroup === undefined) {
+    throw new MeshError('invalid', 'capture in the kernel needs --proxy-cgroup');
+  }
+  const options: NodeCaptureOptions = { pins, cgroup: podsCgroup, proxyCgroup, probeCgroup };
+  return new EbpfCapture(new NodeCapture(options), options);
+}
+
+/**
+ * Both ways, on a node whose kernel takes our programs: a pod may want the other one. A pod is
+ * captured in the new way before the old one gives way.
+ */
+export class BothCaptures implements Capture {
+  readonly #rows: Readonly<Record<CaptureKind, CaptureRow>>;
+  readonly #usual: CaptureKind;
+
+  constructor(rows: Readonly<Record<CaptureKind, CaptureRow>>, usual: CaptureKind) {
+    this.#rows = rows;
+    this.#usual = usual;
+  }
+
+  check(netnsPath: string): Promise<void> {
+    return this.#rows[this.#usual].check(netnsPath);
+  }
+
+  async install(netnsPath: string, want: CaptureKind = this.#usual): Promise<void> {
+    await this.#rows[want].install(netnsPath);
+    await this.#rows[want === 'nft' ? 'ebpf' : 'nft'].giveWay(netnsPath);
+  }
+
+  async remove(netnsPath: string): Promise<void> {
+    await this.#rows.ebpf.giveWay(netnsPath);
+    await this.#rows.nft.remove(netnsPath);
+  }
+
+  epoch(): string {
+    return captureKinds.map((kind) => this.#rows[kind].epoch()).join(' ');
+  }
+}
+
+/** nftables alone; a pod that wants programs in the kernel is refused. */
+class NftOnly implements Capture {
+  readonly #nft: NftCapture;
+  readonly #why: string;
+
+  constructor(nft: NftCapture, why: string) {
+    this.#nft = nft;
+    this.#why = why;
+  }
+
+  check(netnsPath: string): Promise<void> {
+    return this.#nft.check(netnsPath);
+  }
+
+  async install(netnsPath: string, want?: CaptureKind): Promise<void> {
+    if (want === 'ebpf') {
+      throw new MeshError('unsupported', `no capture in the kernel here: ${this.#why}`);
+    }
+    await this.#nft.install(netnsPath);
+  }
+
+  remove(netnsPath: string): Promise<void> {
+    return this.#nft.remove(netnsPath);
+  }
+
+  epoch(): string {
+    return this.#nft.epoch();
+  }
+}
+
+/** Sets capture up. Throws MeshError when what was asked for by name cannot be had. */
+export async function chooseCapture(choice: CaptureChoice, log: Logger): Promise<Capture> {
+  const nft = await nftCapture(choice.proxyCgroup, log);
+  if (choice.mode === 'nft') {
+    return new NftOnly(nft, 'nftables was asked for');
+  }
+  try {
+    const ebpf = ebpfCapture(choice);
+    log.info({ tier: 'ebpf', pins: choice.pins }, 'capture');
+    return new BothCaptures({ ebpf, nft }, 'ebpf');
+  } catch (error) {
+    const { message } = MeshError.from(error);
+    if (choice.mode === 'ebpf') {
+      throw new MeshError('unsupported', `capture in the kernel: ${message}`, { cause: error });
+    }
+    log.warn({ tier: 'nft', reason: message }, 'no capture in the kernel');
+    return new NftOnly(nft, message);
+  }
+}
