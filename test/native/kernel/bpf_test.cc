@@ -15,11 +15,15 @@
 
 #include "addr.h"
 #include "base/ip.h"
-#include "kernel/objects.h"
 
 using weft::Ip;
-using weft::kernel::BpfObject;
 using weft::kernel::ObjectPtr;
+
+// layout.S has the bytes.
+extern "C" {
+extern const std::byte weft_bpf_layout[];
+extern const std::byte weft_bpf_layout_end[];
+}
 
 namespace {
 
@@ -33,9 +37,11 @@ struct Layout {
   bool operator==(const Layout&) const = default;
 };
 
-Layout inObject(const BpfObject& object, const char* name) {
-  const ObjectPtr opened(bpf_object__open_mem(object.elf.data(), object.elf.size(), nullptr));
-  REQUIRE(opened != nullptr);
+Layout inObject(const char* name) {
+  bpf_object* raw =
+      bpf_object__open_mem(weft_bpf_layout, weft_bpf_layout_end - weft_bpf_layout, nullptr);
+  REQUIRE(raw != nullptr);
+  const ObjectPtr opened(raw);
   const btf* types = bpf_object__btf(opened.get());
   REQUIRE(types != nullptr);
   const int id = btf__find_by_name_kind(types, name, BTF_KIND_STRUCT);
@@ -93,36 +99,35 @@ TEST_CASE("captured destinations get loopback addresses of their own") {
 
 #define AT(type, field) \
   { #field, offsetof(type, field) }
+#define SAME(type, ...) CHECK(inObject(#type) == Layout{sizeof(type), {__VA_ARGS__}})
 
 TEST_CASE("both compilers lay out what they share alike") {
-  const BpfObject connect = weft::kernel::connectObject();
-  const BpfObject sockops = weft::kernel::sockopsObject();
-  CHECK(inObject(connect, "weft_ip") == Layout{sizeof(weft_ip), {AT(weft_ip, words)}});
-  CHECK(inObject(sockops, "weft_tuple") ==
-        Layout{sizeof(weft_tuple),
-               {AT(weft_tuple, remote), AT(weft_tuple, local), AT(weft_tuple, remote_port),
-                AT(weft_tuple, local_port)}});
-  CHECK(inObject(sockops, "weft_origin") ==
-        Layout{sizeof(weft_origin),
-               {AT(weft_origin, ip), AT(weft_origin, port), AT(weft_origin, unused),
-                AT(weft_origin, cookie), AT(weft_origin, born_ns)}});
-  CHECK(inObject(sockops, "weft_pass") ==
-        Layout{sizeof(weft_pass), {AT(weft_pass, born_ns), AT(weft_pass, cookie)}});
-  CHECK(inObject(connect, "weft_pod") ==
-        Layout{sizeof(weft_pod), {AT(weft_pod, ipv4), AT(weft_pod, ipv6)}});
-  CHECK(inObject(connect, "weft_address") ==
-        Layout{sizeof(weft_address), {AT(weft_address, netns)}});
-  CHECK(inObject(weft::kernel::lookupObject(), "weft_listener_key") ==
-        Layout{sizeof(weft_listener_key),
-               {AT(weft_listener_key, netns), AT(weft_listener_key, kind),
-                AT(weft_listener_key, unused)}});
-  CHECK(inObject(connect, "weft_config") ==
-        Layout{sizeof(weft_config),
-               {AT(weft_config, proxy_cgroup), AT(weft_config, probe_cgroup),
-                AT(weft_config, proxy_level), AT(weft_config, probe_level)}});
+  SAME(weft_ip, AT(weft_ip, words));
+  SAME(weft_tuple, AT(weft_tuple, remote), AT(weft_tuple, local), AT(weft_tuple, remote_port),
+       AT(weft_tuple, local_port));
+  SAME(weft_origin, AT(weft_origin, ip), AT(weft_origin, port), AT(weft_origin, unused),
+       AT(weft_origin, cookie), AT(weft_origin, born_ns));
+  SAME(weft_pass, AT(weft_pass, born_ns), AT(weft_pass, cookie));
+  SAME(weft_verdict_key, AT(weft_verdict_key, source), AT(weft_verdict_key, port),
+       AT(weft_verdict_key, unused));
+  SAME(weft_verdict, AT(weft_verdict, expires_ns), AT(weft_verdict, action),
+       AT(weft_verdict, unused));
+  SAME(weft_direct, AT(weft_direct, destination), AT(weft_direct, cookie), AT(weft_direct, born_ns),
+       AT(weft_direct, state), AT(weft_direct, unused));
+  SAME(weft_event, AT(weft_event, tuple), AT(weft_event, kind), AT(weft_event, source),
+       AT(weft_event, destination), AT(weft_event, bytes_sent), AT(weft_event, bytes_received),
+       AT(weft_event, duration_ns), AT(weft_event, rtt_us), AT(weft_event, retransmits),
+       AT(weft_event, established), AT(weft_event, unused));
+  SAME(weft_pod, AT(weft_pod, ipv4), AT(weft_pod, ipv6));
+  SAME(weft_address, AT(weft_address, netns));
+  SAME(weft_listener_key, AT(weft_listener_key, netns), AT(weft_listener_key, kind),
+       AT(weft_listener_key, unused));
+  SAME(weft_config, AT(weft_config, proxy_cgroup), AT(weft_config, probe_cgroup),
+       AT(weft_config, proxy_level), AT(weft_config, probe_level));
 }
 
 TEST_CASE("keys have no padding, which programs would compare") {
   CHECK(sizeof(weft_tuple) == 2 * sizeof(weft_ip) + 2 * sizeof(uint16_t));
   CHECK(sizeof(weft_listener_key) == sizeof(uint64_t) + 2 * sizeof(uint32_t));
+  CHECK(sizeof(weft_verdict_key) == sizeof(uint64_t) + 2 * sizeof(uint32_t));
 }

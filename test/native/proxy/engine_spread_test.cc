@@ -2,6 +2,7 @@
 // How the workers of an engine share a pod: one socket a port, and connections for all. Needs root.
 // clang-format off
 #include "proxy/engine_worker.h"
+#include "proxy/one_destination.h"
 #include "proxy/one_pod.h"
 
 #include <doctest/doctest.h>
@@ -33,23 +34,12 @@ int bindShared(const NetworkNamespace& ns, const char* ip, uint16_t port) {
   return ::bind(fd.get(), reinterpret_cast<const sockaddr*>(&at), sizeof at) == 0 ? 0 : errno;
 }
 
-/// Each captured connection was on its way to one application.
-class OneDestination final : public weft::io::OriginalDst {
- public:
-  explicit OneDestination(uint16_t port) : port_(port) {}
-  std::optional<weft::Endpoint> of(int) const override {
-    return weft::Endpoint{*weft::Ip::parse(NetworkNamespace::kOutside), port_};
-  }
-
- private:
-  uint16_t port_;
-};
-
 /// One worker of two, the one that does not listen, with the pod "cart". What it is handed is
 /// carried to `app`, which is outside of the mesh.
 class SecondWorker {
  public:
-  SecondWorker(const NetworkNamespace& ns, const App& app) : ns_(ns), to_(app.port()) {
+  SecondWorker(const NetworkNamespace& ns, const App& app)
+      : ns_(ns), to_({*weft::Ip::parse(NetworkNamespace::kOutside), app.port()}) {
     auto tables = weft::proxy::Tables::apply(
         weft::proxy::Tables::empty(),
         DeltaWriter().add(workload("cart", "10.1.1.1")).policiesReceived().bytes());

@@ -3,6 +3,7 @@
 // base/check.h and doctest both define CHECK, and the later one counts.
 // clang-format off
 #include "proxy/engine_worker.h"
+#include "proxy/one_destination.h"
 #include "proxy/one_pod.h"
 
 #include <doctest/doctest.h>
@@ -17,16 +18,6 @@ using weft::Ip;
 using weft::Status;
 
 namespace {
-
-/// Each captured connection was on its way to one application.
-class OneDestination final : public weft::io::OriginalDst {
- public:
-  explicit OneDestination(const Endpoint& to) : to_(to) {}
-  std::optional<Endpoint> of(int) const override { return to_; }
-
- private:
-  Endpoint to_;
-};
 
 /// One worker with the pod "cart", whose captured connections lead out of the mesh to `app`.
 class Caller {
