@@ -140,6 +140,12 @@ static __always_inline void tell_denied(const struct weft_ip* ip, __u32 port, __
   bpf_ringbuf_submit(event, 0);
 }
 
+static __always_inline int is_direct(const struct weft_pod* pod, const struct weft_address* owner) {
+  const __u64 netns = owner->netns;
+  const struct weft_pod* other = bpf_map_lookup_elem(&weft_pods, &netns);
+  return pod && other && (pod->flags & other->flags & WEFT_POD_DIRECT);
+}
+
 /* To another pod of this node, when policy says so here: as if there were no mesh, or not at all.
  */
 static __always_inline int go_direct(struct bpf_sock_addr* ctx, const struct weft_ip* ip,
@@ -168,7 +174,8 @@ static __always_inline int on_connect(struct bpf_sock_addr* ctx, int family) {
   if (!config)
     return GO_ON;
   const __u64 netns = bpf_get_netns_cookie(ctx);
-  const int is_pod = bpf_map_lookup_elem(&weft_pods, &netns) != NULL;
+  const struct weft_pod* pod = bpf_map_lookup_elem(&weft_pods, &netns);
+  const int is_pod = pod != NULL;
   const int is_probe = !is_pod && is_under(config->probe_cgroup, config->probe_level);
   if (!is_pod && !is_probe)
     return GO_ON;
@@ -197,7 +204,8 @@ static __always_inline int on_connect(struct bpf_sock_addr* ctx, int family) {
   }
   int result = GO_ON;
   const int is_proxy_port = port == PROXY_PORT || port == PLAINTEXT_PORT || port == HBONE_PORT;
-  if (is_tcp && owner && !is_proxy_port && go_direct(ctx, &ip, port, netns, owner->netns, &result))
+  if (is_tcp && owner && !is_proxy_port && is_direct(pod, owner) &&
+      go_direct(ctx, &ip, port, netns, owner->netns, &result))
     return result;
   return capture(ctx, family, &ip, port, netns);
 }

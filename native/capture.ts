@@ -20,7 +20,7 @@ export interface NodeCaptureOptions {
 
 interface NativeNodeCapture {
   configure(options: NodeCaptureOptions): void;
-  enrol(netns: number, addresses: readonly string[]): void;
+  enrol(netns: number, addresses: readonly string[], direct: boolean): void;
   release(netns: number): void;
   counters(): Record<string, number>;
 }
@@ -64,9 +64,12 @@ export class NodeCapture {
     call(() => this.#native.configure(options));
   }
 
-  /** Captures the pod with this open network namespace. Idempotent. */
-  enrol(netns: number, addresses: readonly string[]): void {
-    call(() => this.#native.enrol(netns, addresses));
+  /**
+   * Captures the pod with this open network namespace. With `direct` it may have connections without
+   * the proxy: only for a pod from whose addresses nobody else can send. Idempotent.
+   */
+  enrol(netns: number, addresses: readonly string[], direct: boolean): void {
+    call(() => this.#native.enrol(netns, addresses, direct));
   }
 
   /** Takes it away again. A pod that is not captured is no error. */

@@ -75,8 +75,8 @@ export interface EngineOptions {
    */
   readonly outboundPolicy?: 'allowAny' | 'registryOnly';
   /**
-   * How pods of one node reach each other: past the proxy, where capture is in the kernel and policy
-   * can be decided there (direct), or as all others do (tunnel, the default).
+   * How pods of one node reach each other: past the proxy, where the agent says that they may and
+   * policy can be decided in the kernel (direct, the default), or as all others do (tunnel).
    */
   readonly sameNode?: 'tunnel' | 'direct';
   /** A tunnel that is silent for so long is asked by PING. Default 10,000. */

@@ -108,7 +108,11 @@ struct weft_event {
 struct weft_pod {
   struct weft_ip ipv4; /* all zero when it has none */
   struct weft_ip ipv6;
+  __u32 flags;
 };
+
+/* Nobody else can send from its addresses, and it may have direct connections. */
+#define WEFT_POD_DIRECT 1
 
 /* Whose address it is: the cookie of that pod's network namespace. */
 struct weft_address {

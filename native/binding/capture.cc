@@ -87,10 +87,10 @@ class JsNodeCapture : public Napi::ObjectWrap<JsNodeCapture> {
     const int netns = info[0].ToNumber().Int32Value();
     const Result<uint64_t> cookie = cookieOf(netns);
     const Result<std::vector<Ip>> addresses = addressesOf(info[1]);
-    const Status status = !cookie.ok() ? cookie.status()
-                          : !addresses.ok()
-                              ? addresses.status()
-                              : node_->enrol(netns, cookie.value(), addresses.value());
+    const Status status = !cookie.ok()      ? cookie.status()
+                          : !addresses.ok() ? addresses.status()
+                                            : node_->enrol(netns, cookie.value(), addresses.value(),
+                                                           info[2].ToBoolean());
     throwUnlessOk(info.Env(), status);
   }
 

@@ -189,9 +189,10 @@ Result<proxy::Settings> settingsOf(const Napi::Value& value) {
   }
   bool nghttp2 = false;
   bool library = false;
+  bool tunnelled = false;
   const Status chosen[] = {
       readChoice(from, "outboundPolicy", "allowAny", "registryOnly", out.registryOnly),
-      readChoice(from, "sameNode", "tunnel", "direct", out.directPath),
+      readChoice(from, "sameNode", "direct", "tunnel", tunnelled),
       readChoice(from, "h2Row", "own", "nghttp2", nghttp2),
       readChoice(from, "tlsRow", "record", "library", library),
   };
@@ -201,6 +202,7 @@ Result<proxy::Settings> settingsOf(const Napi::Value& value) {
     }
   }
   out.h2Row = nghttp2 ? http::H2Row::kNgHttp2 : http::H2Row::kOwn;
+  out.directPath = !tunnelled && from.Get("bpfPins").IsString();
   out.tlsRow = library ? tls::SessionRow::kLibrary : tls::SessionRow::kRecord;
   if (out.h2.deadAfterMs <= out.h2.pingAfterMs) {
     return wrong("deadAfterMs must be more than pingAfterMs");

@@ -300,9 +300,10 @@ void NodeCapture::dropAddresses(uint64_t cookie) {
   }
 }
 
-Status NodeCapture::enrol(int netns, uint64_t cookie, std::span<const Ip> addresses) {
+Status NodeCapture::enrol(int netns, uint64_t cookie, std::span<const Ip> addresses, bool direct) {
   prune();
   weft_pod pod{};
+  pod.flags = direct ? WEFT_POD_DIRECT : 0;
   for (const Ip& ip : addresses) {
     (ip.isV4() ? pod.ipv4 : pod.ipv6) = toAbi(ip);
   }

@@ -36,8 +36,9 @@ class NodeCapture {
   /// Takes other cgroups for the proxy and for probes; all else of the options has no part in it.
   Status configure(const NodeCaptureOptions& options);
   /// Captures the pod whose network namespace has this cookie and these addresses. What a pod
-  /// opened before is not touched. Idempotent: addresses are those of the last call.
-  Status enrol(int netns, uint64_t cookie, std::span<const Ip> addresses);
+  /// opened before is not touched. With `direct` it may have direct connections: only for a pod
+  /// from whose addresses nobody else can send. Idempotent: the last call counts.
+  Status enrol(int netns, uint64_t cookie, std::span<const Ip> addresses, bool direct);
   /// Takes it away again; unknown ones are no error.
   Status release(uint64_t cookie);
   /// Whether such a pod is captured.

@@ -153,7 +153,7 @@ export class Agent {
       await capture.check(pathOfFd(fd));
       const inode = this.#check(pod, fd);
       const epoch = capture.epoch();
-      await capture.install(pathOfFd(fd), pod.capture);
+      await capture.install(pathOfFd(fd), pod);
       this.#pods.set(pod.uid, { pod, fd, inode, epoch, phase: 'enrolled' });
     } catch (error) {
       closeFd(fd);
@@ -213,7 +213,7 @@ export class Agent {
     if (known?.phase !== 'enrolled' || known.epoch === epoch) {
       return;
     }
-    await capture.install(pathOfFd(known.fd), known.pod.capture);
+    await capture.install(pathOfFd(known.fd), known.pod);
     known.epoch = epoch;
     log.info({ uid }, 'capture renewed for a new proxy');
   }
@@ -315,12 +315,12 @@ export class Agent {
     const { capture, proxies, log } = this.#parts;
     const { pod, fd } = known;
     try {
-      await capture.install(pathOfFd(fd), pod.capture);
+      await capture.install(pathOfFd(fd), pod);
       await proxies.add({ ...pod, netns: fd });
       const now = capture.epoch();
       if (now !== known.epoch) {
         // A proxy came meanwhile, and its snapshot had this pod without a renewal.
-        await capture.install(pathOfFd(fd), pod.capture);
+        await capture.install(pathOfFd(fd), pod);
         known.epoch = now;
       }
     } catch (error) {

@@ -3,10 +3,11 @@
 import { NodeCapture, type NodeCaptureOptions } from '../../native/capture.ts';
 import { MeshError } from '../lib/error.ts';
 import type { Logger } from '../lib/log.ts';
-import type { Capture, CaptureRow } from './capture.ts';
+import type { Capture, CaptureRow, CaptureWants } from './capture.ts';
 import { EbpfCapture } from './capture-ebpf.ts';
 import { canMatchCgroup, NftCapture } from './capture-nft.ts';
-import { type CaptureKind, captureKinds } from './pod.ts';
+import { Guard } from './guard.ts';
+import { type CaptureKind, captureKinds, type SameNode } from './pod.ts';
 
 /** What can be asked for: `auto` is programs in the kernel where it takes them, else nftables. */
 export const captureModes = ['auto', 'ebpf', 'nft'] as const;
@@ -19,6 +20,8 @@ export interface CaptureChoice {
   readonly pins: string;
   readonly podsCgroup: string;
   readonly probeCgroup?: string | undefined;
+  /** For pods that say nothing. */
+  readonly sameNode: SameNode;
 }
 
 async function nftCapture(folder: string | undefined, log: Logger): Promise<NftCapture> {
@@ -30,12 +33,23 @@ async function nftCapture(folder: string | undefined, log: Logger): Promise<NftC
   return new NftCapture();
 }
 
-function ebpfCapture({ proxyCgroup, pins, podsCgroup, probeCgroup }: CaptureChoice): EbpfCapture {
+async function guardOf({ sameNode }: CaptureChoice, log: Logger): Promise<Guard | undefined> {
+  try {
+    return sameNode === 'direct' ? await Guard.open() : undefined;
+  } catch (error) {
+    const { message: reason } = MeshError.from(error);
+    log.warn({ reason }, "pods' addresses cannot be guarded: pods of this node have tunnels, too");
+    return undefined;
+  }
+}
+
+async function ebpfCapture(choice: CaptureChoice, log: Logger): Promise<EbpfCapture> {
+  const { proxyCgroup, pins, podsCgroup, probeCgroup } = choice;
   if (proxyCgroup === undefined) {
     throw new MeshError('invalid', 'capture in the kernel needs --proxy-cgroup');
   }
   const options: NodeCaptureOptions = { pins, cgroup: podsCgroup, proxyCgroup, probeCgroup };
-  return new EbpfCapture(new NodeCapture(options), options);
+  return new EbpfCapture(new NodeCapture(options), options, await guardOf(choice, log), log);
 }
 
 /**
@@ -55,8 +69,9 @@ export class BothCaptures implements Capture {
     return this.#rows[this.#usual].check(netnsPath);
   }
 
-  async install(netnsPath: string, want: CaptureKind = this.#usual): Promise<void> {
-    await this.#rows[want].install(netnsPath);
+  async install(netnsPath: string, wants: CaptureWants = {}): Promise<void> {
+    const want = wants.capture ?? this.#usual;
+    await this.#rows[want].install(netnsPath, wants);
     await this.#rows[want === 'nft' ? 'ebpf' : 'nft'].giveWay(netnsPath);
   }
 
@@ -84,8 +99,8 @@ class NftOnly implements Capture {
     return this.#nft.check(netnsPath);
   }
 
-  async install(netnsPath: string, want?: CaptureKind): Promise<void> {
-    if (want === 'ebpf') {
+  async install(netnsPath: string, wants: CaptureWants = {}): Promise<void> {
+    if (wants.capture === 'ebpf') {
       throw new MeshError('unsupported', `no capture in the kernel here: ${this.#why}`);
     }
     await this.#nft.install(netnsPath);
@@ -107,7 +122,7 @@ export async function chooseCapture(choice: CaptureChoice, log: Logger): Promise
     return new NftOnly(nft, 'nftables was asked for');
   }
   try {
-    const ebpf = ebpfCapture(choice);
+    const ebpf = await ebpfCapture(choice, log);
     log.info({ tier: 'ebpf', pins: choice.pins }, 'capture');
     return new BothCaptures({ ebpf, nft }, 'ebpf');
   } catch (error) {

@@ -5,8 +5,10 @@ import { closeSync, openSync, statSync } from 'node:fs';
 import { z } from 'zod';
 import type { NodeCapture, NodeCaptureOptions } from '../../native/capture.ts';
 import { MeshError } from '../lib/error.ts';
+import type { Logger } from '../lib/log.ts';
 import { mustRun } from '../lib/program.ts';
-import type { CaptureRow } from './capture.ts';
+import type { CaptureRow, CaptureWants } from './capture.ts';
+import type { Guard } from './guard.ts';
 import { checkPodNetns } from './netns.ts';
 import { addReturnRoutes, inside, removeReturnRoutes } from './pod-routes.ts';
 
@@ -27,6 +29,10 @@ export function addressesOf(json: string): string[] {
   return all.filter(({ scope }) => scope === 'global').map(({ local }) => local);
 }
 
+async function addressesIn(netnsPath: string): Promise<string[]> {
+  return addressesOf(await mustRun('nsenter', [...inside(netnsPath), 'ip', '-j', 'addr']));
+}
+
 async function withNetns(path: string, work: (fd: number) => void): Promise<void> {
   const fd = openSync(path, 'r');
   try {
@@ -40,12 +46,24 @@ async function withNetns(path: string, work: (fd: number) => void): Promise<void
 export class EbpfCapture implements CaptureRow {
   readonly #node: NodeCapture;
   readonly #options: NodeCaptureOptions;
+  readonly #guard: Guard | undefined;
+  readonly #log: Pick<Logger, 'warn'> | undefined;
   #epoch: string;
 
-  /** `node` was made with `options`. */
-  constructor(node: NodeCapture, options: NodeCaptureOptions) {
+  /**
+   * `node` was made with `options`. With a guard, pods that do not object are connected with each
+   * other directly.
+   */
+  constructor(
+    node: NodeCapture,
+    options: NodeCaptureOptions,
+    guard?: Guard,
+    log?: Pick<Logger, 'warn'>,
+  ) {
     this.#node = node;
     this.#options = options;
+    this.#guard = guard;
+    this.#log = log;
     this.#epoch = this.epoch();
   }
 
@@ -53,7 +71,7 @@ export class EbpfCapture implements CaptureRow {
     return checkPodNetns(netnsPath);
   }
 
-  async install(netnsPath: string): Promise<void> {
+  async install(netnsPath: string, wants: CaptureWants = {}): Promise<void> {
     const epoch = this.epoch();
     if (epoch !== this.#epoch) {
       this.#node.configure(this.#options);
@@ -62,9 +80,9 @@ export class EbpfCapture implements CaptureRow {
     if (!(await addReturnRoutes(netnsPath))) {
       throw new MeshError('unsupported', 'sockets cannot take over marks (tcp_fwmark_accept)');
     }
-    const json = await mustRun('nsenter', [...inside(netnsPath), 'ip', '-j', 'addr']);
-    const addresses = addressesOf(json);
-    await withNetns(netnsPath, (fd) => this.#node.enrol(fd, addresses));
+    const addresses = await addressesIn(netnsPath);
+    const direct = await this.#isDirect(netnsPath, addresses, wants);
+    await withNetns(netnsPath, (fd) => this.#node.enrol(fd, addresses, direct));
   }
 
   async remove(netnsPath: string): Promise<void> {
@@ -74,6 +92,22 @@ export class EbpfCapture implements CaptureRow {
 
   async giveWay(netnsPath: string): Promise<void> {
     await withNetns(netnsPath, (fd) => this.#node.release(fd));
+    await this.#guard?.remove(netnsPath, await addressesIn(netnsPath));
+  }
+
+  async #isDirect(
+    netnsPath: string,
+    addresses: readonly string[],
+    { sameNode }: CaptureWants,
+  ): Promise<boolean> {
+    if (this.#guard === undefined || sameNode === 'tunnel') {
+      return false;
+    }
+    const reason = await this.#guard.add(netnsPath, addresses);
+    if (reason !== undefined) {
+      this.#log?.warn({ netns: netnsPath, reason }, 'a pod is not connected directly');
+    }
+    return reason === undefined;
   }
 
   epoch(): string {

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import type { CaptureKind } from './pod.ts';
+import type { PodEnrolment } from './pod.ts';
+
+/** What a pod says of its capture. */
+export type CaptureWants = Pick<PodEnrolment, 'capture' | 'sameNode'>;
 
 /**
  * Redirects a pod's TCP and DNS to the node proxy, inside the pod's network namespace. All calls are
@@ -17,7 +20,7 @@ export interface Capture {
    * Captures the namespace at `netnsPath`, in the way that it wants; what an earlier install did is
    * replaced.
    */
-  install(netnsPath: string, want?: CaptureKind): Promise<void>;
+  install(netnsPath: string, wants?: CaptureWants): Promise<void>;
   /** Takes every rule of ours away again. Rules of others are never touched. */
   remove(netnsPath: string): Promise<void>;
   /**

@@ -14,6 +14,7 @@ import { Agent } from './agent.ts';
 import { serveApi } from './api.ts';
 import type { Capture } from './capture.ts';
 import { captureModes, chooseCapture } from './capture-choice.ts';
+import { sameNodeWays } from './pod.ts';
 import { loadPods, savePods } from './pod-file.ts';
 import { ZdsServer } from './zds-server.ts';
 
@@ -25,6 +26,7 @@ const schema = z.object({
   capture: z.enum(captureModes),
   bpfPins: z.string().startsWith('/', 'is no absolute path'),
   podsCgroup: z.string().optional(),
+  sameNode: z.enum(sameNodeWays),
   probeCgroup: z.string().optional(),
   logLevel: z.enum(logLevels),
 });
@@ -40,6 +42,7 @@ function parse(argv: readonly string[]): Config {
     .option('--proxy-cgroup <folder>', "the node proxy's cgroup v2 folder, whose traffic is exempt")
     .option('--capture <how>', captureModes.join(', '), 'auto' satisfies Config['capture'])
     .option('--bpf-pins <folder>', 'where capture in the kernel is pinned', defaultPins)
+    .option('--same-node <way>', 'connect pods of this node: direct, tunnel', 'direct')
     .option('--pods-cgroup <folder>', "a cgroup v2 above all pods' processes (the root)")
     .option('--probe-cgroup <folder>', 'that of the kubelet, whose probes reach applications')
     .option('--log-level <level>', logLevels.join(', '), 'info' satisfies LogLevel)
@@ -57,10 +60,10 @@ function usageOf(error: unknown): string {
 }
 
 function captureOf(config: Config, log: Logger): Promise<Capture> {
-  const { capture: mode, bpfPins: pins, proxyCgroup, probeCgroup } = config;
+  const { capture: mode, bpfPins: pins, proxyCgroup, probeCgroup, sameNode } = config;
   const root = cgroup2RootOf(readFileSync('/proc/mounts', 'utf8'));
   const podsCgroup = config.podsCgroup ?? root ?? '';
-  return chooseCapture({ mode, pins, podsCgroup, proxyCgroup, probeCgroup }, log);
+  return chooseCapture({ mode, pins, podsCgroup, proxyCgroup, probeCgroup, sameNode }, log);
 }
 
 async function serve(config: Config, log: Logger): Promise<{ api: Server; close(): void }> {

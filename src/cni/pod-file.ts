@@ -4,7 +4,7 @@
 import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { z } from 'zod';
 import { MeshError } from '../lib/error.ts';
-import { captureKinds, type ListedPod, podsMax } from './pod.ts';
+import { captureKinds, type ListedPod, podsMax, sameNodeWays } from './pod.ts';
 
 const schema = z
   .array(
@@ -16,6 +16,7 @@ const schema = z
       netns: z.string(),
       nameservers: z.array(z.string()).default([]),
       capture: z.enum(captureKinds).optional(),
+      sameNode: z.enum(sameNodeWays).optional(),
       releasing: z.literal(true).optional(),
     }),
   )

@@ -4,6 +4,10 @@
 export const captureKinds = ['ebpf', 'nft'] as const;
 export type CaptureKind = (typeof captureKinds)[number];
 
+/** Connections between pods of one node: past the proxy where that can be, or in a tunnel. */
+export const sameNodeWays = ['direct', 'tunnel'] as const;
+export type SameNode = (typeof sameNodeWays)[number];
+
 /** What a container runtime tells about a pod. */
 export interface PodEnrolment {
   readonly uid: string;
@@ -16,6 +20,8 @@ export interface PodEnrolment {
   readonly nameservers: readonly string[];
   /** How it wants to be captured; the node's way if it does not say. */
   readonly capture?: CaptureKind | undefined;
+  /** How it wants to be connected with other pods of the node; the node's way if it does not say. */
+  readonly sameNode?: SameNode | undefined;
 }
 
 /** A pod on the list that outlives the agent. */
@@ -36,6 +42,7 @@ export function sameClaim(a: PodEnrolment, b: PodEnrolment): boolean {
     a.namespace === b.namespace &&
     a.serviceAccount === b.serviceAccount &&
     a.capture === b.capture &&
+    a.sameNode === b.sameNode &&
     a.nameservers.join() === b.nameservers.join()
   );
 }

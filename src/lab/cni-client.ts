@@ -49,10 +49,11 @@ export async function enrolPod(
   pod: PodPlan,
   nameservers: readonly string[],
 ): Promise<void> {
-  const { name, namespace, serviceAccount, capture } = pod;
+  const { name, namespace, serviceAccount, capture, sameNode } = pod;
   const netns = netnsPath(pod.netns);
   const dns = { nameservers };
-  const body = JSON.stringify({ name, namespace, serviceAccount, netns, capture, dns });
+  const wants = { capture, sameNode };
+  const body = JSON.stringify({ name, namespace, serviceAccount, netns, dns, ...wants });
   check(await call(api, 'PUT', pathOf(pod.uid), body), `enrolling ${name}`);
 }
 

@@ -19,6 +19,7 @@ export interface PodObject {
   readonly enrolled: boolean;
   /** How it wants to be captured, if it says so. */
   readonly capture?: string | undefined;
+  readonly sameNode?: string | undefined;
   readonly containers: readonly ContainerObject[];
 }
 
@@ -35,6 +36,9 @@ export const modeLabel = 'istio.io/dataplane-mode';
 
 /** The annotation by which a pod chooses how it is captured: ebpf or nft. */
 export const captureAnnotation = 'weft.dev/capture';
+
+/** And the one for its connections with pods of its own node: direct or tunnel. */
+export const sameNodeAnnotation = 'weft.dev/same-node';
 
 /** Most YAML files the lab reads. */
 export const filesMax = 1000;
@@ -93,6 +97,7 @@ function podOf(pod: RawPod, modes: ReadonlyMap<string, string>): PodObject {
     node: pod.spec.nodeName,
     serviceAccount: pod.spec.serviceAccountName,
     capture: annotations[captureAnnotation],
+    sameNode: annotations[sameNodeAnnotation],
     addresses: pod.status.podIPs.map(({ ip }) => ip),
     enrolled: mode === 'ambient' && !pod.spec.hostNetwork,
     containers: pod.spec.containers.map((each) => ({

@@ -45,6 +45,7 @@ export interface PodPlan {
   readonly enrolled: boolean;
   /** How it wants to be captured, if it says so. */
   readonly capture?: string | undefined;
+  readonly sameNode?: string | undefined;
   readonly containers: readonly ContainerObject[];
 }
 
@@ -105,9 +106,11 @@ export function planPod(names: LabNames, nodes: readonly NodePlan[], pod: PodObj
     throw new MeshError('invalid', `pod ${pod.name}: its name cannot name a namespace here`);
   }
   const { ipv4, ipv6 } = addressesOf(pod, node);
-  const { name, namespace, uid, serviceAccount, enrolled, capture, containers } = pod;
+  const { name, namespace, uid, serviceAccount, enrolled, containers } = pod;
+  const { capture, sameNode } = pod;
   return {
-    ...{ name, namespace, uid, serviceAccount, enrolled, capture, containers, ipv4, ipv6 },
+    ...{ name, namespace, uid, serviceAccount, enrolled, containers, ipv4, ipv6 },
+    ...{ capture, sameNode },
     node: node.name,
     netns: `${names.netnsPrefix}pod-${pod.name}`,
     link: `pod${ipv4.slice(ipv4.lastIndexOf('.') + 1)}`,
