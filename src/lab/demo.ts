@@ -2,6 +2,7 @@
 // The demo: every row is measured on a running lab, and a row that cannot be measured fails.
 import { MeshError } from '../lib/error.ts';
 import { bulkRow, claimRow, identityRow, lateRow } from './demo-control.ts';
+import { captureRow, deniedRow, directRow } from './demo-direct.ts';
 import { nameRows } from './demo-names.ts';
 import { cutRow, lockedRow, policyRow, strictRow } from './demo-policy.ts';
 import { outageRow, rotationRow } from './demo-survival.ts';
@@ -28,6 +29,7 @@ export async function runDemo(lab: Lab, onRow: (row: Row) => void): Promise<Row[
   const steps: Step[] = [
     ...reachRows(lab).map((run): Step => ['client reaches server', run]),
     ...nameRows(lab).map((run): Step => ['names', run]),
+    ['pods are captured in the kernel', () => captureRow(lab)],
     ['only TLS 1.3 on 15008 crosses between pods', () => wireRow(lab, recording)],
     ["server side knows the client's SPIFFE ID", () => identityRow(lab)],
     ['a claim is logged as what it proves', () => claimRow(lab)],
@@ -35,6 +37,8 @@ export async function runDemo(lab: Lab, onRow: (row: Row) => void): Promise<Row[
     ['an open connection that policy turns against is cut', () => cutRow(lab)],
     ['a new namespace with a DENY and a pod in one change', () => lockedRow(lab)],
     ['STRICT and PERMISSIVE', () => strictRow(lab)],
+    ['pods of one node are connected past their proxy', () => directRow(lab)],
+    ['a denied pod of the node is refused at connect', () => deniedRow(lab)],
     ['a pod comes and goes', () => lateRow(lab)],
     ['the control plane is killed', () => outageRow(lab)],
     ['the root is rotated under load', () => rotationRow(lab)],
