@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The shape of build/Release/weft.node, which native/index.ts loads. What it throws is turned into
 // MeshError there.
-import type { EngineOptions, IdentityMaterial, PodSpec } from './engine-options.ts';
+import type { CaptureStats, EngineOptions, IdentityMaterial, PodSpec } from './engine-options.ts';
 import type { Explanation } from './explanation.ts';
 
 /** One engine, as the addon gives it: bytes of protobuf messages in and out. */
@@ -14,6 +14,7 @@ export interface NativeEngine {
   explain(source: string, destination: string, port: number): Explanation;
   addPod(pod: PodSpec, done: (error: string) => void): void;
   removePod(uid: string, done: () => void): void;
+  captureStats(): CaptureStats;
   counters(): ArrayBuffer;
   drain(deadlineMs: number, done: () => void): void;
   stop(): void;

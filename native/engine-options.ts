@@ -109,6 +109,14 @@ export interface EngineOptions {
   };
 }
 
+/** What programs in the kernel do for this node. */
+export interface CaptureStats {
+  /** Pods that they capture. */
+  readonly kernelPods: number;
+  /** How often they ended in which way, by name; empty where there are none. */
+  readonly counters: Readonly<Record<string, number>>;
+}
+
 /** Peers that are refused whatever their certificate says. */
 export interface DenyList {
   /** SPIFFE IDs. */

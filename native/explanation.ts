@@ -10,8 +10,11 @@ export interface ExplainQuery {
   readonly port: number;
 }
 
-/** How a connection travels: in a tunnel, in plaintext as the application sent it, or not at all. */
-export type ExplainedPath = 'tunnel' | 'passthrough' | 'refused';
+/**
+ * How a connection travels: in a tunnel, past the proxy to a pod of the same node, in plaintext as the
+ * application sent it, or not at all.
+ */
+export type ExplainedPath = 'tunnel' | 'direct' | 'passthrough' | 'refused';
 
 /** The answer of policy at the destination. */
 export interface ExplainedVerdict {

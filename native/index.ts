@@ -4,7 +4,13 @@ import { createRequire } from 'node:module';
 import { create, fromBinary, type MessageInitShape, toBinary } from '@bufbuild/protobuf';
 import { MeshError } from '../src/lib/error.ts';
 import type { Addon, NativeEngine, NativeSeqpacket } from './addon.ts';
-import type { DenyList, EngineOptions, IdentityMaterial, PodSpec } from './engine-options.ts';
+import type {
+  CaptureStats,
+  DenyList,
+  EngineOptions,
+  IdentityMaterial,
+  PodSpec,
+} from './engine-options.ts';
 import type { ExplainQuery, Explanation } from './explanation.ts';
 import {
   type EngineSnapshot,
@@ -15,6 +21,7 @@ import {
 import { TablesDeltaSchema } from './gen/tables_pb.js';
 
 export type {
+  CaptureStats,
   DenyList,
   EngineLimits,
   EngineOptions,
@@ -128,6 +135,11 @@ export class Engine {
     return new Promise((resolve) => {
       this.#native.removePod(uid, resolve);
     });
+  }
+
+  /** What capture in the kernel says of itself. */
+  captureStats(): CaptureStats {
+    return call(() => this.#native.captureStats());
   }
 
   /** All counters, summed over the workers. Reads shared memory; no thread is asked. */

@@ -6,6 +6,7 @@ import { isIP } from 'node:net';
 import type { EngineSnapshot } from '../native/index.ts';
 import { Direction, Kind } from '../native/index.ts';
 import {
+  type CaptureStatus,
   type CertificatesAnswer,
   type ConnectionsAnswer,
   type ExplainAnswer,
@@ -40,6 +41,7 @@ export interface AdminView {
   synced(): boolean;
   pods(): readonly PodEntry[];
   certificates(): readonly ShownIdentity[];
+  capture(): CaptureStatus;
   snapshot(): Promise<EngineSnapshot>;
   explain(query: ExplainText): ExplainAnswer;
 }
@@ -68,6 +70,7 @@ function statusOf(view: AdminView, log: Logger): ProxyStatus {
     pods: view.pods().map(({ uid, claim, spiffeId, running }) => {
       return { uid, ...claim, identity: spiffeId, carried: running };
     }),
+    capture: view.capture(),
     workloads: count(known.workloads()),
     services: count(known.services()),
     policies: count(known.policies()),

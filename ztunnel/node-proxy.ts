@@ -30,6 +30,7 @@ import { Observer } from './observe.ts';
 import { type PodEngine, Pods } from './pods.ts';
 import {
   buildFamily,
+  captureFamilies,
   certificateFamilies,
   dnsFamilies,
   engineFamilies,
@@ -54,6 +55,7 @@ export type ProxyEngine = Pick<
   | 'explain'
   | 'addPod'
   | 'removePod'
+  | 'captureStats'
   | 'counters'
   | 'drain'
   | 'stop'
@@ -201,6 +203,7 @@ export class NodeProxy {
       buildFamily(version),
       openFamily(this.#observer.open),
       seriesFamily(kept),
+      ...captureFamilies(this.#engine.captureStats()),
       ...engineFamilies({ ...this.#engine.counters(), ...own }),
       ...xdsFamilies(this.#xds?.counts, this.#xds?.live ?? false),
       ...podFamilies(pods, counts, this.#pods?.ready ?? false),
@@ -246,6 +249,7 @@ export class NodeProxy {
       synced: () => this.#xds?.synced ?? false,
       pods: () => this.#pods?.list() ?? [],
       certificates: () => this.#book.show(Date.now()),
+      capture: () => this.#engine.captureStats(),
       snapshot: () => this.#engine.snapshot(),
       explain: (query) => explain(this.#engine, this.#applier, node, query),
     };

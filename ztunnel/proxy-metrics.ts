@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The numbers that the parts of the node proxy keep, as metrics: under Istio's names where it has
 // one, else under ours ("weft_").
+import type { CaptureStats } from '../native/index.ts';
 import type { XdsCounts } from '../src/xds/client.ts';
 import { durationBuckets, type PodDnsCounts } from './dns/pod-server.ts';
 import type { Family, Sample } from './metrics.ts';
@@ -40,6 +41,19 @@ export function engineFamilies(counters: Readonly<Record<string, bigint | number
   return Object.entries(counters).map(([name, value]) =>
     counter(`weft_${name}`, `The counter ${name} of the engine.`, [{ value }]),
   );
+}
+
+/** What programs in the kernel do. */
+export function captureFamilies({ kernelPods, counters }: CaptureStats): Family[] {
+  const ends = new Map(Object.entries(counters));
+  return [
+    gauge('weft_capture_kernel_pods', 'Pods that are captured in the kernel.', kernelPods),
+    counter(
+      'weft_capture_total',
+      'Ends of programs in the kernel, by which way.',
+      byLabel('end', ends),
+    ),
+  ];
 }
 
 /** The stream to the control plane. */

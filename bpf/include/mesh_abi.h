@@ -148,7 +148,6 @@ struct weft_config {
   X(INBOUND_REFUSED_NO_LISTENER, "inbound_refused_no_listener") \
   X(PASS_PUBLISHED, "pass_published")                           \
   X(PASS_LOST, "pass_lost")                                     \
-  X(PROBE_PUBLISHED, "probe_published")                         \
   X(DIRECT_ALLOWED, "direct_allowed")                           \
   X(DIRECT_DENIED, "direct_denied")                             \
   X(DIRECT_EXPIRED, "direct_expired")                           \

@@ -68,6 +68,7 @@ Napi::Function JsEngine::define(Napi::Env env) {
        InstanceMethod("snapshot", &JsEngine::snapshot),
        InstanceMethod("explain", &JsEngine::explain), InstanceMethod("addPod", &JsEngine::addPod),
        InstanceMethod("removePod", &JsEngine::removePod),
+       InstanceMethod("captureStats", &JsEngine::captureStats),
        InstanceMethod("counters", &JsEngine::counters), InstanceMethod("drain", &JsEngine::drain),
        InstanceMethod("stop", &JsEngine::stop)});
 }
@@ -211,6 +212,22 @@ void JsEngine::removePod(const Napi::CallbackInfo& info) {
     engine->removePod(info[0].ToString().Utf8Value(),
                       onceOnMainThread(info.Env(), info[1].As<Napi::Function>()));
   }
+}
+
+Napi::Value JsEngine::captureStats(const Napi::CallbackInfo& info) {
+  proxy::Engine* engine = engineOrThrow(info.Env());
+  if (engine == nullptr) {
+    return info.Env().Undefined();
+  }
+  const io::CaptureStats stats = engine->captureStats();
+  Napi::Object counters = Napi::Object::New(info.Env());
+  for (const auto& [name, value] : stats.counters) {
+    counters.Set(name, Napi::Number::New(info.Env(), static_cast<double>(value)));
+  }
+  Napi::Object out = Napi::Object::New(info.Env());
+  out.Set("kernelPods", static_cast<double>(stats.pods));
+  out.Set("counters", counters);
+  return out;
 }
 
 Napi::Value JsEngine::counters(const Napi::CallbackInfo& info) {

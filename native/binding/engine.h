@@ -25,6 +25,7 @@ class JsEngine final : public Napi::ObjectWrap<JsEngine> {
   void removePod(const Napi::CallbackInfo& info);
   void snapshot(const Napi::CallbackInfo& info);
   Napi::Value explain(const Napi::CallbackInfo& info);
+  Napi::Value captureStats(const Napi::CallbackInfo& info);
   Napi::Value counters(const Napi::CallbackInfo& info);
   void drain(const Napi::CallbackInfo& info);
   void stop(const Napi::CallbackInfo& info);

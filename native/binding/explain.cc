@@ -28,7 +28,7 @@ Napi::Object verdictOf(Napi::Env env, const proxy::Verdict& verdict) {
 Napi::Object endpointOf(Napi::Env env, const proxy::Explanation::Endpoint& endpoint) {
   const proxy::Route& route = endpoint.route;
   Napi::Object out = Napi::Object::New(env);
-  out.Set("path", nameOf(route.kind));
+  out.Set("path", endpoint.direct ? "direct" : nameOf(route.kind));
   out.Set("why", route.detail);
   if (route.kind != proxy::Route::Kind::kRefuse) {
     out.Set("target", route.target.toString());
@@ -36,7 +36,7 @@ Napi::Object endpointOf(Napi::Env env, const proxy::Explanation::Endpoint& endpo
   if (route.workload != nullptr) {
     out.Set("workload", route.workload->uid);
   }
-  if (route.kind == proxy::Route::Kind::kTunnel) {
+  if (route.kind == proxy::Route::Kind::kTunnel && !endpoint.direct) {
     out.Set("tunnel", route.tunnel.toString());
   }
   Napi::Array expected = Napi::Array::New(env);
@@ -54,7 +54,8 @@ Napi::Object endpointOf(Napi::Env env, const proxy::Explanation::Endpoint& endpo
 
 Napi::Object explanationOf(Napi::Env env, const proxy::Explanation& explanation) {
   Napi::Object out = Napi::Object::New(env);
-  out.Set("path", nameOf(explanation.path));
+  const bool direct = !explanation.endpoints.empty() && explanation.endpoints.front().direct;
+  out.Set("path", direct ? "direct" : nameOf(explanation.path));
   out.Set("why", explanation.why);
   out.Set("captured", explanation.captured);
   out.Set("sourceIdentity", explanation.sourceIdentity);

@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
+#include <string>
 
 #include "base/ip.h"
 #include "base/status.h"
@@ -27,12 +31,20 @@ class Capture {
   virtual uint32_t returnMark() const = 0;
 };
 
+/// What capture in the kernel says of itself.
+struct CaptureStats {
+  size_t pods = 0;                           ///< Those that are captured there.
+  std::map<std::string, uint64_t> counters;  ///< How often programs ended in which way.
+};
+
 /// All ways of capture that this node may be set up for.
 class Captures {
  public:
   virtual ~Captures() = default;
   /// How the pod with this network namespace is captured now. Not on a JavaScript thread.
   virtual std::shared_ptr<Capture> of(int netns) = 0;
+  /// What programs in the kernel did; nothing where there are none.
+  virtual CaptureStats stats() { return {}; }
   /// Direct connections, each time by an owner of its own; null where there are none, for now.
   virtual std::unique_ptr<DirectPath> directPath() { return nullptr; }
 };

@@ -53,6 +53,8 @@ class DirectPath {
   virtual void withdraw(uint64_t destination) = 0;
   /// Those of `source` that are open or about to be.
   virtual std::vector<DirectFlow> flowsOf(uint64_t source) const = 0;
+  /// Whether the pod may have direct connections at all.
+  virtual bool isOn(uint64_t pod) const = 0;
   /// Resets one, in the network namespace of its client.
   virtual Status end(const DirectFlow& flow, int netns) = 0;
   /// Polls readable when take() has something.

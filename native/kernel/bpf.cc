@@ -3,15 +3,23 @@
 
 #include <bpf/bpf.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <numeric>
+#include <vector>
 
 namespace weft::kernel {
 namespace {
 
 constexpr size_t kSaidMax = 2000;
+constexpr const char* kCounterNames[] = {
+#define WEFT_COUNTER_NAME(name, text) text,
+    WEFT_COUNTERS(WEFT_COUNTER_NAME)
+#undef WEFT_COUNTER_NAME
+};
 thread_local std::string said;
 
 int listen(libbpf_print_level level, const char* format, va_list arguments) {
@@ -75,6 +83,16 @@ Result<UniqueFd> openPinned(const std::string& path) {
     return Status{Code::kUnavailable, path + ": " + std::strerror(errno)};
   }
   return fd;
+}
+
+std::map<std::string, uint64_t> readCounters(int map) {
+  std::map<std::string, uint64_t> all;
+  std::vector<uint64_t> each(static_cast<size_t>(std::max(1, libbpf_num_possible_cpus())));
+  for (uint32_t i = 0; i < WEFT_COUNTER_MAX; i++) {
+    const bool found = bpf_map_lookup_elem(map, &i, each.data()) == 0;
+    all[kCounterNames[i]] = found ? std::accumulate(each.begin(), each.end(), uint64_t{0}) : 0;
+  }
+  return all;
 }
 
 }  // namespace weft::kernel

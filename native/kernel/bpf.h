@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <cstring>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 
@@ -36,6 +37,9 @@ Result<ObjectPtr> load(const BpfObject& object, const std::string& mapsFolder,
 
 /// A pinned map, program or link. kUnavailable when there is none.
 Result<UniqueFd> openPinned(const std::string& path);
+
+/// The map weft_counters, by name, summed over the processors.
+std::map<std::string, uint64_t> readCounters(int map);
 
 inline weft_ip toAbi(const Ip& ip) {
   weft_ip out{};

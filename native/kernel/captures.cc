@@ -27,6 +27,7 @@ struct KernelCaptures::Maps {
   UniqueFd pods;
   UniqueFd origins;
   UniqueFd listeners;
+  UniqueFd counters;
 };
 
 namespace {
@@ -91,12 +92,29 @@ std::shared_ptr<KernelCaptures::Maps> KernelCaptures::maps() {
     Result<UniqueFd> pods = openPinned(places.map("weft_pods"));
     Result<UniqueFd> origins = openPinned(places.map("weft_origins"));
     Result<UniqueFd> listeners = openPinned(places.map("weft_listeners"));
-    if (pods.ok() && origins.ok() && listeners.ok()) {
-      maps_ = std::make_shared<Maps>(
-          Maps{std::move(pods).value(), std::move(origins).value(), std::move(listeners).value()});
+    Result<UniqueFd> counters = openPinned(places.map("weft_counters"));
+    if (pods.ok() && origins.ok() && listeners.ok() && counters.ok()) {
+      maps_ =
+          std::make_shared<Maps>(Maps{std::move(pods).value(), std::move(origins).value(),
+                                      std::move(listeners).value(), std::move(counters).value()});
     }
   }
   return maps_;
+}
+
+io::CaptureStats KernelCaptures::stats() {
+  io::CaptureStats stats;
+  const std::shared_ptr<Maps> all = maps();
+  if (all == nullptr) {
+    return stats;
+  }
+  uint64_t key = 0;
+  for (const void* previous = nullptr; bpf_map_get_next_key(all->pods.get(), previous, &key) == 0;
+       previous = &key) {
+    stats.pods++;
+  }
+  stats.counters = readCounters(all->counters.get());
+  return stats;
 }
 
 std::unique_ptr<io::DirectPath> KernelCaptures::directPath() {

@@ -16,6 +16,7 @@ class KernelCaptures final : public io::Captures {
   explicit KernelCaptures(std::string pins);
   ~KernelCaptures() override;
   std::shared_ptr<io::Capture> of(int netns) override;
+  io::CaptureStats stats() override;
   std::unique_ptr<io::DirectPath> directPath() override;
 
  private:

@@ -71,7 +71,8 @@ DestroyRequest destroyRequest(const io::DirectFlow& flow) {
 
 Result<std::unique_ptr<KernelDirectPath>> KernelDirectPath::open(const Pins& pins) {
   std::unique_ptr<KernelDirectPath> path(new KernelDirectPath);
-  const std::pair<UniqueFd&, const char*> all[] = {{path->verdicts_, "weft_verdicts"},
+  const std::pair<UniqueFd&, const char*> all[] = {{path->pods_, "weft_pods"},
+                                                   {path->verdicts_, "weft_verdicts"},
                                                    {path->directs_, "weft_directs"},
                                                    {path->events_, "weft_events"}};
   for (const auto& [fd, name] : all) {
@@ -129,6 +130,12 @@ std::vector<io::DirectFlow> KernelDirectPath::flowsOf(uint64_t source) const {
     }
   }
   return all;
+}
+
+bool KernelDirectPath::isOn(uint64_t pod) const {
+  weft_pod found{};
+  return bpf_map_lookup_elem(pods_.get(), &pod, &found) == 0 &&
+         (found.flags & WEFT_POD_DIRECT) != 0;
 }
 
 Status KernelDirectPath::end(const io::DirectFlow& flow, int netns) {

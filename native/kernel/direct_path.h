@@ -21,6 +21,7 @@ class KernelDirectPath final : public io::DirectPath {
   Status publish(uint64_t destination, std::span<const io::DirectVerdict> verdicts) override;
   void withdraw(uint64_t destination) override;
   std::vector<io::DirectFlow> flowsOf(uint64_t source) const override;
+  bool isOn(uint64_t pod) const override;
   Status end(const io::DirectFlow& flow, int netns) override;
   int eventsFd() const override;
   void take(const std::function<void(const io::DirectEvent&)>& each) override;
@@ -29,6 +30,7 @@ class KernelDirectPath final : public io::DirectPath {
   KernelDirectPath() = default;
   static int onRecord(void* self, void* record, size_t size);
 
+  UniqueFd pods_;
   UniqueFd verdicts_;
   UniqueFd directs_;
   UniqueFd events_;

@@ -17,12 +17,6 @@
 namespace weft::kernel {
 namespace {
 
-constexpr const char* kCounterNames[] = {
-#define WEFT_COUNTER_NAME(name, text) text,
-    WEFT_COUNTERS(WEFT_COUNTER_NAME)
-#undef WEFT_COUNTER_NAME
-};
-
 struct CgroupPlace {
   uint64_t id = 0;
   uint32_t level = 0;
@@ -355,18 +349,7 @@ void NodeCapture::prune() {
 }
 
 std::map<std::string, uint64_t> NodeCapture::counters() const {
-  std::map<std::string, uint64_t> all;
-  std::vector<uint64_t> each(static_cast<size_t>(std::max(1, libbpf_num_possible_cpus())));
-  for (uint32_t i = 0; i < WEFT_COUNTER_MAX; i++) {
-    uint64_t sum = 0;
-    if (bpf_map_lookup_elem(counters_.get(), &i, each.data()) == 0) {
-      for (const uint64_t value : each) {
-        sum += value;
-      }
-    }
-    all[kCounterNames[i]] = sum;
-  }
-  return all;
+  return readCounters(counters_.get());
 }
 
 }  // namespace weft::kernel

@@ -190,6 +190,44 @@ const DirectPaths::Known* DirectPaths::byNetns(uint64_t netns) const {
   return nullptr;
 }
 
+const DirectPaths::Known* DirectPaths::byWorkload(const std::string& uid) const {
+  for (const auto& [podUid, known] : pods_) {
+    if (known.pod.workloadUid == uid) {
+      return &known;
+    }
+  }
+  return nullptr;
+}
+
+/// One that has not expired: a row for the port goes before that for all others.
+bool DirectPaths::hasVerdict(const LocalPod& source, const LocalPod& destination,
+                             uint16_t port) const {
+  const auto rows = published_.find(destination.netns);
+  if (rows == published_.end()) {
+    return false;
+  }
+  const io::DirectVerdict* found = nullptr;
+  for (const io::DirectVerdict& row : rows->second) {
+    if (row.source == source.netns && (row.port == port || (row.port == 0 && found == nullptr))) {
+      found = &row;
+    }
+  }
+  return found != nullptr && found->expiresNs > monotonicNs();
+}
+
+bool DirectPaths::decides(const std::string& sourceUid, const std::string& destinationUid,
+                          uint16_t port) {
+  std::promise<bool> answer;
+  worker_->post([&] {
+    const Known* source = byWorkload(sourceUid);
+    const Known* destination = byWorkload(destinationUid);
+    answer.set_value(source != nullptr && destination != nullptr && path_ != nullptr &&
+                     path_->isOn(source->pod.netns) && path_->isOn(destination->pod.netns) &&
+                     hasVerdict(source->pod, destination->pod, port));
+  });
+  return answer.get_future().get();
+}
+
 /// By what was published last; where that leaves it to the proxy, a connection may stay that is
 /// allowed as the proxy would allow it.
 bool DirectPaths::isAllowed(const io::DirectFlow& flow) const {

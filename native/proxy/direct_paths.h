@@ -36,6 +36,9 @@ class DirectPaths {
   void setTables(std::shared_ptr<const Tables> tables);
   void setIdentity(std::shared_ptr<const tls::Identity> identity);
   void removeIdentity(std::string spiffeId);
+  /// Whether the kernel decides connections between these workloads to that port by itself. Waits
+  /// for this thread; not to be called on it.
+  bool decides(const std::string& sourceUid, const std::string& destinationUid, uint16_t port);
   /// SPIFFE IDs that may have no connection at all.
   void setDenied(std::set<std::string> spiffeIds);
 
@@ -50,6 +53,8 @@ class DirectPaths {
   void soon();
   void publishAll();
   void sweep();
+  const Known* byWorkload(const std::string& uid) const;
+  bool hasVerdict(const LocalPod& source, const LocalPod& destination, uint16_t port) const;
   bool isAllowed(const io::DirectFlow& flow) const;
   void onEvents();
   std::vector<LocalPod> usable() const;

@@ -124,6 +124,22 @@ void Engine::setIdentity(const std::shared_ptr<const tls::Identity>& identity) {
   }
 }
 
+Result<Explanation> Engine::explain(std::string_view sourceUid, const Endpoint& destination) const {
+  Result<Explanation> out =
+      proxy::explain(*tables_, sourceUid, destination, settings_.registryOnly);
+  if (out.ok() && direct_ != nullptr && out.value().service.empty() &&
+      out.value().path == Route::Kind::kTunnel) {
+    Explanation::Endpoint& only = out.value().endpoints.front();
+    only.direct =
+        direct_->decides(std::string(sourceUid), only.route.workload->uid, destination.port);
+    if (only.direct) {
+      only.route.detail = "both pods are on this node, where the kernel decides";
+      out.value().why = only.route.detail;
+    }
+  }
+  return out;
+}
+
 void Engine::removeIdentity(const std::string& spiffeId) {
   for (auto& worker : workers_) {
     worker->removeIdentity(spiffeId);

@@ -40,10 +40,10 @@ class Engine {
   Status apply(std::span<const uint8_t> delta);
   std::shared_ptr<const Tables> tables() const { return tables_; }
 
-  /// What the tables say of a connection of the workload `sourceUid`. Changes nothing.
-  Result<Explanation> explain(std::string_view sourceUid, const Endpoint& destination) const {
-    return proxy::explain(*tables_, sourceUid, destination, settings_.registryOnly);
-  }
+  /// What the tables, and what the kernel was told, say of a connection of the workload
+  /// `sourceUid`. Changes nothing.
+  Result<Explanation> explain(std::string_view sourceUid, const Endpoint& destination) const;
+  io::CaptureStats captureStats() { return captures_->stats(); }
 
   /// Adds or renews: pods of that identity use it from now on, and their older tunnels take no new
   /// streams.

@@ -55,7 +55,7 @@ void addEndpoints(const RouteQuery& query, const Way& way, Explanation& out) {
   out.endpointsTotal = candidates.size();
   candidates.resize(std::min(candidates.size(), kExplainedEndpointsMax));
   for (const Candidate& candidate : candidates) {
-    out.endpoints.push_back({routeTo(service, candidate), false, {}});
+    out.endpoints.push_back({routeTo(service, candidate), false, false, {}});
   }
 }
 
@@ -75,7 +75,7 @@ Result<Explanation> explain(const Tables& tables, std::string_view sourceUid,
     addEndpoints(query, way, out);
   } else {
     out.why = way.route.detail;
-    out.endpoints.push_back({std::move(way.route), false, {}});
+    out.endpoints.push_back({std::move(way.route), false, false, {}});
     out.endpointsTotal = 1;
   }
   out.captured = isEnrolled(*source);

@@ -19,6 +19,7 @@ struct Explanation {
   /// One place where the connection may end.
   struct Endpoint {
     Route route;
+    bool direct = false;   ///< Past the proxy: the kernel asks policy, and `route` has no part.
     bool checked = false;  ///< A proxy stands there and asks policy: `verdict` is its answer.
     Verdict verdict;
   };

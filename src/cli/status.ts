@@ -13,18 +13,30 @@ import {
   withOutputFlag,
 } from './output.ts';
 
-const head = ['NODE', 'READY', 'PODS', 'WORKLOADS', 'SERVICES', 'POLICIES', 'CERTS', 'UP', ''];
+const head = [
+  'NODE',
+  'READY',
+  'PODS',
+  'KERNEL',
+  'WORKLOADS',
+  'SERVICES',
+  'POLICIES',
+  'CERTS',
+  'UP',
+  '',
+];
 
 function row(asked: Asked<ProxyStatus>): string[] {
   if ('error' in asked) {
-    return ['?', 'no', '', '', '', '', '', '', asked.error];
+    return ['?', 'no', '', '', '', '', '', '', '', asked.error];
   }
   const { node, ready, pods, workloads, services, policies } = asked.answer;
-  const { certificates, uptimeSeconds, pending, synced } = asked.answer;
+  const { capture, certificates, uptimeSeconds, pending, synced } = asked.answer;
   const carried = pods.filter((pod) => pod.carried).length;
   const stale = synced ? '' : 'serves from saved state: the control plane has not answered yet';
   return [
     ...[node, ready ? 'yes' : 'no', `${carried}/${pods.length}`],
+    `${capture.kernelPods}/${pods.length}`,
     ...[workloads, services, policies, certificates].map(String),
     durationText(1000 * uptimeSeconds),
     ready ? stale : `waits for: ${pending.join(', ')}`,
@@ -34,6 +46,13 @@ function row(asked: Asked<ProxyStatus>): string[] {
 function podRow(node: string, pod: ProxyStatus['pods'][number]): string[] {
   const { namespace, name, identity, carried } = pod;
   return [node, `${namespace}/${name}`, carried ? 'yes' : 'no', identity];
+}
+
+// What never happened is not worth a line.
+function counterRows({ node, capture }: ProxyStatus): string[][] {
+  return Object.entries(capture.counters)
+    .filter(([, times]) => times > 0)
+    .map(([name, times]) => [node, name, String(times)]);
 }
 
 interface StatusFlags extends ProxyFlags {
@@ -48,6 +67,7 @@ function proxyTables(asked: readonly Asked<ProxyStatus>[]): string {
   return [
     tableOf(head, asked.map(row)),
     tableOf(['NODE', 'POD', 'CARRIED', 'IDENTITY'], pods),
+    tableOf(['NODE', 'IN THE KERNEL', 'TIMES'], answers.flatMap(counterRows)),
     [...notes].map((note) => `note: ${note}\n`).join(''),
   ].join('\n');
 }

@@ -14,6 +14,8 @@ export interface ProxyStatus {
   /** Whether it has been told the control plane's state since it started. */
   readonly synced: boolean;
   readonly pods: readonly PodStatus[];
+  /** How pods are captured. */
+  readonly capture: CaptureStatus;
   /** How many of each it knows. */
   readonly workloads: number;
   readonly services: number;
@@ -23,6 +25,14 @@ export interface ProxyStatus {
   readonly firstCertificateEnds: string;
   /** What the mesh does not carry, in a sentence each. */
   readonly notes: readonly string[];
+}
+
+/** What programs in the kernel do for this node. */
+export interface CaptureStatus {
+  /** Pods that they capture; all others are captured by nftables. */
+  readonly kernelPods: number;
+  /** How often they ended in which way, by name; empty where there are none. */
+  readonly counters: Readonly<Record<string, number>>;
 }
 
 /** A pod that was handed over to the proxy. */
@@ -93,7 +103,7 @@ export interface VerdictAnswer {
 
 /** One place where an explained connection may end. */
 export interface EndpointAnswer {
-  readonly path: 'tunnel' | 'passthrough' | 'refused';
+  readonly path: 'tunnel' | 'direct' | 'passthrough' | 'refused';
   readonly why: string;
   readonly target?: string;
   /** Uid; absent when the destination is not in the mesh. */
@@ -134,7 +144,7 @@ export interface ExplainAnswer {
   readonly node: string;
   readonly source: { readonly workload: string; readonly node: string };
   readonly destination: { readonly address: string; readonly port: number };
-  readonly path: 'tunnel' | 'passthrough' | 'refused';
+  readonly path: 'tunnel' | 'direct' | 'passthrough' | 'refused';
   readonly why: string;
   /** False for a source that is not in the mesh: no proxy sees its connections. */
   readonly captured: boolean;

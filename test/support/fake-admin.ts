@@ -48,7 +48,14 @@ export function statusOf(node: string, change: Partial<ProxyStatus> = {}): Proxy
   const pod = { uid: 'u1', name: 'client', namespace: 'demo', serviceAccount: 'client' };
   return {
     ...{ node, version: '0.1.0', pid: 1, uptimeSeconds: 90, ready: true, pending: [] },
-    ...{ logLevel: 'info', synced: true, workloads: 4, services: 2, policies: 1 },
+    ...{
+      logLevel: 'info',
+      synced: true,
+      capture: { kernelPods: 1, counters: { outbound_captured: 3, pass_lost: 0 } },
+      workloads: 4,
+      services: 2,
+      policies: 1,
+    },
     pods: [{ ...pod, identity: 'spiffe://cluster.local/ns/demo/sa/client', carried: true }],
     ...{ certificates: 2, firstCertificateEnds: '2026-01-01T00:00:00Z', notes: ['UDP is not'] },
     ...change,

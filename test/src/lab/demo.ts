@@ -32,6 +32,9 @@ const rows = {
   strict: 'STRICT',
   outage: 'the control plane is killed',
   rotation: 'the root is rotated',
+  kernel: 'pods are captured in the kernel',
+  direct: 'pods of one node are connected past',
+  kernelDenies: 'a denied pod of the node',
   late: 'a pod added|a pod comes',
   bulk: 'bulk each way',
   detector: 'with capture off',
@@ -62,6 +65,8 @@ const breaks: readonly Break[] = [
     title: 'a namespace that is not in the mesh',
     edits: [['platform.yaml', 'dataplane-mode: ambient', 'dataplane-mode: none']],
     fail: [
+      'direct',
+      'kernelDenies',
       'names',
       'wire',
       'identity',
@@ -92,6 +97,23 @@ const breaks: readonly Break[] = [
     hold: ['claim', 'locked', 'late'],
   },
   {
+    title: 'pods that want nftables and tunnels',
+    edits: [
+      [
+        'client.yaml',
+        'name: client\n  namespace: demo\nspec',
+        'name: client\n  namespace: demo\n  annotations: {weft.dev/capture: nft}\nspec',
+      ],
+      [
+        'neighbour.yaml',
+        '  labels:\n    app: neighbour',
+        '  annotations: {weft.dev/same-node: tunnel}\n  labels:\n    app: neighbour',
+      ],
+    ],
+    fail: ['kernel', 'direct', 'kernelDenies'],
+    hold: ['reach', 'names', 'wire', 'identity', 'policy', 'cut', 'strict', 'late', 'bulk'],
+  },
+  {
     title: 'a client with another account, and a server that answers too early',
     edits: [
       ['client.yaml', 'serviceAccountName: client', 'serviceAccountName: intruder'],
@@ -103,7 +125,7 @@ const breaks: readonly Break[] = [
 ];
 
 for (const [index, { title, edits, fail, hold }] of breaks.entries()) {
-  const name = `d${process.pid}${'abcd'[index]}`;
+  const name = `d${process.pid}${'abcde'[index]}`;
   t.test(title, { skip, buffered: true, timeout: timeoutMs + 30_000 }, async (t) => {
     t.teardown(() => lab('down', '--name', name));
     const config = join(t.testdir(), 'mesh');
