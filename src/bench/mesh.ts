@@ -39,13 +39,14 @@ export type PodLabels = Readonly<Record<string, Readonly<Record<string, string>>
 function podObject(variant: Variant, end: End, index: number, all: PodLabels): object {
   const name = podOf(variant, end);
   const labels = all[name] === undefined ? {} : { labels: all[name] };
+  const { annotations = {} } = variant;
   const node = nodeOf[end];
   const net = node === 'node-a' ? 1 : 2;
   const host = 10 + 2 * index + hostOf[end];
   const podIPs = [{ ip: `10.77.${net}.${host}` }, { ip: `fd77:0:0:${net}::${host}` }];
   return object(
     'Pod',
-    { name, namespace: variant.name, ...labels },
+    { name, namespace: variant.name, annotations, ...labels },
     {
       spec: { nodeName: node, serviceAccountName: end, containers: containersOf(end) },
       status: { podIPs },

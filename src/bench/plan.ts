@@ -49,7 +49,7 @@ export function stepsOf(plan: Plan): number {
   const variants = allVariants.filter(({ name }) => plan.variants.includes(name));
   const loads = workloads.filter(({ name }) => has(name));
   const pairs = variants.flatMap((variant) => loads.filter((load) => canCarry(variant, load)));
-  const able = variants.filter(({ carries }) => carries === 'tcp');
+  const able = variants.filter((each) => each.carries === 'tcp' && each.tierOf === undefined);
   const proxied = able.filter((each) => each !== bare);
   return (
     plan.rounds * (pairs.length + (has(neighbourStudy) ? able.length : 0)) +

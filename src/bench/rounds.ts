@@ -168,22 +168,34 @@ export interface Measured {
 const httpOnly = 'it reads HTTP, and this is none';
 
 /** Whether the variant can carry the workload at all. */
-export function canCarry(
-  { carries }: Pick<Variant, 'carries'>,
-  { speaks }: Pick<Workload, 'speaks'>,
-): boolean {
-  return carries === 'tcp' || speaks === 'http';
+export function canCarry(variant: CarryingVariant, workload: CarriedWorkload): boolean {
+  return whyNotCarried(variant, workload) === undefined;
+}
+
+type CarryingVariant = Pick<Variant, 'carries' | 'ways' | 'tierOf'>;
+type CarriedWorkload = Pick<Workload, 'speaks'> & Partial<Pick<Workload, 'to'>>;
+
+function whyNotCarried(
+  { carries, ways, tierOf }: CarryingVariant,
+  { speaks, to }: CarriedWorkload,
+): string | undefined {
+  if (carries !== 'tcp' && speaks !== 'http') {
+    return httpOnly;
+  }
+  const same = ways !== undefined && to !== undefined && !ways.includes(to);
+  return same ? `on that way it is ${tierOf}` : undefined;
 }
 
 /** What of `workloads` these variants cannot carry at all. */
 export function notCarried(
-  workloads: readonly Pick<Workload, 'name' | 'speaks'>[],
-  variants: readonly Pick<Variant, 'name' | 'carries'>[],
+  workloads: readonly (CarriedWorkload & Pick<Workload, 'name'>)[],
+  variants: readonly (CarryingVariant & Pick<Variant, 'name'>)[],
 ): NotRun[] {
   return workloads.flatMap((workload) =>
-    variants
-      .filter((variant) => !canCarry(variant, workload))
-      .map(({ name }) => ({ variant: name, workload: workload.name, why: httpOnly })),
+    variants.flatMap((variant) => {
+      const why = whyNotCarried(variant, workload);
+      return why === undefined ? [] : [{ variant: variant.name, workload: workload.name, why }];
+    }),
   );
 }
 

@@ -155,7 +155,7 @@ class Run {
     this.#httpOnly('memory');
     await this.#onLab(async (lab) => {
       await restartAll(lab, this.#variants, { ...start, engine: [...idleEngine, ...engine] });
-      for (const variant of this.#variants.filter(({ carries }) => carries === 'tcp')) {
+      for (const variant of this.#studied()) {
         progress.note(`memory: ${variant.name}`);
         await this.#alone('memory', variant, () => this.#readMemory(lab, variant));
         progress.done(1);
@@ -186,7 +186,7 @@ class Run {
     if (!this.#wanted.has(propagationStudy)) {
       return;
     }
-    for (const { name } of this.#variants.filter(({ meshed }) => !meshed)) {
+    for (const { name } of this.#variants.filter((each) => !each.meshed)) {
       const why = 'it has no control plane here';
       this.#leaveOut({ variant: name, workload: propagationStudy, why });
     }
@@ -209,6 +209,11 @@ class Run {
       this.#leaveOut({ variant: variant.name, why });
     });
     this.#variants = this.#variants.filter((each) => !out.has(each));
+  }
+
+  // What is not a load is measured once for all tiers of a variant.
+  #studied(): Variant[] {
+    return this.#variants.filter((each) => each.carries === 'tcp' && each.tierOf === undefined);
   }
 
   // What a mode asks for goes before what the user asks for.
@@ -251,7 +256,7 @@ class Run {
     const { seconds, progress } = this.#options;
     await restartAll(lab, this.#variants, this.#start());
     this.#httpOnly('syscalls');
-    const able = this.#variants.filter((each) => each.carries === 'tcp' && isProxied(lab, each));
+    const able = this.#studied().filter((each) => isProxied(lab, each));
     for (const variant of able) {
       progress.note(`system calls: ${variant.name}`);
       await this.#alone('syscalls', variant, async () => {
@@ -266,7 +271,7 @@ class Run {
       return;
     }
     this.#httpOnly(neighbourStudy);
-    const able = this.#variants.filter(({ carries }) => carries === 'tcp');
+    const able = this.#studied();
     const { rows, notRun } = await measureNeighbour(lab, able, {
       ...this.#options,
       ...this.#start(),

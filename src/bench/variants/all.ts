@@ -5,11 +5,20 @@ import { envoyL4 } from './envoy-l4.ts';
 import { envoyL7 } from './envoy-l7.ts';
 import { haproxy } from './haproxy.ts';
 import type { Variant } from './variant.ts';
-import { weft } from './weft.ts';
+import { weft, weftDirect, weftNft } from './weft.ts';
 import { ztunnel } from './ztunnel.ts';
 
 /** All that can be measured. */
-export const allVariants: readonly Variant[] = [bare, weft, envoyL4, envoyL7, haproxy, ztunnel];
+export const allVariants: readonly Variant[] = [
+  bare,
+  weft,
+  weftNft,
+  weftDirect,
+  envoyL4,
+  envoyL7,
+  haproxy,
+  ztunnel,
+];
 
 /** What ratios are taken to, besides the bare link: everything that is not ours. */
 export const rivals: readonly string[] = allVariants

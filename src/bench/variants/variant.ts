@@ -36,6 +36,12 @@ export interface Variant {
   readonly meshed: boolean;
   /** What it can carry; TCP is everything. */
   readonly carries: 'tcp' | 'http';
+  /** Which servers are reached otherwise than by the variant that it is a tier of; all, if not given. */
+  readonly ways?: readonly End[];
+  /** The variant that it is but for how pods are captured or connected; it has no studies of its own. */
+  readonly tierOf?: string;
+  /** What its pods say of themselves. */
+  readonly annotations?: Readonly<Record<string, string>>;
   /** Where the server's end shows its certificate to who dials it; absent when nothing encrypts. */
   readonly tlsPort?: number;
   /**

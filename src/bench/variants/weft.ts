@@ -1,28 +1,57 @@
 // SPDX-License-Identifier: Apache-2.0
+// The mesh itself, by the ways in which its pods can be captured and connected.
+import type { Lab } from '../../lab/lab.ts';
+import { captureAnnotation, sameNodeAnnotation } from '../../lab/mesh-files.ts';
 import { ports } from '../../lib/ports.ts';
-import { cgroupIn, nodeOf, type Variant } from './variant.ts';
+import { cgroupIn, nodeOf, type StartOptions, type Variant } from './variant.ts';
 
 // As every sidecar has; by default it is half of the machine's processors.
 const oneWorker = ['--workers', '1'];
 
-/** The mesh itself: a proxy for each node, pods captured by nftables. */
-export const weft: Variant = {
-  name: 'weft',
-  title:
-    'Weft, a proxy a node, captured by nftables, HBONE in mutual TLS 1.3, one worker each, access log on',
+async function start(lab: Lab, { engine }: StartOptions): Promise<void> {
+  const settings = [...oneWorker, ...engine.flatMap((setting) => ['--engine', setting])];
+  await Promise.all(
+    lab.plan.nodes.map(async ({ name }) => {
+      await lab.kill(`${name}/ztunnel`);
+      await lab.restart(`${name}/ztunnel`, (command) => [...command, ...settings]);
+    }),
+  );
+  await Promise.all(lab.plan.nodes.map(({ name }) => lab.ready(name)));
+}
+
+const proxy = 'a proxy a node, HBONE in mutual TLS 1.3, one worker each, access log on';
+const common = {
   meshed: true,
   carries: 'tcp',
   tlsPort: ports.hbone,
   prepare: async () => undefined,
-  start: async (lab, { engine }) => {
-    const settings = [...oneWorker, ...engine.flatMap((setting) => ['--engine', setting])];
-    await Promise.all(
-      lab.plan.nodes.map(async ({ name }) => {
-        await lab.kill(`${name}/ztunnel`);
-        await lab.restart(`${name}/ztunnel`, (command) => [...command, ...settings]);
-      }),
-    );
-    await Promise.all(lab.plan.nodes.map(({ name }) => lab.ready(name)));
-  },
+  start,
   proxyOf: (lab, end) => cgroupIn(lab, `${nodeOf[end]}/ztunnel`),
+} as const satisfies Partial<Variant>;
+
+/** As it comes, but for pods of one node: they are connected by their proxy, too. */
+export const weft: Variant = {
+  ...common,
+  name: 'weft',
+  title: `Weft, ${proxy}, captured in the kernel`,
+  annotations: { [sameNodeAnnotation]: 'tunnel' },
+};
+
+/** The same, captured by nftables. */
+export const weftNft: Variant = {
+  ...common,
+  name: 'weft-nft',
+  title: `Weft, ${proxy}, captured by nftables`,
+  tierOf: weft.name,
+  annotations: { [captureAnnotation]: 'nft' },
+};
+
+/** Pods of one node past their proxy: it starts none, since those of the others are there. */
+export const weftDirect: Variant = {
+  ...common,
+  name: 'weft-direct',
+  title: 'Weft, pods of one node connected past their proxy, as the kernel authorizes them',
+  tierOf: weft.name,
+  ways: ['neighbour'],
+  proxyOf: () => undefined,
 };
