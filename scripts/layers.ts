@@ -50,6 +50,8 @@ export const layers: Readonly<Record<string, Layer>> = {
       ...[
         'src/lib/',
         'native/index.ts',
+        'native/capture.ts',
+        'native/pod-socket.ts',
         'src/control/main.ts',
         'src/control/token.ts',
         'src/control/ca.ts',

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { Command, Option } from 'commander';
 import { type Capability, missingOf, probeMachine } from '../lib/machine.ts';
+import { probeKernelCapture } from './capture-probe.ts';
 
 function mark(row: Capability): string {
   if (row.ok) {
@@ -30,7 +31,7 @@ export async function main(
     .addOption(new Option('-o, --output <format>', 'how to print').choices(['table', 'json']))
     .exitOverride()
     .parse([...argv], { from: 'user' });
-  const rows = await probeMachine();
+  const rows = [...(await probeMachine()), await probeKernelCapture()];
   const ok = missingOf(rows).length === 0;
   const json = command.opts<{ output?: string }>().output === 'json';
   print(json ? `${JSON.stringify({ ok, rows })}\n` : tableOf(rows));

@@ -84,6 +84,11 @@ const verbs: readonly Verb[] = [
     load: () => import('./check.ts'),
   },
   {
+    name: 'uninstall',
+    summary: 'take capture in the kernel off this node',
+    load: () => import('./uninstall.ts'),
+  },
+  {
     name: 'version',
     summary: 'print the versions of Weft and of what is linked into it',
     load: () => import('./version.ts'),

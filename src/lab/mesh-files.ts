@@ -87,9 +87,17 @@ function kindOf(document: unknown): string {
     : '';
 }
 
-function podOf(pod: RawPod, modes: ReadonlyMap<string, string>): PodObject {
-  const { name, namespace, uid, labels, annotations } = pod.metadata;
-  const mode = labels[modeLabel] ?? modes.get(namespace) ?? 'none';
+/** What a namespace says for those of its pods that do not. */
+interface NamespaceWords {
+  readonly mode: string | undefined;
+  readonly annotations: Readonly<Record<string, string>>;
+}
+
+function podOf(pod: RawPod, namespaces: ReadonlyMap<string, NamespaceWords>): PodObject {
+  const { name, namespace, uid, labels } = pod.metadata;
+  const of = namespaces.get(namespace);
+  const mode = labels[modeLabel] ?? of?.mode ?? 'none';
+  const annotations = { ...of?.annotations, ...pod.metadata.annotations };
   return {
     name,
     namespace,
@@ -114,15 +122,17 @@ export function readPods(folder: string): PodObject[] {
   if (files.length > filesMax) {
     throw new MeshError('limit', `${folder} has over ${filesMax} YAML files`);
   }
-  const modes = new Map<string, string>();
+  const namespaces = new Map<string, NamespaceWords>();
   const pods: RawPod[] = [];
   for (const name of files) {
     const file = join(folder, name);
     for (const document of documentsIn(file)) {
       try {
         if (kindOf(document) === 'Namespace') {
-          const parsed = z.looseObject({ metadata }).parse(document).metadata;
-          modes.set(parsed.name, parsed.labels[modeLabel] ?? 'none');
+          const { name, labels, annotations } = z
+            .looseObject({ metadata })
+            .parse(document).metadata;
+          namespaces.set(name, { mode: labels[modeLabel], annotations });
         } else if (kindOf(document) === 'Pod') {
           pods.push(podSchema.parse(document));
         }
@@ -131,5 +141,5 @@ export function readPods(folder: string): PodObject[] {
       }
     }
   }
-  return pods.map((pod) => podOf(pod, modes));
+  return pods.map((pod) => podOf(pod, namespaces));
 }
