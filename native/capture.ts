@@ -21,6 +21,7 @@ export interface NodeCaptureOptions {
 interface NativeNodeCapture {
   configure(options: NodeCaptureOptions): void;
   enrol(netns: number, addresses: readonly string[], direct: boolean): void;
+  addresses(netns: number): string[];
   release(netns: number): void;
   counters(): Record<string, number>;
 }
@@ -66,10 +67,16 @@ export class NodeCapture {
 
   /**
    * Captures the pod with this open network namespace. With `direct` it may have connections without
-   * the proxy: only for a pod from whose addresses nobody else can send. Idempotent.
+   * the proxy: only for a pod from whose addresses nobody else can send. Idempotent: its addresses
+   * are those of the first call. Throws MeshError `conflict` when another pod has one of them.
    */
   enrol(netns: number, addresses: readonly string[], direct: boolean): void {
     call(() => this.#native.enrol(netns, addresses, direct));
+  }
+
+  /** The addresses that a captured pod has. */
+  addresses(netns: number): string[] {
+    return call(() => this.#native.addresses(netns));
   }
 
   /** Takes it away again. A pod that is not captured is no error. */

@@ -54,6 +54,7 @@ class JsNodeCapture : public Napi::ObjectWrap<JsNodeCapture> {
                        {StaticMethod("uninstall", &JsNodeCapture::uninstall),
                         InstanceMethod("configure", &JsNodeCapture::configure),
                         InstanceMethod("enrol", &JsNodeCapture::enrol),
+                        InstanceMethod("addresses", &JsNodeCapture::addresses),
                         InstanceMethod("release", &JsNodeCapture::release),
                         InstanceMethod("counters", &JsNodeCapture::counters)});
   }
@@ -92,6 +93,19 @@ class JsNodeCapture : public Napi::ObjectWrap<JsNodeCapture> {
                                             : node_->enrol(netns, cookie.value(), addresses.value(),
                                                            info[2].ToBoolean());
     throwUnlessOk(info.Env(), status);
+  }
+
+  Napi::Value addresses(const Napi::CallbackInfo& info) {
+    auto out = Napi::Array::New(info.Env());
+    const Result<uint64_t> cookie = cookieOf(info[0].ToNumber().Int32Value());
+    if (!cookie.ok()) {
+      throwStatus(info.Env(), cookie.status());
+      return out;
+    }
+    for (const Ip& ip : node_->addresses(cookie.value())) {
+      out[out.Length()] = Napi::String::New(info.Env(), ip.toString());
+    }
+    return out;
   }
 
   void release(const Napi::CallbackInfo& info) {

@@ -271,6 +271,11 @@ Status NodeCapture::setAddresses(uint64_t cookie, std::span<const Ip> addresses)
   const weft_address owner{cookie};
   for (const Ip& ip : addresses) {
     const weft_ip key = toAbi(ip);
+    weft_address other{};
+    const bool isTaken = bpf_map_lookup_elem(addresses_.get(), &key, &other) == 0;
+    if (isTaken && has(other.netns)) {
+      return {Code::kConflict, ip.toString() + " is another pod's address"};
+    }
     if (const int error = bpf_map_update_elem(addresses_.get(), &key, &owner, BPF_ANY);
         error != 0) {
       return bpfError("note the address " + ip.toString(), error);
@@ -279,18 +284,23 @@ Status NodeCapture::setAddresses(uint64_t cookie, std::span<const Ip> addresses)
   return {};
 }
 
-void NodeCapture::dropAddresses(uint64_t cookie) {
-  std::vector<weft_ip> own;
+std::vector<Ip> NodeCapture::addresses(uint64_t cookie) const {
+  std::vector<Ip> own;
   weft_ip key{};
   weft_address owner{};
   for (const void* previous = nullptr; bpf_map_get_next_key(addresses_.get(), previous, &key) == 0;
        previous = &key) {
     if (bpf_map_lookup_elem(addresses_.get(), &key, &owner) == 0 && owner.netns == cookie) {
-      own.push_back(key);
+      own.push_back(fromAbi(key));
     }
   }
-  for (const weft_ip& each : own) {
-    bpf_map_delete_elem(addresses_.get(), &each);
+  return own;
+}
+
+void NodeCapture::dropAddresses(uint64_t cookie) {
+  for (const Ip& ip : addresses(cookie)) {
+    const weft_ip key = toAbi(ip);
+    bpf_map_delete_elem(addresses_.get(), &key);
   }
 }
 
@@ -301,9 +311,11 @@ Status NodeCapture::enrol(int netns, uint64_t cookie, std::span<const Ip> addres
   for (const Ip& ip : addresses) {
     (ip.isV4() ? pod.ipv4 : pod.ipv6) = toAbi(ip);
   }
+  // Addresses are read inside the pod, which may have given itself those of others since.
+  const bool isKnown = bpf_map_lookup_elem(podsMap_.get(), &cookie, &pod) == 0;
   // What comes in is captured before what goes out, which is the last step: it is in force whole.
   Status status = addTables(cookie);
-  if (status.ok()) {
+  if (status.ok() && !isKnown) {
     status = setAddresses(cookie, addresses);
   }
   if (status.ok()) {
@@ -311,6 +323,9 @@ Status NodeCapture::enrol(int netns, uint64_t cookie, std::span<const Ip> addres
   }
   if (status.ok() && bpf_map_update_elem(podsMap_.get(), &cookie, &pod, BPF_ANY) != 0) {
     status = bpfError("note the pod", errno);
+  }
+  if (!status.ok() && !isKnown) {
+    static_cast<void>(release(cookie));
   }
   return status;
 }

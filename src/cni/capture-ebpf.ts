@@ -2,6 +2,7 @@
 // Capture by programs in the kernel: no rule, no connection tracking, nothing that runs for a packet.
 // What they do stands in bpf/ and docs/ebpf.md.
 import { closeSync, openSync, statSync } from 'node:fs';
+import { setTimeout as delay } from 'node:timers/promises';
 import { z } from 'zod';
 import type { NodeCapture, NodeCaptureOptions } from '../../native/capture.ts';
 import { MeshError } from '../lib/error.ts';
@@ -10,7 +11,10 @@ import { mustRun } from '../lib/program.ts';
 import type { CaptureRow, CaptureWants } from './capture.ts';
 import type { Guard } from './guard.ts';
 import { checkPodNetns } from './netns.ts';
-import { addReturnRoutes, inside, removeReturnRoutes } from './pod-routes.ts';
+import { addReturnRoutes, inside, reflectMarks, removeReturnRoutes } from './pod-routes.ts';
+
+const conflictTries = 20;
+const conflictWaitMs = 100;
 
 const addressList = z.array(
   z.object({
@@ -33,10 +37,10 @@ async function addressesIn(netnsPath: string): Promise<string[]> {
   return addressesOf(await mustRun('nsenter', [...inside(netnsPath), 'ip', '-j', 'addr']));
 }
 
-async function withNetns(path: string, work: (fd: number) => void): Promise<void> {
+function withNetns<T>(path: string, work: (fd: number) => T): T {
   const fd = openSync(path, 'r');
   try {
-    work(fd);
+    return work(fd);
   } finally {
     closeSync(fd);
   }
@@ -80,9 +84,40 @@ export class EbpfCapture implements CaptureRow {
     if (!(await addReturnRoutes(netnsPath))) {
       throw new MeshError('unsupported', 'sockets cannot take over marks (tcp_fwmark_accept)');
     }
-    const addresses = await addressesIn(netnsPath);
+    await reflectMarks(netnsPath);
+    const addresses = await this.#addresses(netnsPath);
+    if (this.#held(netnsPath).length === 0) {
+      await this.#enrol(netnsPath, addresses);
+    }
     const direct = await this.#isDirect(netnsPath, addresses, wants);
-    await withNetns(netnsPath, (fd) => this.#node.enrol(fd, addresses, direct));
+    withNetns(netnsPath, (fd) => this.#node.enrol(fd, addresses, direct));
+  }
+
+  // Whoever is root in a pod gives it what addresses he likes, those of other pods, too: they are
+  // read when it comes, and not again.
+  async #addresses(netnsPath: string): Promise<string[]> {
+    const held = this.#held(netnsPath);
+    return held.length > 0 ? held : addressesIn(netnsPath);
+  }
+
+  #held(netnsPath: string): string[] {
+    return withNetns(netnsPath, (fd) => this.#node.addresses(fd));
+  }
+
+  // The kernel takes a namespace down some time after its last process; till then its addresses are
+  // another pod's.
+  async #enrol(netnsPath: string, addresses: readonly string[]): Promise<void> {
+    for (let tried = 1; ; tried++) {
+      try {
+        withNetns(netnsPath, (fd) => this.#node.enrol(fd, addresses, false));
+        return;
+      } catch (error) {
+        if (MeshError.from(error).code !== 'conflict' || tried === conflictTries) {
+          throw error;
+        }
+      }
+      await delay(conflictWaitMs);
+    }
   }
 
   async remove(netnsPath: string): Promise<void> {
@@ -91,8 +126,9 @@ export class EbpfCapture implements CaptureRow {
   }
 
   async giveWay(netnsPath: string): Promise<void> {
-    await withNetns(netnsPath, (fd) => this.#node.release(fd));
-    await this.#guard?.remove(netnsPath, await addressesIn(netnsPath));
+    const held = this.#held(netnsPath);
+    withNetns(netnsPath, (fd) => this.#node.release(fd));
+    await this.#guard?.remove(netnsPath, held);
   }
 
   async #isDirect(

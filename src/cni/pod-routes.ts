@@ -2,7 +2,7 @@
 // Policy routing in a pod's namespace: what has the mark comes back over lo. An application answers a
 // client whose address the proxy bound, and that answer would otherwise leave by the uplink.
 import { MeshError } from '../lib/error.ts';
-import { runProgram } from '../lib/program.ts';
+import { mustRun, runProgram } from '../lib/program.ts';
 
 /** The mark of connections whose answers must come back to the proxy over lo. */
 export const loopMark = 0x111;
@@ -70,6 +70,17 @@ async function acceptMarks(netnsPath: string): Promise<boolean> {
     input: '1',
   });
   return code === 0;
+}
+
+/**
+ * Lets what the kernel says for no socket, such as that nobody listens at a port, have the mark of
+ * the packet that it answers: it would leave for the client otherwise, and the proxy wait for it.
+ * Outlives a removal as the other setting does. Throws MeshError.
+ */
+export async function reflectMarks(netnsPath: string): Promise<void> {
+  const families = (await hasIpv6(netnsPath)) ? ['ipv4', 'ipv6'] : ['ipv4'];
+  const settings = families.map((family) => `/proc/sys/net/${family}/fwmark_reflect`);
+  await mustRun('nsenter', [...inside(netnsPath), 'tee', ...settings], { input: '1' });
 }
 
 /** Adds the routes. Answers whether accepted sockets take over marks. Throws MeshError. */
