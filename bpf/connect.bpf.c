@@ -99,8 +99,8 @@ static __always_inline void forget(struct bpf_sock_addr* ctx) {
 
 /* Into a pod, uncaptured: the tuple is published when the kernel has chosen it. */
 static __always_inline int pass_to(struct bpf_sock_addr* ctx, const struct weft_ip* ip, __u32 port,
-                                   __u64 netns) {
-  if (remember(ctx, ip, port, WEFT_SOCKET_PASS, netns))
+                                   __u16 kind, __u64 netns) {
+  if (remember(ctx, ip, port, kind, netns))
     return GO_ON;
   weft_count(WEFT_COUNT_OUTBOUND_REFUSED_STORAGE);
   return REFUSE;
@@ -188,7 +188,7 @@ static __always_inline int on_connect(struct bpf_sock_addr* ctx, int family) {
   destination_of(ctx, family, &ip);
   const struct weft_address* owner = bpf_map_lookup_elem(&weft_addresses, &ip);
   if (is_probe)
-    return owner ? pass_to(ctx, &ip, port, owner->netns) : GO_ON;
+    return owner ? pass_to(ctx, &ip, port, WEFT_SOCKET_PASS, owner->netns) : GO_ON;
 
   forget(ctx);
   if (weft_ip_is_loopback(&ip) || weft_ip_is_any(&ip)) {
@@ -196,11 +196,15 @@ static __always_inline int on_connect(struct bpf_sock_addr* ctx, int family) {
     return GO_ON;
   }
   const int is_own = owner && owner->netns == netns;
-  if (is_under(config->proxy_cgroup, config->proxy_level))
-    return is_tcp && is_own ? pass_to(ctx, &ip, port, netns) : GO_ON;
+  if (is_under(config->proxy_cgroup, config->proxy_level)) {
+    /* The pod may have more addresses than we were told: captured again, such a connection would go
+     * round for ever. */
+    const __u16 kind = is_own ? WEFT_SOCKET_PASS : WEFT_SOCKET_STRAY;
+    return is_tcp ? pass_to(ctx, &ip, port, kind, netns) : GO_ON;
+  }
   if (is_own) {
     weft_count(WEFT_COUNT_OUTBOUND_LOCAL);
-    return is_tcp ? pass_to(ctx, &ip, port, netns) : GO_ON;
+    return is_tcp ? pass_to(ctx, &ip, port, WEFT_SOCKET_PASS, netns) : GO_ON;
   }
   int result = GO_ON;
   const int is_proxy_port = port == PROXY_PORT || port == PLAINTEXT_PORT || port == HBONE_PORT;

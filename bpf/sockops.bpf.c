@@ -41,6 +41,11 @@ static __always_inline void tuple_for_peer(struct bpf_sock_ops* ctx, int is_v4,
   tuple->local_port = bpf_ntohl(ctx->remote_port);
 }
 
+/* What is published goes with its socket, if nobody took it before. */
+static __always_inline void tell_close(struct bpf_sock_ops* ctx) {
+  bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG);
+}
+
 static __always_inline void publish_origin(struct bpf_sock_ops* ctx,
                                            const struct weft_socket* socket) {
   const __u64 netns = socket->netns;
@@ -54,6 +59,7 @@ static __always_inline void publish_origin(struct bpf_sock_ops* ctx,
   origin.born_ns = bpf_ktime_get_ns();
   if (!origins || bpf_map_update_elem(origins, &key, &origin, BPF_ANY))
     weft_count(WEFT_COUNT_OUTBOUND_LOST_ORIGIN);
+  tell_close(ctx);
 }
 
 static __always_inline void publish_pass(struct bpf_sock_ops* ctx,
@@ -67,8 +73,9 @@ static __always_inline void publish_pass(struct bpf_sock_ops* ctx,
   pass.cookie = bpf_get_socket_cookie(ctx);
   if (!passes || bpf_map_update_elem(passes, &key, &pass, BPF_ANY))
     weft_count(WEFT_COUNT_PASS_LOST);
-  else
+  else if (socket->kind == WEFT_SOCKET_PASS)
     weft_count(WEFT_COUNT_PASS_PUBLISHED);
+  tell_close(ctx);
 }
 
 static __always_inline void publish_direct(struct bpf_sock_ops* ctx,
@@ -83,12 +90,36 @@ static __always_inline void publish_direct(struct bpf_sock_ops* ctx,
   direct.born_ns = bpf_ktime_get_ns();
   if (!directs || bpf_map_update_elem(directs, &key, &direct, BPF_ANY))
     weft_count(WEFT_COUNT_DIRECT_LOST);
-  bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG);
+  tell_close(ctx);
+}
+
+static __always_inline void take_back_origin(struct bpf_sock_ops* ctx,
+                                             const struct weft_socket* socket) {
+  const __u64 netns = socket->netns;
+  void* origins = bpf_map_lookup_elem(&weft_origins, &netns);
+  struct weft_tuple key = {};
+  tuple_for_peer(ctx, socket->is_v4, &key);
+  const struct weft_origin* origin = origins ? bpf_map_lookup_elem(origins, &key) : NULL;
+  if (origin && origin->cookie == bpf_get_socket_cookie(ctx))
+    bpf_map_delete_elem(origins, &key);
+}
+
+static __always_inline void take_back_pass(struct bpf_sock_ops* ctx,
+                                           const struct weft_socket* socket) {
+  const __u64 netns = socket->netns;
+  void* passes = bpf_map_lookup_elem(&weft_passes, &netns);
+  struct weft_tuple key = {};
+  tuple_for_peer(ctx, socket->is_v4, &key);
+  const struct weft_pass* pass = passes ? bpf_map_lookup_elem(passes, &key) : NULL;
+  if (pass && pass->cookie == bpf_get_socket_cookie(ctx))
+    bpf_map_delete_elem(passes, &key);
 }
 
 static __always_inline void on_opened(struct bpf_sock_ops* ctx) {
   struct bpf_sock* sk = ctx->sk;
   const struct weft_socket* socket = sk ? bpf_sk_storage_get(&weft_sockets, sk, NULL, 0) : NULL;
+  if (socket && socket->kind == WEFT_SOCKET_STRAY)
+    take_back_pass(ctx, socket); /* it went elsewhere, or has come by now */
   if (!socket || socket->kind != WEFT_SOCKET_DIRECT)
     return;
   struct weft_event* event = bpf_ringbuf_reserve(&weft_events, sizeof *event, 0);
@@ -118,11 +149,8 @@ static __always_inline void count_bytes(struct bpf_sock_ops* ctx, struct weft_ev
 }
 
 /* The end of a client's direct connection: told with what the kernel counted. */
-static __always_inline void on_closed(struct bpf_sock_ops* ctx) {
-  struct bpf_sock* sk = ctx->sk;
-  const struct weft_socket* socket = sk ? bpf_sk_storage_get(&weft_sockets, sk, NULL, 0) : NULL;
-  if (!socket || socket->kind != WEFT_SOCKET_DIRECT)
-    return;
+static __always_inline void tell_closed(struct bpf_sock_ops* ctx,
+                                        const struct weft_socket* socket) {
   const __u64 source = bpf_get_netns_cookie(ctx);
   void* directs = bpf_map_lookup_elem(&weft_directs, &source);
   struct weft_tuple key = {};
@@ -149,6 +177,23 @@ static __always_inline void on_closed(struct bpf_sock_ops* ctx) {
   bpf_map_delete_elem(directs, &key);
 }
 
+static __always_inline void on_closed(struct bpf_sock_ops* ctx) {
+  struct bpf_sock* sk = ctx->sk;
+  const struct weft_socket* socket = sk ? bpf_sk_storage_get(&weft_sockets, sk, NULL, 0) : NULL;
+  if (!socket)
+    return;
+  const __u32 state = ctx->args[0];
+  if (socket->kind == WEFT_SOCKET_DIRECT)
+    tell_closed(ctx, socket);
+  else if (socket->kind == WEFT_SOCKET_PASS || socket->kind == WEFT_SOCKET_STRAY)
+    take_back_pass(ctx, socket);
+  /* An application that had its say and left in order may be gone before the proxy accepts. */
+  else if (socket->kind == WEFT_SOCKET_CAPTURED &&
+           (state == BPF_TCP_SYN_SENT || state == BPF_TCP_ESTABLISHED ||
+            state == BPF_TCP_CLOSE_WAIT))
+    take_back_origin(ctx, socket);
+}
+
 static __always_inline void on_connect(struct bpf_sock_ops* ctx) {
   struct bpf_sock* sk = ctx->sk;
   if (!sk)
@@ -158,7 +203,7 @@ static __always_inline void on_connect(struct bpf_sock_ops* ctx) {
     return;
   if (socket->kind == WEFT_SOCKET_CAPTURED)
     publish_origin(ctx, socket);
-  else if (socket->kind == WEFT_SOCKET_PASS)
+  else if (socket->kind == WEFT_SOCKET_PASS || socket->kind == WEFT_SOCKET_STRAY)
     publish_pass(ctx, socket);
   else if (socket->kind == WEFT_SOCKET_DIRECT)
     publish_direct(ctx, socket);

@@ -11,6 +11,7 @@ enum weft_socket_kind {
   WEFT_SOCKET_PASS = 2,     /* into the pod with `netns`, uncaptured */
   WEFT_SOCKET_DNS = 3,      /* to the node's resolver */
   WEFT_SOCKET_DIRECT = 4,   /* to the pod with `netns`, as policy allows */
+  WEFT_SOCKET_STRAY = 5,    /* the proxy's, to wherever: uncaptured if it comes back to the pod */
 };
 
 struct weft_socket {
@@ -18,7 +19,7 @@ struct weft_socket {
   __u32 port;
   __u16 kind;
   __u16 is_v4; /* the connection's family, whatever the socket's */
-  __u64 netns; /* PASS and DIRECT: of the namespace that it arrives in; else of its own */
+  __u64 netns; /* PASS, STRAY, DIRECT: of the namespace that it arrives in; else of its own */
 };
 
 struct {
