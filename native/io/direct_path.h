@@ -18,6 +18,7 @@ struct DirectFlow {
   uint64_t destination = 0;
   Endpoint client;
   Endpoint server;
+  uint64_t cookie = 0;  ///< Of the client's socket; 0 where it is not known.
 };
 
 /// Whether connections from `source` may go directly, to one port or, with port 0, to every port
@@ -55,8 +56,13 @@ class DirectPath {
   virtual std::vector<DirectFlow> flowsOf(uint64_t source) const = 0;
   /// Whether the pod may have direct connections at all.
   virtual bool isOn(uint64_t pod) const = 0;
-  /// Resets one, in the network namespace of its client.
+  /// Resets one, in the network namespace of its client. One that is over is no error.
   virtual Status end(const DirectFlow& flow, int netns) = 0;
+  /// Resets those that applications of the pod `destination`, whose network namespace is `netns`,
+  /// have accepted, or are about to, and `isAllowed` says no to. A client may keep its own end, or
+  /// the word of it, from us.
+  virtual Status endAccepted(uint64_t destination, int netns,
+                             const std::function<bool(const DirectFlow&)>& isAllowed) = 0;
   /// Polls readable when take() has something.
   virtual int eventsFd() const = 0;
   /// Calls `each` for all events that wait.

@@ -2,16 +2,12 @@
 #include "kernel/direct_path.h"
 
 #include <bpf/bpf.h>
-#include <linux/inet_diag.h>
-#include <linux/netlink.h>
-#include <linux/sock_diag.h>
-#include <sys/socket.h>
 
 #include <cerrno>
 #include <cstring>
 #include <utility>
 
-#include "io/netns.h"
+#include "kernel/sock_diag.h"
 
 namespace weft::kernel {
 namespace {
@@ -41,30 +37,15 @@ Result<UniqueFd> tableOf(std::span<const io::DirectVerdict> verdicts) {
   return table;
 }
 
-/// The message by which the kernel is asked to end one connection (sock_diag(7), SOCK_DESTROY).
-struct DestroyRequest {
-  nlmsghdr header{};
-  inet_diag_req_v2 request{};
-};
+/// Marks of sockets that the proxy has in a pod, and of those that it connects to: the kernel takes
+/// them over when a SYN is accepted; see src/cni/pod-routes.ts.
+constexpr uint32_t kMarkMask = 0xfff;
+constexpr uint32_t kProxyMark = 0x539;
+constexpr uint32_t kReturnMark = 0x111;
 
-DestroyRequest destroyRequest(const io::DirectFlow& flow) {
-  DestroyRequest ask;
-  ask.header.nlmsg_len = sizeof ask;
-  ask.header.nlmsg_type = SOCK_DESTROY;
-  ask.header.nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK;
-  const bool v4 = flow.client.ip.isV4();
-  ask.request.sdiag_family = v4 ? AF_INET : AF_INET6;
-  ask.request.sdiag_protocol = IPPROTO_TCP;
-  ask.request.idiag_states = ~0U;
-  inet_diag_sockid& id = ask.request.id;
-  id.idiag_sport = htons(flow.client.port);
-  id.idiag_dport = htons(flow.server.port);
-  const size_t from = v4 ? 12 : 0;
-  std::memcpy(id.idiag_src, flow.client.ip.bytes.data() + from, 16 - from);
-  std::memcpy(id.idiag_dst, flow.server.ip.bytes.data() + from, 16 - from);
-  id.idiag_cookie[0] = INET_DIAG_NOCOOKIE;
-  id.idiag_cookie[1] = INET_DIAG_NOCOOKIE;
-  return ask;
+bool isOfProxy(const TcpSocket& socket) {
+  const uint32_t mark = socket.mark & kMarkMask;
+  return mark == kProxyMark || mark == kReturnMark;
 }
 
 }  // namespace
@@ -74,6 +55,7 @@ Result<std::unique_ptr<KernelDirectPath>> KernelDirectPath::open(const Pins& pin
   const std::pair<UniqueFd&, const char*> all[] = {{path->pods_, "weft_pods"},
                                                    {path->verdicts_, "weft_verdicts"},
                                                    {path->directs_, "weft_directs"},
+                                                   {path->addresses_, "weft_addresses"},
                                                    {path->events_, "weft_events"}};
   for (const auto& [fd, name] : all) {
     Result<UniqueFd> opened = openPinned(pins.map(name));
@@ -126,7 +108,7 @@ std::vector<io::DirectFlow> KernelDirectPath::flowsOf(uint64_t source) const {
        previous = &key) {
     if (bpf_map_lookup_elem(table.get(), &key, &direct) == 0) {
       all.push_back({source, direct.destination, endpointOf(key.remote, key.remote_port),
-                     endpointOf(key.local, key.local_port)});
+                     endpointOf(key.local, key.local_port), direct.cookie});
     }
   }
   return all;
@@ -139,25 +121,41 @@ bool KernelDirectPath::isOn(uint64_t pod) const {
 }
 
 Status KernelDirectPath::end(const io::DirectFlow& flow, int netns) {
-  const Result<UniqueFd> made = io::socketIn(netns, AF_NETLINK, SOCK_RAW, NETLINK_SOCK_DIAG);
-  if (!made.ok()) {
-    return made.status();
+  Result<SockDiag> sockets = SockDiag::open(netns);
+  if (!sockets.ok()) {
+    return sockets.status();
   }
-  const int fd = made.value().get();
-  const DestroyRequest ask = destroyRequest(flow);
-  if (::send(fd, &ask, sizeof ask, 0) < 0) {
-    return Status::fromErrno("SOCK_DESTROY", errno);
+  return sockets.value().end({flow.client, flow.server, 0, flow.cookie});
+}
+
+uint64_t KernelDirectPath::ownerOf(const Ip& ip) const {
+  const weft_ip key = toAbi(ip);
+  weft_address owner{};
+  return bpf_map_lookup_elem(addresses_.get(), &key, &owner) == 0 ? owner.netns : 0;
+}
+
+Status KernelDirectPath::endAccepted(uint64_t destination, int netns,
+                                     const std::function<bool(const io::DirectFlow&)>& isAllowed) {
+  Result<SockDiag> sockets = SockDiag::open(netns);
+  if (!sockets.ok()) {
+    return sockets.status();
   }
-  // The kernel answers before send() returns.
-  struct {
-    nlmsghdr header;
-    nlmsgerr error;
-  } answer{};
-  if (::recv(fd, &answer, sizeof answer, 0) < 0) {
-    return Status::fromErrno("SOCK_DESTROY", errno);
+  std::vector<TcpSocket> doomed;
+  Status status = sockets.value().list([&](const TcpSocket& socket) {
+    const uint64_t source = ownerOf(socket.remote.ip);
+    const bool isBetweenPods =
+        source != 0 && source != destination && ownerOf(socket.local.ip) == destination;
+    if (isBetweenPods && !isOfProxy(socket) &&
+        !isAllowed({source, destination, socket.remote, socket.local, 0})) {
+      doomed.push_back(socket);
+    }
+  });
+  for (const TcpSocket& socket : doomed) {
+    if (Status ended = sockets.value().end(socket); !ended.ok()) {
+      status = std::move(ended);
+    }
   }
-  const int error = answer.header.nlmsg_type == NLMSG_ERROR ? -answer.error.error : 0;
-  return error == 0 || error == ENOENT ? Status{} : Status::fromErrno("SOCK_DESTROY", error);
+  return status;
 }
 
 int KernelDirectPath::eventsFd() const {
@@ -177,7 +175,7 @@ int KernelDirectPath::onRecord(void* self, void* record, size_t size) {
                : raw.kind == WEFT_EVENT_DIRECT_CLOSED ? Kind::kClosed
                                                       : Kind::kDenied;
   event.flow = {raw.source, raw.destination, endpointOf(raw.tuple.remote, raw.tuple.remote_port),
-                endpointOf(raw.tuple.local, raw.tuple.local_port)};
+                endpointOf(raw.tuple.local, raw.tuple.local_port), 0};
   event.established = raw.established != 0;
   event.bytesSent = raw.bytes_sent;
   event.bytesReceived = raw.bytes_received;

@@ -23,6 +23,8 @@ class KernelDirectPath final : public io::DirectPath {
   std::vector<io::DirectFlow> flowsOf(uint64_t source) const override;
   bool isOn(uint64_t pod) const override;
   Status end(const io::DirectFlow& flow, int netns) override;
+  Status endAccepted(uint64_t destination, int netns,
+                     const std::function<bool(const io::DirectFlow&)>& isAllowed) override;
   int eventsFd() const override;
   void take(const std::function<void(const io::DirectEvent&)>& each) override;
 
@@ -30,8 +32,11 @@ class KernelDirectPath final : public io::DirectPath {
   KernelDirectPath() = default;
   static int onRecord(void* self, void* record, size_t size);
 
+  uint64_t ownerOf(const Ip& ip) const;
+
   UniqueFd pods_;
   UniqueFd verdicts_;
+  UniqueFd addresses_;
   UniqueFd directs_;
   UniqueFd events_;
   ring_buffer* ring_ = nullptr;

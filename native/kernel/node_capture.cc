@@ -307,12 +307,12 @@ void NodeCapture::dropAddresses(uint64_t cookie) {
 Status NodeCapture::enrol(int netns, uint64_t cookie, std::span<const Ip> addresses, bool direct) {
   prune();
   weft_pod pod{};
-  pod.flags = direct ? WEFT_POD_DIRECT : 0;
   for (const Ip& ip : addresses) {
     (ip.isV4() ? pod.ipv4 : pod.ipv6) = toAbi(ip);
   }
   // Addresses are read inside the pod, which may have given itself those of others since.
   const bool isKnown = bpf_map_lookup_elem(podsMap_.get(), &cookie, &pod) == 0;
+  pod.flags = direct ? WEFT_POD_DIRECT : 0;
   // What comes in is captured before what goes out, which is the last step: it is in force whole.
   Status status = addTables(cookie);
   if (status.ok() && !isKnown) {

@@ -38,9 +38,9 @@ class NodeCapture {
   Status configure(const NodeCaptureOptions& options);
   /// Captures the pod whose network namespace has this cookie and these addresses. What a pod
   /// opened before is not touched. With `direct` it may have direct connections: only for a pod
-  /// from whose addresses nobody else can send. Idempotent: the last call counts, but for addresses,
-  /// which are those of the call that first captured it. kConflict, and it is not captured, when
-  /// another pod has one of them.
+  /// from whose addresses nobody else can send. Idempotent: the last call counts, but for
+  /// addresses, which are those of the call that first captured it. kConflict, and it is not
+  /// captured, when another pod has one of them.
   Status enrol(int netns, uint64_t cookie, std::span<const Ip> addresses, bool direct);
   /// Those that such a pod has; none for one that is not captured.
   std::vector<Ip> addresses(uint64_t cookie) const;

@@ -84,8 +84,11 @@ void DirectPaths::removePod(std::string uid) {
     if (found == pods_.end()) {
       return;
     }
-    if (path_ != nullptr && published_.erase(found->second.pod.netns) > 0) {
-      path_->withdraw(found->second.pod.netns);
+    if (path_ != nullptr) {
+      if (published_.erase(found->second.pod.netns) > 0) {
+        path_->withdraw(found->second.pod.netns);
+      }
+      endAllOf(found->second);
     }
     pods_.erase(found);
     soon();
@@ -159,11 +162,11 @@ void DirectPaths::publishAll() {
   for (const LocalPod& destination : all) {
     next[destination.netns] = directVerdicts(*tables_, destination, all);
   }
-  bool changed = false;
+  std::set<uint64_t> changed;
   for (const auto& [netns, rows] : published_) {
     if (!next.contains(netns)) {
       path_->withdraw(netns);
-      changed = true;
+      changed.insert(netns);
     }
   }
   for (const auto& [netns, rows] : next) {
@@ -171,13 +174,17 @@ void DirectPaths::publishAll() {
     if (before == published_.end() || !sameRows(before->second, rows)) {
       // One that cannot be published is withdrawn: its connections go through the proxy.
       static_cast<void>(path_->publish(netns, rows));
-      changed = true;
+      changed.insert(netns);
     }
   }
   published_ = std::move(next);
-  if (changed) {
+  if (!changed.empty()) {
+    changed_.merge(changed);
     sweep();
-    sweep_.start(worker_->loop(), kSecondSweepMs, [this] { sweep(); });
+    sweep_.start(worker_->loop(), kSecondSweepMs, [this] {
+      sweep();
+      changed_.clear();
+    });
   }
 }
 
@@ -229,12 +236,15 @@ bool DirectPaths::decides(const std::string& sourceUid, const std::string& desti
 }
 
 /// By what was published last; where that leaves it to the proxy, a connection may stay that is
-/// allowed as the proxy would allow it.
+/// allowed as the proxy would allow it. Of a pod that we were not told of yet nothing is said: what
+/// was open when we started goes on until we are.
 bool DirectPaths::isAllowed(const io::DirectFlow& flow) const {
   const Known* source = byNetns(flow.source);
   const Known* destination = byNetns(flow.destination);
-  if (source == nullptr || destination == nullptr || denied_.contains(source->pod.spiffeId) ||
-      denied_.contains(destination->pod.spiffeId)) {
+  if (source == nullptr || destination == nullptr) {
+    return true;
+  }
+  if (denied_.contains(source->pod.spiffeId) || denied_.contains(destination->pod.spiffeId)) {
     return false;
   }
   const auto from = tables_->workloadByUid(source->pod.workloadUid);
@@ -245,12 +255,35 @@ bool DirectPaths::isAllowed(const io::DirectFlow& flow) const {
              .allowed;
 }
 
+/// Both ends: what the client's end says of its death may never leave its pod, which may also have
+/// closed it before without a word.
 void DirectPaths::sweep() {
+  const auto isAllowedHere = [this](const io::DirectFlow& flow) { return isAllowed(flow); };
   for (const auto& [uid, known] : pods_) {
     for (const io::DirectFlow& flow : path_->flowsOf(known.pod.netns)) {
       if (!isAllowed(flow)) {
         static_cast<void>(path_->end(flow, known.netns.get()));
       }
+    }
+    if (changed_.contains(known.pod.netns)) {
+      static_cast<void>(path_->endAccepted(known.pod.netns, known.netns.get(), isAllowedHere));
+    }
+  }
+}
+
+/// A pod that leaves the mesh takes its identity with it.
+void DirectPaths::endAllOf(const Known& gone) {
+  const uint64_t source = gone.pod.netns;
+  std::set<uint64_t> reached;
+  for (const io::DirectFlow& flow : path_->flowsOf(source)) {
+    reached.insert(flow.destination);
+    static_cast<void>(path_->end(flow, gone.netns.get()));
+  }
+  for (const uint64_t netns : reached) {
+    if (const Known* destination = byNetns(netns); destination != nullptr) {
+      static_cast<void>(
+          path_->endAccepted(netns, destination->netns.get(),
+                             [&](const io::DirectFlow& flow) { return flow.source != source; }));
     }
   }
 }

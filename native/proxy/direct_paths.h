@@ -55,6 +55,7 @@ class DirectPaths {
   void sweep();
   const Known* byWorkload(const std::string& uid) const;
   bool hasVerdict(const LocalPod& source, const LocalPod& destination, uint16_t port) const;
+  void endAllOf(const Known& gone);
   bool isAllowed(const io::DirectFlow& flow) const;
   void onEvents();
   std::vector<LocalPod> usable() const;
@@ -69,6 +70,7 @@ class DirectPaths {
   std::set<std::string> denied_;
   std::shared_ptr<const Tables> tables_ = Tables::empty();
   std::map<uint64_t, std::vector<io::DirectVerdict>> published_;
+  std::set<uint64_t> changed_;  // destinations that the next sweeps look into
   io::Timer soon_;
   io::Timer sweep_;
   // The thread ends before what it works with.
