@@ -34,6 +34,7 @@ export const alone: readonly string[] = ['test/integration/abuse/crowd.ts'];
 /** The longest of the other files; they go first among these. */
 export const long: readonly string[] = [
   'test/integration/library-rows.ts',
+  'test/integration/kernel-rows.ts',
   'test/integration/chaos/kill.ts',
   'test/src/control/main.ts',
   'test/integration/trust/deny-list.ts',

@@ -19,7 +19,7 @@ import { mustRun } from '../../src/lib/program.ts';
 import { EventLog } from './event-log.ts';
 import { isKernelRun, KernelCapture } from './kernel-capture.ts';
 import { makeNetNamespace, type NetNamespace } from './net-namespace.ts';
-import { type AppStream, PodApp } from './pod-app.ts';
+import { type AppStream, inCgroup, PodApp } from './pod-app.ts';
 import { type LeafFiles, TestCa } from './test-ca.ts';
 
 type PodName = 'client' | 'server';
@@ -100,8 +100,10 @@ export class BarePod {
     this.ipv4 = addresses[name].ipv4;
     this.ipv6 = addresses[name].ipv6;
     this.netnsPath = netnsPath;
-    this.inside = ['nsenter', `--net=${netnsPath}`, '--'];
-    this.app = new PodApp(netnsPath, isKernelRun ? KernelCapture.one.apps : undefined);
+    const enter = ['nsenter', `--net=${netnsPath}`, '--'];
+    const cgroup = isKernelRun ? KernelCapture.one.apps : undefined;
+    this.inside = cgroup === undefined ? enter : [...inCgroup(cgroup), ...enter];
+    this.app = new PodApp(netnsPath, cgroup);
   }
 }
 

@@ -116,6 +116,11 @@ async function failureOf(reading: Promise<Totals>): Promise<string> {
   }
 }
 
+/** What a command begins with that is to run in a cgroup. */
+export function inCgroup(folder: string): string[] {
+  return ['sh', '-c', 'echo $$ >"$0/cgroup.procs" && exec "$@"', folder];
+}
+
 /** The applications of one pod. */
 export class PodApp {
   readonly #child: ChildProcessByStdio<Writable, Readable, null>;
@@ -125,9 +130,8 @@ export class PodApp {
   /** Starts in the network namespace at `netnsPath`, in a cgroup where one is given. Needs root. */
   constructor(netnsPath: string, cgroup?: string) {
     const inside = ['nsenter', `--net=${netnsPath}`, '--', '/usr/bin/python3', program];
-    const enter = 'test "$0" = - || echo $$ >"$0/cgroup.procs"; exec "$@"';
-    const args = ['-c', enter, cgroup ?? '-', ...inside];
-    this.#child = spawn('sh', args, { stdio: ['pipe', 'pipe', 'inherit'] });
+    const [file = '', ...args] = cgroup === undefined ? inside : [...inCgroup(cgroup), ...inside];
+    this.#child = spawn(file, args, { stdio: ['pipe', 'pipe', 'inherit'] });
     createInterface({ input: this.#child.stdout }).on('line', (line) => {
       const answer = JSON.parse(line) as Answer;
       this.#waiting.get(answer.id)?.(answer);

@@ -5,7 +5,9 @@ import { once } from 'node:events';
 import type { Test } from 'tap';
 import { NftCapture } from '../../src/cni/capture-nft.ts';
 import { mustRun, type ProgramResult, runProgram } from '../../src/lib/program.ts';
+import { isKernelRun, KernelCapture } from './kernel-capture.ts';
 import { makeNetNamespace, type NetNamespace } from './net-namespace.ts';
+import { inCgroup } from './pod-app.ts';
 
 /** The programs that the pair needs; undefined when one is missing. */
 export async function resolverPrograms(): Promise<string | undefined> {
@@ -74,7 +76,8 @@ export class ResolverPair {
       await resolver.close();
     });
     await link(pod, resolver);
-    await new NftCapture().install(pod.path);
+    const capture = isKernelRun ? KernelCapture.one.capture : new NftCapture();
+    await capture.install(pod.path);
     return new ResolverPair(test, pod.path, resolver.path);
   }
 
@@ -105,7 +108,11 @@ export class ResolverPair {
 
   /** Runs a program in the pod. */
   inPod(...command: string[]): Promise<ProgramResult> {
-    return runProgram('nsenter', [`--net=${this.podPath}`, '--', ...command]);
+    const inside = ['nsenter', `--net=${this.podPath}`, '--', ...command];
+    const [file = '', ...args] = isKernelRun
+      ? [...inCgroup(KernelCapture.one.apps), ...inside]
+      : inside;
+    return runProgram(file, args);
   }
 
   /** Runs dig in the pod, asking the resolver's address. */
