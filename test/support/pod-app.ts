@@ -38,11 +38,23 @@ interface Opened {
 /** An error of the socket; its message is the name, such as ECONNRESET. */
 export class SocketError extends Error {}
 
-/** What a socket is bound to before it connects. */
+/** How a socket connects; it may be bound before. */
 export interface ConnectHow {
   readonly source?: string;
   readonly sourcePort?: number;
   readonly device?: string;
+  /** May be bound to an address of somebody else. */
+  readonly transparent?: boolean;
+  readonly mptcp?: boolean;
+  readonly nonblocking?: boolean;
+  /** TCP_FASTOPEN_CONNECT: the SYN leaves with the first write. */
+  readonly fastOpen?: boolean;
+  /** Sent instead of a connect(), by MSG_FASTOPEN. */
+  readonly firstBytes?: string;
+  /** How long it is tried. */
+  readonly waitMs?: number;
+  /** The same socket first fails to connect to this port of the pod itself. */
+  readonly failAt?: number;
 }
 
 /** One connection of an application. Each call rejects with SocketError when the socket fails. */
@@ -153,8 +165,8 @@ export class PodApp {
   }
 
   /** Listens at every address. */
-  async listen(port: number): Promise<void> {
-    await this.ask({ op: 'listen', port });
+  async listen(port: number, how: { mptcp?: boolean; backlog?: number } = {}): Promise<void> {
+    await this.ask({ op: 'listen', port, ...how });
   }
 
   /** The next connection to a port that `listen` opened. */
@@ -163,8 +175,8 @@ export class PodApp {
   }
 
   /** Listens, and sends back what each connection brings. */
-  async echo(port: number): Promise<void> {
-    await this.ask({ op: 'echo', port });
+  async echo(port: number, backlog = 128): Promise<void> {
+    await this.ask({ op: 'echo', port, backlog });
   }
 
   async connect(host: string, port: number, how: ConnectHow = {}): Promise<AppStream> {
@@ -174,6 +186,48 @@ export class PodApp {
   /** How a connection fails that must not work, be it before or after the proxy took it. */
   failure(host: string, port: number, how: ConnectHow = {}): Promise<string> {
     return failureOf(this.connect(host, port, how).then((stream) => stream.readAll()));
+  }
+
+  /** Begins `count` connections one by one; how often each errno came. Kept open with `keep`. */
+  async connectEach(
+    host: string,
+    port: number,
+    count: number,
+    keep = false,
+  ): Promise<Record<string, number>> {
+    const ask = { op: 'connect_each', host, port, count, keep };
+    return (await this.ask<{ results: Record<string, number> }>(ask)).results;
+  }
+
+  /** Opens `count` connections to who sends back what comes, and keeps them. */
+  async connectMany(host: string, port: number, count: number): Promise<void> {
+    await this.ask({ op: 'connect_many', host, port, count });
+  }
+
+  /** How many of all connections that were kept still bring a byte back. */
+  async alive(): Promise<number> {
+    return (await this.ask<{ count: number }>({ op: 'alive' })).count;
+  }
+
+  /** Closes what was kept. */
+  async drop(): Promise<void> {
+    await this.ask({ op: 'drop' });
+  }
+
+  /** One datagram and its answer, and whom it seemed to come from. */
+  question(
+    host: string,
+    port: number,
+    text: string,
+    connected: boolean,
+  ): Promise<{ readonly text: string; readonly from: Address }> {
+    const ask = { op: 'question', host, port, text, connected };
+    return this.ask(ask);
+  }
+
+  /** Sends an IPv4 SYN with any source. */
+  async rawSyn(source: string, sourcePort: number, host: string, port: number): Promise<void> {
+    await this.ask({ op: 'raw_syn', source, sourcePort, host, port });
   }
 
   /** Begins to keep the frames that pass the pod's link. */

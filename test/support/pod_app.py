@@ -11,6 +11,7 @@ import errno
 import hashlib
 import json
 import os
+import resource
 import select
 import socket
 import struct
@@ -20,11 +21,17 @@ import threading
 CHUNK_BYTES = 256 << 10
 TIMEOUT_SECONDS = 10
 ETH_P_ALL = 3
-SO_RCVBUFFORCE = 33  # not in the socket module
+# What the socket module lacks.
+SO_RCVBUFFORCE = 33
+IPPROTO_MPTCP = 262
+IP_TRANSPARENT = 19
+IPV6_TRANSPARENT = 75
+TCP_FASTOPEN_CONNECT = 30
 SNIFF_BUFFER_BYTES = 64 << 20
 
 listeners = {}
 streams = {}
+kept = []
 lock = threading.Lock()
 
 
@@ -74,9 +81,13 @@ def opened(connection):
 
 
 def listen(request):
-    listener = socket.create_server(
-        ("::", request["port"]), family=socket.AF_INET6, dualstack_ipv6=True
+    listener = socket.socket(
+        socket.AF_INET6, socket.SOCK_STREAM, IPPROTO_MPTCP if request.get("mptcp") else 0
     )
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+    listener.bind(("::", request["port"]))
+    listener.listen(request.get("backlog", 128))
     listener.settimeout(TIMEOUT_SECONDS)
     listeners[request["port"]] = listener
     return {}
@@ -109,23 +120,158 @@ def echo(request):
     return {}
 
 
+def family_of(host):
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+def prepare(connection, request):
+    """Sets what a socket is asked to have before it connects."""
+    if "device" in request:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, request["device"].encode())
+    if request.get("transparent"):
+        if connection.family == socket.AF_INET6:
+            connection.setsockopt(socket.IPPROTO_IPV6, IPV6_TRANSPARENT, 1)
+        else:
+            connection.setsockopt(socket.IPPROTO_IP, IP_TRANSPARENT, 1)
+    if request.get("fastOpen"):
+        connection.setsockopt(socket.IPPROTO_TCP, TCP_FASTOPEN_CONNECT, 1)
+    if "source" in request or "sourcePort" in request:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        connection.bind((request.get("source", ""), request.get("sourcePort", 0)))
+
+
+def connect_waiting(connection, address):
+    """As an event loop does it: connect, wait until it is writable, ask what became of it."""
+    connection.setblocking(False)
+    begun = connection.connect_ex(address)
+    if begun not in (0, errno.EINPROGRESS):
+        raise OSError(begun, os.strerror(begun))
+    poller = select.poll()
+    poller.register(connection, select.POLLOUT)
+    if not poller.poll(TIMEOUT_SECONDS * 1000):
+        raise TimeoutError
+    failed = connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    if failed:
+        raise OSError(failed, os.strerror(failed))
+
+
+def fail(connection, request):
+    """Connects where nobody listens. Only a blocking socket may try again at once."""
+    own = "::1" if ":" in request["host"] else "127.0.0.1"
+    before = connection.gettimeout()
+    connection.settimeout(None)
+    if connection.connect_ex((own, request["failAt"])) != errno.ECONNREFUSED:
+        raise OSError(errno.EISCONN, "it did not fail")
+    connection.settimeout(before)
+
+
 def connect(request):
-    family = socket.AF_INET6 if ":" in request["host"] else socket.AF_INET
-    connection = socket.socket(family, socket.SOCK_STREAM)
+    address = (request["host"], request["port"])
+    protocol = IPPROTO_MPTCP if request.get("mptcp") else 0
+    connection = socket.socket(family_of(request["host"]), socket.SOCK_STREAM, protocol)
     try:
-        connection.settimeout(TIMEOUT_SECONDS)
-        if "device" in request:
-            connection.setsockopt(
-                socket.SOL_SOCKET, socket.SO_BINDTODEVICE, request["device"].encode()
-            )
-        if "source" in request or "sourcePort" in request:
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            connection.bind((request.get("source", ""), request.get("sourcePort", 0)))
-        connection.connect((request["host"], request["port"]))
+        connection.settimeout(request.get("waitMs", TIMEOUT_SECONDS * 1000) / 1000)
+        prepare(connection, request)
+        if "failAt" in request:
+            fail(connection, request)
+        if request.get("nonblocking"):
+            connect_waiting(connection, address)
+        elif "firstBytes" in request:  # the SYN goes with them
+            connection.setblocking(True)
+            connection.sendto(request["firstBytes"].encode(), socket.MSG_FASTOPEN, address)
+        else:
+            connection.connect(address)
     except OSError:
         connection.close()
         raise
     return opened(connection)
+
+
+def connect_each(request):
+    """Tries `count` times, each with a socket of its own; answers how often which error came."""
+    address = (request["host"], request["port"])
+    results = {}
+    for _ in range(request["count"]):
+        connection = socket.socket(family_of(request["host"]), socket.SOCK_STREAM)
+        connection.setblocking(False)
+        code = connection.connect_ex(address)
+        name = errno.errorcode.get(code, "OK")
+        results[name] = results.get(name, 0) + 1
+        if request.get("keep"):
+            kept.append(connection)
+        else:
+            connection.close()
+    return {"results": results}
+
+
+def connect_many(request):
+    """Opens connections that are kept; `alive` looks after them."""
+    for _ in range(request["count"]):
+        connection = socket.create_connection(
+            (request["host"], request["port"]), timeout=TIMEOUT_SECONDS
+        )
+        kept.append(connection)
+    return {}
+
+
+def alive(_request):
+    """How many of the kept connections bring a byte back."""
+    count = 0
+    for connection in kept:
+        try:
+            connection.sendall(b"x")
+        except OSError:
+            pass
+    for connection in kept:
+        try:
+            count += connection.recv(1) == b"x"
+        except OSError:
+            pass
+    return {"count": count}
+
+
+def drop(_request):
+    while kept:
+        kept.pop().close()
+    return {}
+
+
+def question(request):
+    """One datagram and its answer, with the address that this came from."""
+    address = (request["host"], request["port"])
+    with socket.socket(family_of(request["host"]), socket.SOCK_DGRAM) as asker:
+        asker.settimeout(TIMEOUT_SECONDS)
+        text = request["text"].encode("latin-1")
+        if request["connected"]:
+            asker.connect(address)
+            asker.send(text)
+            answer, source = asker.recv(CHUNK_BYTES), asker.getpeername()
+        else:
+            asker.sendto(text, address)
+            answer, source = asker.recvfrom(CHUNK_BYTES)
+    return {"text": answer.decode("latin-1"), "from": list(source[:2])}
+
+
+def checksum(data):
+    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    total = (total >> 16) + (total & 0xFFFF)
+    return ~(total + (total >> 16)) & 0xFFFF
+
+
+def raw_syn(request):
+    """Sends a SYN over IPv4 with whatever source is asked for."""
+    source, host = socket.inet_aton(request["source"]), socket.inet_aton(request["host"])
+    ports = (request["sourcePort"], request["port"])
+    head = struct.pack("!HHIIBBHHH", *ports, 1, 0, 5 << 4, 2, 65535, 0, 0)
+    pseudo = source + host + struct.pack("!BBH", 0, socket.IPPROTO_TCP, len(head))
+    sum_of_all = struct.pack("!H", checksum(pseudo + head))
+    segment = head[:16] + sum_of_all + head[18:]
+    packet = struct.pack(
+        "!BBHHHBBH4s4s", 0x45, 0, 20 + len(segment), 1, 0, 64, socket.IPPROTO_TCP, 0, source, host
+    )
+    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as sender:
+        sender.sendto(packet + segment, (request["host"], 0))
+    return {}
 
 
 def write(request):
@@ -225,6 +371,12 @@ OPERATIONS = {
         accept,
         echo,
         connect,
+        connect_each,
+        connect_many,
+        alive,
+        drop,
+        question,
+        raw_syn,
         write,
         write_random,
         fill,
@@ -256,6 +408,8 @@ def answer(request):
 
 
 def main():
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     for line in sys.stdin:
         threading.Thread(target=answer, args=(json.loads(line),), daemon=True).start()
     os._exit(0)

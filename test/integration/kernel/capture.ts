@@ -7,22 +7,12 @@ import { PolicyAction, PolicyScope } from '../../../native/index.ts';
 import { mustRun, runProgram } from '../../../src/lib/program.ts';
 
 const { KernelCapture } = await import('../../support/kernel-capture.ts');
+const { counterSteps } = await import('../../support/kernel-counters.ts');
 const { MeshPair, spiffeId } = await import('../../support/mesh-pair.ts');
 const { PodApp } = await import('../../support/pod-app.ts');
 
 const port = 8080;
 const families = ['ipv4', 'ipv6'] as const;
-
-/** What the kernel counted since the last look. */
-function counterSteps(): () => Record<string, number> {
-  let before = KernelCapture.one.node.counters();
-  return () => {
-    const now = KernelCapture.one.node.counters();
-    const steps = Object.entries(now).map(([name, value]) => [name, value - (before[name] ?? 0)]);
-    before = now;
-    return Object.fromEntries(steps.filter(([, step]) => step !== 0));
-  };
-}
 
 t.test('applications of two pods', async (t) => {
   const pair = await MeshPair.start(t);

@@ -2,48 +2,14 @@
 // Pods of one node without the proxy: real namespaces, programs and engines. Needs root.
 process.env['WEFT_TEST_CAPTURE'] = 'ebpf';
 
-import t, { type Test } from 'tap';
-import { Direction, Kind, PolicyAction, PolicyScope, Reason } from '../../../native/index.ts';
+import t from 'tap';
+import { Direction, Kind, Reason } from '../../../native/index.ts';
 
-const { KernelCapture } = await import('../../support/kernel-capture.ts');
-const { MeshPair, spiffeId } = await import('../../support/mesh-pair.ts');
-type Pair = Awaited<ReturnType<typeof MeshPair.start>>;
+const { countOf: count } = await import('../../support/kernel-counters.ts');
+const { spiffeId } = await import('../../support/mesh-pair.ts');
+const { denyPort: deny, published, startNode } = await import('../../support/same-node.ts');
 
 const port = 8080;
-
-/** One engine carries both pods, as on a node. */
-async function startNode(test: Test): Promise<Pair> {
-  return await MeshPair.start(test, { engine: { sameNode: 'direct' }, oneNode: true });
-}
-
-const count = (name: string): number => KernelCapture.one.node.counters()[name] ?? 0;
-
-/** Refuses `port` to the client. */
-function deny(to: number) {
-  return {
-    key: 'demo/deny',
-    namespace: 'demo',
-    scope: PolicyScope.SCOPE_NAMESPACE,
-    action: PolicyAction.ACTION_DENY,
-    rules: [{ clauses: [{ matches: [{ destinationPorts: [to] }] }] }],
-  };
-}
-
-/** Resolves when what was applied is in force in the kernel. */
-async function published(pair: Pair, to: number, verdict: 'direct' | 'refused'): Promise<void> {
-  const want = verdict === 'direct' ? 'direct_allowed' : 'direct_denied';
-  for (const until = Date.now() + 5_000; Date.now() < until; ) {
-    const before = count(want);
-    await pair.clientPod.app.connect(pair.serverPod.ipv4, to).then(
-      (stream) => stream.end(),
-      () => undefined,
-    );
-    if (count(want) > before) {
-      return;
-    }
-  }
-  throw new Error(`port ${to} is not ${verdict}`);
-}
 
 t.test('two pods of one node', async (t) => {
   const pair = await startNode(t);
