@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "io/netns.h"
+#include "tls/verify.h"
 
 namespace weft::proxy {
 namespace {
@@ -48,6 +49,8 @@ class DirectPaths::Events final : public io::Pollable {
 DirectPaths::DirectPaths(io::Captures& captures, Report report)
     : captures_(captures),
       report_(std::move(report)),
+      denied_(std::make_shared<tls::DenyList>(0, std::vector<std::string>(),
+                                              std::vector<std::string>())),
       worker_(std::make_unique<io::Worker>("weft-direct")) {}
 
 DirectPaths::~DirectPaths() {
@@ -91,12 +94,15 @@ void DirectPaths::removePod(std::string uid) {
       endAllOf(found->second);
     }
     pods_.erase(found);
+    mustSweep_ = true;
     soon();
   });
 }
 
 void DirectPaths::setTables(std::shared_ptr<const Tables> tables) {
   worker_->post([this, tables = std::move(tables)] {
+    mustSweep_ = mustSweep_ || tables->policyEpoch() != tables_->policyEpoch() ||
+                 tables->routeEpoch() != tables_->routeEpoch();
     tables_ = tables;
     soon();
   });
@@ -104,21 +110,24 @@ void DirectPaths::setTables(std::shared_ptr<const Tables> tables) {
 
 void DirectPaths::setIdentity(std::shared_ptr<const tls::Identity> identity) {
   worker_->post([this, identity = std::move(identity)] {
-    expiries_[identity->id().text] = expiryOf(identity->notAfterSeconds());
+    certificates_[identity->id().text] = {expiryOf(identity->notAfterSeconds()),
+                                          identity->serial()};
+    mustSweep_ = true;
     soon();
   });
 }
 
 void DirectPaths::removeIdentity(std::string spiffeId) {
   worker_->post([this, spiffeId = std::move(spiffeId)] {
-    expiries_.erase(spiffeId);
+    certificates_.erase(spiffeId);
     soon();
   });
 }
 
-void DirectPaths::setDenied(std::set<std::string> spiffeIds) {
-  worker_->post([this, spiffeIds = std::move(spiffeIds)] {
-    denied_ = spiffeIds;
+void DirectPaths::setDenyList(std::shared_ptr<const tls::DenyList> list) {
+  worker_->post([this, list = std::move(list)] {
+    denied_ = list;
+    mustSweep_ = true;
     soon();
   });
 }
@@ -140,13 +149,22 @@ void DirectPaths::soon() {
   }
 }
 
+bool DirectPaths::isDenied(const LocalPod& pod) const {
+  tls::PeerIdentity self;
+  self.id.text = pod.spiffeId;
+  if (const auto found = certificates_.find(pod.spiffeId); found != certificates_.end()) {
+    self.serial = found->second.serial;
+  }
+  return denied_->denies(self);
+}
+
 std::vector<LocalPod> DirectPaths::usable() const {
   std::vector<LocalPod> all;
   for (const auto& [uid, known] : pods_) {
-    const auto expiry = expiries_.find(known.pod.spiffeId);
-    if (expiry != expiries_.end() && !denied_.contains(known.pod.spiffeId)) {
+    const auto found = certificates_.find(known.pod.spiffeId);
+    if (found != certificates_.end() && !isDenied(known.pod)) {
       all.push_back(known.pod);
-      all.back().expiresNs = expiry->second;
+      all.back().expiresNs = found->second.expiresNs;
     }
   }
   return all;
@@ -159,6 +177,9 @@ void DirectPaths::publishAll() {
   }
   const std::vector<LocalPod> all = usable();
   std::map<uint64_t, std::vector<io::DirectVerdict>> next;
+  for (const auto& [uid, known] : pods_) {
+    next[known.pod.netns];  // nothing of a predecessor's stays
+  }
   for (const LocalPod& destination : all) {
     next[destination.netns] = directVerdicts(*tables_, destination, all);
   }
@@ -172,19 +193,27 @@ void DirectPaths::publishAll() {
   for (const auto& [netns, rows] : next) {
     const auto before = published_.find(netns);
     if (before == published_.end() || !sameRows(before->second, rows)) {
-      // One that cannot be published is withdrawn: its connections go through the proxy.
-      static_cast<void>(path_->publish(netns, rows));
+      put(netns, rows);
       changed.insert(netns);
     }
   }
   published_ = std::move(next);
-  if (!changed.empty()) {
+  if (std::exchange(mustSweep_, false) || !changed.empty()) {
     changed_.merge(changed);
     sweep();
     sweep_.start(worker_->loop(), kSecondSweepMs, [this] {
       sweep();
       changed_.clear();
     });
+  }
+}
+
+void DirectPaths::put(uint64_t netns, const std::vector<io::DirectVerdict>& rows) {
+  if (rows.empty()) {
+    path_->withdraw(netns);
+  } else {
+    // What cannot be published is withdrawn: its connections go through the proxy.
+    static_cast<void>(path_->publish(netns, rows));
   }
 }
 
@@ -235,24 +264,16 @@ bool DirectPaths::decides(const std::string& sourceUid, const std::string& desti
   return answer.get_future().get();
 }
 
-/// By what was published last; where that leaves it to the proxy, a connection may stay that is
-/// allowed as the proxy would allow it. Of a pod that we were not told of yet nothing is said: what
-/// was open when we started goes on until we are.
+/// Of a pod that we were not told of yet nothing is said: what was open when we started goes on
+/// until we are.
 bool DirectPaths::isAllowed(const io::DirectFlow& flow) const {
   const Known* source = byNetns(flow.source);
   const Known* destination = byNetns(flow.destination);
   if (source == nullptr || destination == nullptr) {
     return true;
   }
-  if (denied_.contains(source->pod.spiffeId) || denied_.contains(destination->pod.spiffeId)) {
-    return false;
-  }
-  const auto from = tables_->workloadByUid(source->pod.workloadUid);
-  const auto to = tables_->workloadByUid(destination->pod.workloadUid);
-  return from != nullptr && to != nullptr &&
-         tables_
-             ->authorize(*to, {from->spiffeId(), flow.client.ip, flow.server.ip, flow.server.port})
-             .allowed;
+  return !isDenied(source->pod) && !isDenied(destination->pod) &&
+         mayStay(*tables_, source->pod, destination->pod, flow);
 }
 
 /// Both ends: what the client's end says of its death may never leave its pod, which may also have

@@ -15,6 +15,7 @@
 #include "proxy/direct_policy.h"
 #include "proxy/pod.h"
 #include "proxy/tables.h"
+#include "tls/deny_list.h"
 #include "tls/identity.h"
 
 namespace weft::proxy {
@@ -39,13 +40,17 @@ class DirectPaths {
   /// Whether the kernel decides connections between these workloads to that port by itself. Waits
   /// for this thread; not to be called on it.
   bool decides(const std::string& sourceUid, const std::string& destinationUid, uint16_t port);
-  /// SPIFFE IDs that may have no connection at all.
-  void setDenied(std::set<std::string> spiffeIds);
+  /// Pods that are on it, or whose certificate is, have no direct connection at all.
+  void setDenyList(std::shared_ptr<const tls::DenyList> list);
 
  private:
   struct Known {
     LocalPod pod;
     UniqueFd netns;
+  };
+  struct Certificate {
+    uint64_t expiresNs = 0;
+    std::string serial;
   };
   class Events;
 
@@ -56,6 +61,8 @@ class DirectPaths {
   const Known* byWorkload(const std::string& uid) const;
   bool hasVerdict(const LocalPod& source, const LocalPod& destination, uint16_t port) const;
   void endAllOf(const Known& gone);
+  void put(uint64_t netns, const std::vector<io::DirectVerdict>& rows);
+  bool isDenied(const LocalPod& pod) const;
   bool isAllowed(const io::DirectFlow& flow) const;
   void onEvents();
   std::vector<LocalPod> usable() const;
@@ -66,11 +73,12 @@ class DirectPaths {
   std::unique_ptr<io::DirectPath> path_;
   std::unique_ptr<Events> events_;
   std::map<std::string, Known> pods_;
-  std::map<std::string, uint64_t> expiries_;  // by SPIFFE ID
-  std::set<std::string> denied_;
+  std::map<std::string, Certificate> certificates_;  // by SPIFFE ID
+  std::shared_ptr<const tls::DenyList> denied_;
   std::shared_ptr<const Tables> tables_ = Tables::empty();
-  std::map<uint64_t, std::vector<io::DirectVerdict>> published_;
+  std::map<uint64_t, std::vector<io::DirectVerdict>> published_;  // none: withdrawn
   std::set<uint64_t> changed_;  // destinations that the next sweeps look into
+  bool mustSweep_ = false;      // open connections may have to end, though no row changes
   io::Timer soon_;
   io::Timer sweep_;
   // The thread ends before what it works with.

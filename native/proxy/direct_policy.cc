@@ -10,11 +10,12 @@
 namespace weft::proxy {
 namespace {
 
-/// A port that no policy names stands for all of these.
+/// A port that no policy names stands for all of these. `ports` are sorted; of all that there are,
+/// 0 is left.
 uint16_t otherThan(const std::vector<uint16_t>& ports) {
   uint16_t port = 1;
-  while (std::find(ports.begin(), ports.end(), port) != ports.end()) {
-    port++;
+  for (const uint16_t named : ports) {
+    port = static_cast<uint16_t>(port + (named == port ? 1 : 0));
   }
   return port;
 }
@@ -95,6 +96,19 @@ std::vector<io::DirectVerdict> directVerdicts(const Tables& tables, const LocalP
     }
   }
   return rows;
+}
+
+bool mayStay(const Tables& tables, const LocalPod& source, const LocalPod& destination,
+             const io::DirectFlow& flow) {
+  const auto from = tables.workloadByUid(source.workloadUid);
+  const auto to = tables.workloadByUid(destination.workloadUid);
+  if (from == nullptr || to == nullptr || from->spiffeId() != source.spiffeId ||
+      to->spiffeId() != destination.spiffeId || !isEnrolled(*to) || to->waypoint ||
+      tables.workloadByIp(flow.server.ip, from->network) != to) {
+    return false;
+  }
+  return tables.authorize(*to, {source.spiffeId, flow.client.ip, flow.server.ip, flow.server.port})
+      .allowed;
 }
 
 }  // namespace weft::proxy

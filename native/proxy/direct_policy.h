@@ -27,4 +27,9 @@ struct LocalPod {
 std::vector<io::DirectVerdict> directVerdicts(const Tables& tables, const LocalPod& destination,
                                               const std::vector<LocalPod>& sources);
 
+/// Whether a direct connection that is open may stay: as long as the proxy would let it, if it had
+/// carried it. Pure.
+bool mayStay(const Tables& tables, const LocalPod& source, const LocalPod& destination,
+             const io::DirectFlow& flow);
+
 }  // namespace weft::proxy

@@ -92,11 +92,12 @@ Engine::Engine(Settings settings, std::function<void()> onEvents,
 }
 
 Engine::~Engine() {
-  direct_.reset();
-  // A worker that answers last posts to the others: none may go before all have answered.
+  // A worker that answers last posts to the others, and to the direct paths: none may go before all
+  // have answered.
   for (auto& worker : workers_) {
     worker->close();
   }
+  direct_.reset();
   workers_.clear();
 }
 
@@ -156,7 +157,7 @@ void Engine::setDenyList(const std::vector<std::string>& identities,
     worker->setDenyList(list);
   }
   if (direct_ != nullptr) {
-    direct_->setDenied({identities.begin(), identities.end()});
+    direct_->setDenyList(list);
   }
 }
 
@@ -170,12 +171,12 @@ void Engine::addPod(const PodSpec& spec, const UniqueFd& netns, Done done) {
     return;
   }
   const std::string uid = spec.uid;
-  const auto kept = std::make_shared<UniqueFd>(::fcntl(netns.get(), F_DUPFD_CLOEXEC, 0));
-  auto settle = [this, spec, uid, kept, done = std::move(done)](const Status& opened) {
+  // Here and not when it is open: a pod that is removed meanwhile is to be removed behind this.
+  if (UniqueFd copy(::fcntl(netns.get(), F_DUPFD_CLOEXEC, 0)); direct_ != nullptr && copy) {
+    direct_->addPod(spec, std::move(copy));
+  }
+  auto settle = [this, uid, done = std::move(done)](const Status& opened) {
     if (opened.ok()) {
-      if (direct_ != nullptr) {
-        direct_->addPod(spec, std::move(*kept));
-      }
       done(opened);
     } else {  // never half open
       removePod(uid, [done, opened](const Status&) { done(opened); });

@@ -176,6 +176,7 @@ Result<std::shared_ptr<const Identity>> Identity::create(IdentityMaterial materi
   SSL_CTX_set_session_id_context(made->server_.get(), made->resumptionContext_.data(),
                                  made->resumptionContext_.size());
   made->notAfterSeconds_ = notAfterOf(leaf.get());
+  made->serial_ = serialOf(leaf.get());
   made->epoch_ = lastEpoch.fetch_add(1, std::memory_order_relaxed) + 1;
   return std::shared_ptr<const Identity>(std::move(made));
 }

@@ -36,6 +36,7 @@ class Identity {
   /// Process-wide, unique and rising with each create(): an older one is superseded.
   uint64_t epoch() const { return epoch_; }
   int64_t notAfterSeconds() const { return notAfterSeconds_; }  ///< Of the leaf; Unix time.
+  const std::string& serial() const { return serial_; }  ///< Of the leaf, as canonicalSerial().
 
   /// Names this identity and its bundle, by content: a ticket for another workload, or from before
   /// the roots changed, is bound to another one.
@@ -50,6 +51,7 @@ class Identity {
   SpiffeId id_;
   uint64_t epoch_ = 0;
   int64_t notAfterSeconds_ = 0;
+  std::string serial_;
   std::array<uint8_t, 32> resumptionContext_{};
   bssl::UniquePtr<SSL_CTX> client_;
   bssl::UniquePtr<SSL_CTX> server_;

@@ -220,5 +220,40 @@ TEST_CASE("random policies, delta upon delta, decide as a naive evaluator does")
   CHECK(allowed < 9'500);
 }
 
+Policy withPorts(Policy policy, std::vector<uint16_t> ports, std::vector<uint16_t> notPorts) {
+  PolicyMatch match;
+  match.destinationPorts = std::move(ports);
+  match.notDestinationPorts = std::move(notPorts);
+  policy.rules.resize(policy.rules.size() + 1);
+  policy.rules.back().clauses.push_back({{match}});
+  return policy;
+}
+
+TEST_CASE("the ports that policies name for a workload are told once each and in order") {
+  constexpr PolicyScope kGlobal = PolicyScope::kGlobal;
+  constexpr PolicyScope kWorkload = PolicyScope::kWorkload;
+  DeltaWriter delta;
+  delta.add(withPorts(allow("root/g", false, kGlobal), {443, 80}, {65535}));
+  delta.add(withPorts(withPorts(deny("shop/n", false), {80, 8080}, {}), {}, {1, 443}));
+  delta.add(withPorts(allow("shop/w", false, kWorkload), {9090}, {22}));
+  delta.add(withPorts(allow("other/w", false, kWorkload), {7000, 80}, {}));
+  // None of these holds for the workload.
+  delta.add(withPorts(deny("other/n", false), {1001}, {1002}));
+  delta.add(withPorts(deny("shop/unnamed", false, kWorkload), {1003}, {1004}));
+  const TablesPtr tables = mustApply(Tables::empty(), delta);
+
+  Workload destination;
+  destination.namespaceName = "shop";
+  destination.policies = {"shop/w", "shop/unknown", "other/w"};
+  const std::vector<uint16_t> all{1, 22, 80, 443, 7000, 8080, 9090, 65535};
+  CHECK(tables->policyPorts(destination) == all);
+
+  destination.policies = {"shop/unknown"};
+  CHECK(tables->policyPorts(destination) == std::vector<uint16_t>{1, 80, 443, 8080, 65535});
+  destination.namespaceName = "empty";
+  CHECK(tables->policyPorts(destination) == std::vector<uint16_t>{80, 443, 65535});
+  CHECK(Tables::empty()->policyPorts(destination).empty());
+}
+
 }  // namespace
 }  // namespace weft::proxy
