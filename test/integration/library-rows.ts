@@ -21,7 +21,13 @@ const files = [
 ];
 t.setTimeout(300_000);
 
+// The argument is part of the name of a test's folder, which others may run in meanwhile.
 for (const file of files) {
   const path = join(import.meta.dirname, file);
-  t.spawn(process.execPath, [path], { env: { ...process.env, WEFT_TEST_ROWS: 'library' } }, file);
+  t.spawn(
+    process.execPath,
+    [path, 'library'],
+    { env: { ...process.env, WEFT_TEST_ROWS: 'library' } },
+    file,
+  );
 }
