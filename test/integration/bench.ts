@@ -53,7 +53,8 @@ t.test('measures every way, and keeps all samples', { skip: await reasonToSkip()
       Object.values(sample.figures).every((value) => value > 0),
       what,
     );
-    t.equal(sample.usage.proxies > 0, sample.variant !== 'bare', what);
+    const isProxied = !['bare', 'weft-direct'].includes(sample.variant);
+    t.equal(sample.usage.proxies > 0, isProxied, what);
   }
   const rtt = kept.results.find(({ variant, workload, metric }: Record<string, string>) => {
     return variant === 'weft' && workload === 'local-rtt64' && metric === 'added p50';

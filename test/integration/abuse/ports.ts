@@ -2,6 +2,7 @@
 // Root in a pod tries to take the proxy's ports, and to get past it with its mark or from its ports,
 // while the proxy has two workers.
 import { spawn } from 'node:child_process';
+import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import t from 'tap';
 import { unenrolPod } from '../../../src/lab/cni-client.ts';
@@ -9,7 +10,7 @@ import { passes } from '../../../src/lab/demo-policy.ts';
 import { demo } from '../../../src/lab/demo-traffic.ts';
 import type { Lab } from '../../../src/lab/lab.ts';
 import { endOfLog, type LogRecord, waitForRecord } from '../../../src/lab/log-watch.ts';
-import { netnsPath } from '../../../src/lab/netns.ts';
+import { insideOf } from '../../../src/lab/processes.ts';
 import { ports, proxyMark } from '../../../src/lib/ports.ts';
 import { skipLab, startLab } from '../../support/trust-lab.ts';
 
@@ -68,8 +69,9 @@ t.test('root in a pod does not get between it and its proxy', { skip: skipLab },
   await t.test('who had the ports before cannot listen, and is captured from them', async (t) => {
     await unenrolPod(lab.api(client.node), client);
     const command = ['python3', thief, 'early', server, String(demo.webPort), client.ipv4];
-    const inside = [`--net=${netnsPath(client.netns)}`, '--', ...command];
-    const early = spawn('nsenter', inside, { stdio: ['pipe', 'pipe', 'inherit'] });
+    const cgroup = join(lab.plan.names.cgroup, 'pods', client.name);
+    const [program = '', ...inside] = insideOf(client.netns, cgroup, command);
+    const early = spawn(program, inside, { stdio: ['pipe', 'pipe', 'inherit'] });
     t.teardown(() => early.kill('SIGKILL'));
     const lines = createInterface({ input: early.stdout })[Symbol.asyncIterator]();
     const next = async (): Promise<unknown> => JSON.parse((await lines.next()).value ?? 'null');

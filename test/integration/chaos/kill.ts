@@ -72,8 +72,9 @@ async function underWay(lab: Lab, transfer: Promise<unknown>): Promise<void> {
   void transfer.finally(() => {
     ended = true;
   });
-  const command = ['ss', '-tnH', 'state', 'established', `( dport = :${demo.bulkPort} )`];
-  while (!ended && (await lab.inPod(demo.client, command)).stdout === '') {
+  // At the server's end: the client's may lead to its proxy.
+  const command = ['ss', '-tnH', 'state', 'established', `( sport = :${demo.bulkPort} )`];
+  while (!ended && (await lab.inPod(demo.server, command)).stdout === '') {
     await wait(5);
   }
 }
