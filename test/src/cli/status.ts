@@ -15,7 +15,7 @@ t.test('ready proxies and their pods are shown, and what the mesh leaves alone',
   const socket = await serveFakeAdmin(t, { '/status': statusOf('a') });
   const { code, text } = await run('--socket', socket);
   t.equal(code, 0);
-  t.match(text, /^a +yes +1\/1 +4 +2 +1 +2 +90s$/m);
+  t.match(text, /^a +yes +1\/1 +1\/1 +4 +2 +1 +2 +90s$/m);
   t.match(text, /^a +demo\/client +yes +spiffe:\/\/cluster\.local\/ns\/demo\/sa\/client$/m);
   t.match(text, /^note: UDP is not$/m);
 });

@@ -17,14 +17,19 @@ function folder(t: Test): string {
     'package-lock.json': '{}',
     ztunnel: { 'main.ts': '' },
     src: { lib: { 'error.ts': '' } },
-    native: { 'index.ts': '', 'pod-socket.ts': '', gen: { 'tables_pb.js': '' } },
+    native: { 'index.ts': '', 'capture.ts': '', 'pod-socket.ts': '', gen: { 'tables_pb.js': '' } },
     dist: { 'ztunnel.js': '' },
   });
   const old = new Date(Date.now() - 60_000);
   for (const file of ['package-lock.json', 'ztunnel/main.ts', 'src/lib/error.ts']) {
     utimesSync(join(root, file), old, old);
   }
-  for (const file of ['native/index.ts', 'native/pod-socket.ts', 'native/gen/tables_pb.js']) {
+  for (const file of [
+    'native/index.ts',
+    'native/capture.ts',
+    'native/pod-socket.ts',
+    'native/gen/tables_pb.js',
+  ]) {
     utimesSync(join(root, file), old, old);
   }
   return root;
