@@ -278,7 +278,7 @@ TEST_CASE(
     return;
   }
   Settings settings = settingsOf(1);
-  settings.h2.resetsPerTickMax = 20;
+  settings.h2.resetsPerTickMax = 5;
   Mesh mesh(*ns, settings);
   mesh.start();
   const App app(*ns);
