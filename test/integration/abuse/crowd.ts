@@ -14,7 +14,7 @@ import { demo } from '../../../src/lab/demo-traffic.ts';
 import type { Lab } from '../../../src/lab/lab.ts';
 import type { LoadResult } from '../../../src/lab/load.ts';
 import { waitForRecord } from '../../../src/lab/log-watch.ts';
-import { netnsPath } from '../../../src/lab/netns.ts';
+import { insideOf } from '../../../src/lab/processes.ts';
 import { ports } from '../../../src/lib/ports.ts';
 import { skipLab, startLab } from '../../support/trust-lab.ts';
 
@@ -80,8 +80,9 @@ class Crowd {
   readonly #lines: AsyncIterator<string>;
 
   constructor(lab: Lab, { pod, command }: Case) {
-    const inside = [`--net=${netnsPath(lab.pod(pod).netns)}`, '--', python, ...command];
-    this.#child = spawn('nsenter', inside, { stdio: ['pipe', 'pipe', 'inherit'] });
+    const cgroup = join(lab.plan.names.cgroup, 'pods', pod);
+    const [program = '', ...inside] = insideOf(lab.pod(pod).netns, cgroup, [python, ...command]);
+    this.#child = spawn(program, inside, { stdio: ['pipe', 'pipe', 'inherit'] });
     const input = this.#child.stdout;
     if (input === null) {
       throw new Error('a crowd has an output');
