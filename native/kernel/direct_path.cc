@@ -5,6 +5,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <set>
 #include <utility>
 
 #include "kernel/sock_diag.h"
@@ -42,6 +43,9 @@ Result<UniqueFd> tableOf(std::span<const io::DirectVerdict> verdicts) {
 constexpr uint32_t kMarkMask = 0xfff;
 constexpr uint32_t kProxyMark = 0x539;
 constexpr uint32_t kReturnMark = 0x111;
+
+/// Most keys of one pod's table that are looked at in one go.
+constexpr size_t kSeenMax = size_t{4} * WEFT_ENTRIES_MAX;
 
 bool isOfProxy(const TcpSocket& socket) {
   const uint32_t mark = socket.mark & kMarkMask;
@@ -104,8 +108,12 @@ std::vector<io::DirectFlow> KernelDirectPath::flowsOf(uint64_t source) const {
   const UniqueFd table(bpf_map_get_fd_by_id(id));
   weft_tuple key{};
   weft_direct direct{};
-  for (const void* previous = nullptr; bpf_map_get_next_key(table.get(), previous, &key) == 0;
-       previous = &key) {
+  const void* previous = nullptr;
+  // Where a key went meanwhile the kernel begins anew, for ever if the pod opens and closes for
+  // ever.
+  for (size_t seen = 0; seen < kSeenMax && bpf_map_get_next_key(table.get(), previous, &key) == 0;
+       seen++) {
+    previous = &key;
     if (bpf_map_lookup_elem(table.get(), &key, &direct) == 0) {
       all.push_back({source, direct.destination, endpointOf(key.remote, key.remote_port),
                      endpointOf(key.local, key.local_port), direct.cookie});
@@ -140,12 +148,17 @@ Status KernelDirectPath::endAccepted(uint64_t destination, int netns,
   if (!sockets.ok()) {
     return sockets.status();
   }
+  // What the pod opened itself has another direction.
+  std::set<uint64_t> opened;
+  for (const io::DirectFlow& flow : flowsOf(destination)) {
+    opened.insert(flow.cookie);
+  }
   std::vector<TcpSocket> doomed;
   Status status = sockets.value().list([&](const TcpSocket& socket) {
     const uint64_t source = ownerOf(socket.remote.ip);
     const bool isBetweenPods =
         source != 0 && source != destination && ownerOf(socket.local.ip) == destination;
-    if (isBetweenPods && !isOfProxy(socket) &&
+    if (isBetweenPods && !isOfProxy(socket) && !opened.contains(socket.cookie) &&
         !isAllowed({source, destination, socket.remote, socket.local, 0})) {
       doomed.push_back(socket);
     }
