@@ -33,6 +33,8 @@ export class KernelCapture {
   readonly capture: EbpfCapture;
   readonly node: NodeCapture;
   readonly pins: string;
+  /** What `node` was made with. */
+  readonly options: NodeCaptureOptions;
   /** The cgroup of applications, and that of the kubelet. */
   readonly apps: string;
   readonly kubelet: string;
@@ -49,14 +51,14 @@ export class KernelCapture {
     }
     this.pins = mkdtempSync(join(tmpdir(), 'weft-pins-'));
     enterCgroup(this.#proxy);
-    const options: NodeCaptureOptions = {
+    this.options = {
       pins: this.pins,
       cgroup: this.#top,
       proxyCgroup: this.#proxy,
       probeCgroup: this.kubelet,
     };
-    this.node = new NodeCapture(options);
-    this.capture = new EbpfCapture(this.node, options, noGuard);
+    this.node = new NodeCapture(this.options);
+    this.capture = new EbpfCapture(this.node, this.options, noGuard);
     process.once('exit', () => this.#remove());
   }
 

@@ -4,6 +4,7 @@
 import type { Test } from 'tap';
 import { PolicyAction, PolicyScope, type TablesDelta } from '../../native/index.ts';
 import { mustRun } from '../../src/lib/program.ts';
+import { KernelCapture } from './kernel-capture.ts';
 import { countOf } from './kernel-counters.ts';
 import { type BarePod, MeshPair, type PairOptions, spiffeId } from './mesh-pair.ts';
 
@@ -11,11 +12,19 @@ type Policy = TablesDelta['policies'][number];
 
 /** One engine carries both pods, and their connections pass it by. */
 export async function startNode(test: Test, options: PairOptions = {}): Promise<MeshPair> {
-  return await MeshPair.start(test, {
+  const pair = await MeshPair.start(test, {
     engine: { sameNode: 'direct' },
     oneNode: true,
     ...options,
   });
+  // As an agent does it. A connection whose peer went away keeps a namespace for minutes, and with it
+  // the addresses.
+  test.teardown(async () => {
+    for (const { netnsPath } of [pair.clientPod, pair.serverPod]) {
+      await KernelCapture.one.capture.giveWay(netnsPath);
+    }
+  });
+  return pair;
 }
 
 /** Refuses that port to everybody. */

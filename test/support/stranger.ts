@@ -14,10 +14,15 @@ export interface Stranger {
   readonly app: PodApp;
 }
 
-const ipv4 = '10.9.1.3';
-
-/** It ends with the test. It is captured by nobody, and reaches the server's own address. */
-export async function addStranger(test: Test, server: BarePod): Promise<Stranger> {
+/**
+ * It ends with the test. It is captured by nobody, reaches the server's own address, and is what the
+ * server finds at `ipv4`, whoever was there before.
+ */
+export async function addStranger(
+  test: Test,
+  server: BarePod,
+  ipv4 = '10.9.1.3',
+): Promise<Stranger> {
   const own = await makeNetNamespace();
   const at = (path: string, lines: readonly string[]): Promise<string> =>
     mustRun('nsenter', [`--net=${path}`, '--', 'ip', '-batch', '-'], { input: lines.join('\n') });
@@ -42,6 +47,7 @@ export async function addStranger(test: Test, server: BarePod): Promise<Stranger
   }
   const app = new PodApp(own.path, KernelCapture.one.apps);
   test.teardown(async () => {
+    await KernelCapture.one.capture.giveWay(own.path);
     await app.stop();
     await own.close();
   });

@@ -142,6 +142,7 @@ await t.test('a thousand connections, and policy that turns', async (t) => {
       await app.connectMany(serverPod.ipv4, other, connections);
       pair.apply({ policies: [denyPort(other)] });
       await app.drop();
+      await published(pair, other, 'refused');
       pair.apply({ removedPolicies: ['demo/deny'] });
       await published(pair, other, 'direct');
     }
