@@ -39,6 +39,7 @@ const bridgeRules = `table bridge ${table} {
 
 /** An interface, as `ip -j link` tells of it. */
 export interface Link {
+  readonly ifname: string;
   readonly ifindex: number;
   /** The other end of a cable, in whatever namespace that is. */
   readonly link_index?: number | undefined;
@@ -47,12 +48,26 @@ export interface Link {
 }
 
 const linkList: z.ZodType<Link[]> = z.array(
-  z.object({ ifindex: z.int(), link_index: z.int().optional(), master: z.string().optional() }),
+  z.object({
+    ifname: z.string(),
+    ifindex: z.int(),
+    link_index: z.int().optional(),
+    master: z.string().optional(),
+  }),
 );
+
+const routeList = z.array(z.object({ dev: z.string() }));
 
 async function linksOf(command: readonly string[]): Promise<Link[]> {
   const [file = '', ...args] = [...command, 'ip', '-j', 'link'];
   return linkList.parse(JSON.parse(await mustRun(file, args)));
+}
+
+/** Whether this node sends what is for `address` by one of these interfaces. */
+async function isReachedBy(address: string, devices: readonly string[]): Promise<boolean> {
+  const { code, stdout } = await runProgram('ip', ['-j', 'route', 'get', address]);
+  const [route] = code === 0 ? routeList.parse(JSON.parse(stdout)) : [];
+  return route !== undefined && devices.includes(route.dev);
 }
 
 /** The node's ends of the cables whose other end is among `inner`, both of which say so. */
@@ -127,6 +142,13 @@ export class Guard {
     }
     if (cables.some(({ master }) => master !== undefined) && !this.#families.includes('bridge')) {
       return 'it hangs on a bridge, whose frames this kernel cannot filter';
+    }
+    // A pod may name any address as its own, that of the control plane, too: the node knows better.
+    const devices = cables.flatMap(({ ifname, master }) => master ?? ifname);
+    for (const address of addresses) {
+      if (!(await isReachedBy(address, devices))) {
+        return `the node does not reach ${address} by its cable`;
+      }
     }
     const indices = cables.map(({ ifindex }) => ifindex);
     const input = elementsOf('add', this.#families, indices, addresses);

@@ -5,6 +5,8 @@ process.env['WEFT_TEST_CAPTURE'] = 'ebpf';
 
 import { closeSync, openSync } from 'node:fs';
 import t from 'tap';
+import { EbpfCapture } from '../../../src/cni/capture-ebpf.ts';
+import type { Guard } from '../../../src/cni/guard.ts';
 import type { BarePod } from '../../support/mesh-pair.ts';
 
 const { KernelCapture } = await import('../../support/kernel-capture.ts');
@@ -42,8 +44,16 @@ await t.test('a pod keeps the addresses that it came with', async (t) => {
   const own = addressesOf(serverPod.netnsPath);
   t.strictSame(own, [serverPod.ipv4, serverPod.ipv6].sort());
   await run(serverPod, ['ip', 'address', 'add', '10.9.0.88/32', 'dev', 'lo']);
-  await capture.install(serverPod.netnsPath);
+  const kept: string[] = [];
+  const guard = {
+    add: async (_: string, addresses: readonly string[]) => {
+      kept.push(...addresses);
+    },
+  } as unknown as Guard;
+  const again = new EbpfCapture(node, KernelCapture.one.options, guard);
+  await again.install(serverPod.netnsPath);
   t.strictSame(addressesOf(serverPod.netnsPath), own, 'whatever it gave itself since');
+  t.strictSame(kept.sort(), own, 'and nobody keeps it others');
   const steps = counterSteps();
   const [near, far] = await pair.connect(port);
   await near.write('x');
