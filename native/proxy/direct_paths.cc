@@ -101,8 +101,8 @@ void DirectPaths::removePod(std::string uid) {
 
 void DirectPaths::setTables(std::shared_ptr<const Tables> tables) {
   worker_->post([this, tables = std::move(tables)] {
-    mustSweep_ = mustSweep_ || tables->policyEpoch() != tables_->policyEpoch() ||
-                 tables->routeEpoch() != tables_->routeEpoch();
+    mustSweepAll_ = mustSweepAll_ || tables->policyEpoch() != tables_->policyEpoch();
+    mustSweep_ = mustSweep_ || tables->routeEpoch() != tables_->routeEpoch();
     tables_ = tables;
     soon();
   });
@@ -127,7 +127,7 @@ void DirectPaths::removeIdentity(std::string spiffeId) {
 void DirectPaths::setDenyList(std::shared_ptr<const tls::DenyList> list) {
   worker_->post([this, list = std::move(list)] {
     denied_ = list;
-    mustSweep_ = true;
+    mustSweepAll_ = true;
     soon();
   });
 }
@@ -198,6 +198,12 @@ void DirectPaths::publishAll() {
     }
   }
   published_ = std::move(next);
+  if (std::exchange(mustSweepAll_, false)) {
+    // A pair that is left to the proxy before and after has no row that would say so.
+    for (const auto& [netns, rows] : published_) {
+      changed.insert(netns);
+    }
+  }
   if (std::exchange(mustSweep_, false) || !changed.empty()) {
     changed_.merge(changed);
     sweep();

@@ -79,6 +79,7 @@ class DirectPaths {
   std::map<uint64_t, std::vector<io::DirectVerdict>> published_;  // none: withdrawn
   std::set<uint64_t> changed_;  // destinations that the next sweeps look into
   bool mustSweep_ = false;      // open connections may have to end, though no row changes
+  bool mustSweepAll_ = false;   // and both ends of them, at every destination
   io::Timer soon_;
   io::Timer sweep_;
   // The thread ends before what it works with.

@@ -39,6 +39,7 @@ class DirectKernel {
     std::vector<io::DirectFlow> flows;
     std::vector<io::DirectFlow> late;  ///< Which open as soon as one is ended.
     std::vector<Ended> ended;
+    std::vector<io::DirectFlow> accepted;  ///< Their other ends, which live by themselves.
     std::vector<io::DirectEvent> events;
     int openings = 0;
     int sweeps = 0;  ///< Times that the flows of one pod were asked for.
@@ -133,8 +134,15 @@ class DirectKernel::Path final : public io::DirectPath {
     return {};
   }
   bool isOn(uint64_t) const override { return true; }
-  // The other ends of what is in `flows`: the kernel's own are tested live.
-  Status endAccepted(uint64_t, int, const std::function<bool(const io::DirectFlow&)>&) override {
+  Status endAccepted(uint64_t destination, int netns,
+                     const std::function<bool(const io::DirectFlow&)>& isAllowed) override {
+    const Result<uint64_t> in = io::netnsCookie(netns);
+    need(in.ok() && in.value() == destination);
+    kernel_.change([&](State& state) {
+      std::erase_if(state.accepted, [&](const io::DirectFlow& each) {
+        return each.destination == destination && !isAllowed(each);
+      });
+    });
     return {};
   }
   int eventsFd() const override { return kernel_.wake_.get(); }

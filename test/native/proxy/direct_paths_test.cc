@@ -296,6 +296,7 @@ TEST_CASE("connections that are denied now are ended, then those that were half 
   kernel.change([&](State& state) {
     state.flows = {node->flow(40001, 80), node->flow(40002, 81), node->flow(40003, 80), back};
     state.late = {node->flow(40005, 80), node->flow(40006, 81)};
+    state.accepted = {node->flow(40001, 80), node->flow(40002, 81), back};
   });
   node->apply(DeltaWriter().add(denyPort(80)));
   CHECK(kernel.until([&](const State& now) { return now.ended.size() == 3; }));
@@ -310,6 +311,40 @@ TEST_CASE("connections that are denied now are ended, then those that were half 
   }
   CHECK(now.ended[2].atMs - now.ended[0].atMs >= 200);
   CHECK(now.flows.size() == 3);
+  CHECK(now.accepted.size() == 2);
+}
+
+TEST_CASE("the accepting end is ended too where the client keeps its own to itself") {
+  const auto node = Node::make();
+  if (!node) {
+    return;
+  }
+  node->startAll();
+  DirectKernel& kernel = node->kernel;
+  kernel.change([&](State& state) { state.accepted = {node->flow(40001, 80)}; });
+  SUBCASE("when a verdict turns") {
+    node->apply(DeltaWriter().add(denyPort(80)));
+  }
+  SUBCASE("when the client is denied") {
+    node->deny({kWeb});
+  }
+  SUBCASE("when the client is denied, and had no certificate before") {
+    node->paths->removeIdentity(kWeb);
+    CHECK(node->untilSwept(4));
+    CHECK(kernel.now().accepted.size() == 1);
+    node->deny({kWeb});
+  }
+  SUBCASE("when policy turns where all is left to the proxy") {
+    node->apply(Node::addDualWorkloads(DeltaWriter()).add(denySource(kWeb6)));
+    CHECK(node->untilSwept(4));
+    CHECK(kernel.now().accepted.size() == 1);
+    node->apply(DeltaWriter().add(denySource(kWeb4)));
+  }
+  SUBCASE("when the client's pod goes, which still has it") {
+    kernel.change([&](State& state) { state.flows = state.accepted; });
+    node->paths->removePod("web");
+  }
+  CHECK(kernel.until([](const State& now) { return now.accepted.empty(); }));
 }
 
 TEST_CASE("connections are judged anew by a policy that no verdict shows") {
