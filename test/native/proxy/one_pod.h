@@ -85,11 +85,16 @@ inline Settings settingsOf(size_t workers) {
 /// An engine with one pod "cart" in a namespace of its own, and the authority of its mesh.
 class Mesh {
  public:
-  explicit Mesh(NetworkNamespace& namespaceIn, Settings settings = settingsOf(2))
-      : ns(namespaceIn), engine(std::make_unique<Engine>(std::move(settings), [this] {
-          const std::lock_guard lock(mutex_);
-          arrived_.notify_all();
-        })) {}
+  explicit Mesh(NetworkNamespace& namespaceIn, Settings settings = settingsOf(2),
+                std::unique_ptr<io::Captures> captures = nullptr)
+      : ns(namespaceIn),
+        engine(std::make_unique<Engine>(
+            std::move(settings),
+            [this] {
+              const std::lock_guard lock(mutex_);
+              arrived_.notify_all();
+            },
+            std::move(captures))) {}
 
   std::shared_ptr<const tls::Identity> identity(const char* id) const {
     CertificateRecipe recipe;
