@@ -1,7 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // The shape of build/Release/weft.node, which native/index.ts loads. What it throws is turned into
 // MeshError there.
-import type { CaptureStats, EngineOptions, IdentityMaterial, PodSpec } from './engine-options.ts';
+import type {
+  CaptureStats,
+  EngineOptions,
+  IdentityMaterial,
+  Listeners,
+  PodSpec,
+} from './engine-options.ts';
 import type { Explanation } from './explanation.ts';
 
 /** One engine, as the addon gives it: bytes of protobuf messages in and out. */
@@ -16,7 +22,10 @@ export interface NativeEngine {
   removePod(uid: string, done: () => void): void;
   captureStats(): CaptureStats;
   counters(): ArrayBuffer;
-  drain(deadlineMs: number, done: () => void): void;
+  listeners(uid: string, done: (listeners: Listeners) => void): void;
+  takeOver(): void;
+  releaseDirect(): void;
+  drain(deadlineMs: number, done: (cut: number) => void): void;
   stop(): void;
 }
 

@@ -79,6 +79,11 @@ export interface EngineOptions {
    * policy can be decided in the kernel (direct, the default), or as all others do (tunnel).
    */
   readonly sameNode?: 'tunnel' | 'direct';
+  /**
+   * Another process carries this node still. Listeners of pods that are inherited from it are not
+   * served, and direct connections left to it, until `takeOver()`.
+   */
+  readonly takesOver?: boolean;
   /** A tunnel that is silent for so long is asked by PING. Default 10,000. */
   readonly pingAfterMs?: number;
   /** And ends when it is silent, or leaves bytes unacknowledged, for so long. Default 20,000. */
@@ -145,4 +150,9 @@ export interface PodSpec {
   readonly spiffeId: string;
   /** An open descriptor of the pod's network namespace. The engine duplicates it. */
   readonly netns: number;
+  /** Sockets that another process listened with, duplicated too; what is missing is opened. */
+  readonly listeners?: Listeners;
 }
+
+/** Descriptors of listening sockets of one pod, by port. */
+export type Listeners = Readonly<Record<number, number>>;

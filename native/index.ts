@@ -9,6 +9,7 @@ import type {
   DenyList,
   EngineOptions,
   IdentityMaterial,
+  Listeners,
   PodSpec,
 } from './engine-options.ts';
 import type { ExplainQuery, Explanation } from './explanation.ts';
@@ -26,6 +27,7 @@ export type {
   EngineLimits,
   EngineOptions,
   IdentityMaterial,
+  Listeners,
   PodSpec,
 } from './engine-options.ts';
 export type {
@@ -119,7 +121,7 @@ export class Engine {
     return call(() => this.#native.explain(source, destination, port));
   }
 
-  /** Opens the pod's listeners in its namespace; resolves when all accept. */
+  /** Opens the pod's listeners in its namespace, or takes those given; resolves when it has them. */
   addPod(pod: PodSpec): Promise<void> {
     return new Promise((resolve, reject) => {
       call(() =>
@@ -156,8 +158,31 @@ export class Engine {
     return sums;
   }
 
-  /** Stops accepting, tells peers (GOAWAY), waits for streams to end, then cuts what is left. */
-  drain(deadlineMs: number): Promise<void> {
+  /**
+   * Duplicates of a pod's listening sockets, for the process that takes over; the caller closes
+   * them. None for an unknown uid.
+   */
+  listeners(uid: string): Promise<Listeners> {
+    return new Promise((resolve) => {
+      call(() => this.#native.listeners(uid, resolve));
+    });
+  }
+
+  /** The process before this one has let go: what was inherited from it is served. */
+  takeOver(): void {
+    call(() => this.#native.takeOver());
+  }
+
+  /** Leaves direct connections, and what the kernel says of them, to another process. */
+  releaseDirect(): void {
+    call(() => this.#native.releaseDirect());
+  }
+
+  /**
+   * Stops accepting, tells peers (GOAWAY), waits for streams to end, then cuts what is left.
+   * Resolves with how many connections that were.
+   */
+  drain(deadlineMs: number): Promise<number> {
     return new Promise((resolve) => {
       this.#native.drain(deadlineMs, resolve);
     });

@@ -7,6 +7,15 @@ import { MeshError } from '../src/lib/error.ts';
 interface Addon {
   podSocket(kind: string, netns: number, address: string, port: number, mark: number): number;
   bindAlone(fd: number, address: string, port: number): void;
+  checkPodSocket(
+    fd: number,
+    netns: number,
+    isListener: boolean,
+    address: string,
+    port: number,
+  ): void;
+  unshare(fd: number): void;
+  duplicate(fd: number): number;
 }
 
 const addon: Addon = createRequire(import.meta.url)('../build/Release/weft.node') as Addon;
@@ -50,6 +59,40 @@ export function podSocket(kind: PodSocketKind, spec: PodSocketSpec): number {
 export function bindAlone(fd: number, address: string, port: number): void {
   try {
     addon.bindAlone(fd, address, port);
+  } catch (error) {
+    throw MeshError.from(error);
+  }
+}
+
+/**
+ * Throws MeshError unless a socket that another process handed over is what it should be: UDP or a
+ * TCP listener, at this address of this pod.
+ */
+export function checkPodSocket(
+  fd: number,
+  kind: 'udp' | 'listen',
+  { netns, address, port }: Omit<PodSocketSpec, 'mark'>,
+): void {
+  try {
+    addon.checkPodSocket(fd, netns, kind === 'listen', address, port);
+  } catch (error) {
+    throw MeshError.from(error);
+  }
+}
+
+/** Forbids sharing the port of a bound UDP socket that a socket of Node's lives on already. */
+export function unshare(fd: number): void {
+  try {
+    addon.unshare(fd);
+  } catch (error) {
+    throw MeshError.from(error);
+  }
+}
+
+/** A duplicate of a descriptor, which is the caller's. Throws MeshError. */
+export function duplicate(fd: number): number {
+  try {
+    return addon.duplicate(fd);
   } catch (error) {
     throw MeshError.from(error);
   }

@@ -202,6 +202,7 @@ Result<proxy::Settings> settingsOf(const Napi::Value& value) {
     }
   }
   out.h2Row = nghttp2 ? http::H2Row::kNgHttp2 : http::H2Row::kOwn;
+  out.takesOver = from.Get("takesOver").ToBoolean();
   out.directPath = !tunnelled && from.Get("bpfPins").IsString();
   out.tlsRow = library ? tls::SessionRow::kLibrary : tls::SessionRow::kRecord;
   if (out.h2.deadAfterMs <= out.h2.pingAfterMs) {

@@ -32,22 +32,60 @@ proxy::Engine::Done onceOnMainThread(Napi::Env env, const Napi::Function& callba
   };
 }
 
-/// The same for bytes, as a Uint8Array.
-std::function<void(std::string)> bytesOnMainThread(Napi::Env env, const Napi::Function& callback) {
+/// The same for a value that `convert` makes a JavaScript value of, there.
+template <typename T>
+std::function<void(T)> valueOnMainThread(Napi::Env env, const Napi::Function& callback,
+                                         Napi::Value (*convert)(Napi::Env, T&)) {
   auto tsfn = Napi::ThreadSafeFunction::New(env, callback, "weft", 0, 1);
-  return [tsfn](std::string bytes) {
-    auto* text = new std::string(std::move(bytes));
-    if (tsfn.NonBlockingCall(text, [](Napi::Env e, Napi::Function done, std::string* all) {
+  return [tsfn, convert](T value) {
+    auto* kept = new T(std::move(value));
+    if (tsfn.NonBlockingCall(kept, [convert](Napi::Env e, Napi::Function done, T* all) {
           if (e != nullptr) {
-            done.Call({Napi::Buffer<uint8_t>::Copy(e, reinterpret_cast<const uint8_t*>(all->data()),
-                                                   all->size())});
+            done.Call({convert(e, *all)});
           }
           delete all;
         }) != napi_ok) {
-      delete text;
+      delete kept;
     }
     Napi::ThreadSafeFunction(tsfn).Release();
   };
+}
+
+Napi::Value bytesValue(Napi::Env env, std::string& bytes) {
+  return Napi::Buffer<uint8_t>::Copy(env, reinterpret_cast<const uint8_t*>(bytes.data()),
+                                     bytes.size());
+}
+
+Napi::Value numberValue(Napi::Env env, size_t& number) {
+  return Napi::Number::New(env, static_cast<double>(number));
+}
+
+/// Descriptors by port, which are JavaScript's to close.
+Napi::Value listenersValue(Napi::Env env, proxy::Listeners& listeners) {
+  Napi::Object out = Napi::Object::New(env);
+  for (auto& [port, fd] : listeners) {
+    out.Set(port, Napi::Number::New(env, fd.release()));
+  }
+  return out;
+}
+
+/// Duplicates of descriptors by port.
+Result<proxy::Listeners> listenersOf(const Napi::Value& value) {
+  proxy::Listeners out;
+  if (!value.IsObject()) {
+    return out;
+  }
+  const auto from = value.As<Napi::Object>();
+  const Napi::Array ports = from.GetPropertyNames();
+  for (uint32_t i = 0; i < ports.Length(); i++) {
+    const Napi::Value port = ports[i];
+    UniqueFd copy(::fcntl(from.Get(port).ToNumber().Int32Value(), F_DUPFD_CLOEXEC, 0));
+    if (!copy) {
+      return Status{Code::kInvalid, "a listener is no open descriptor"};
+    }
+    out.emplace(static_cast<uint16_t>(port.ToNumber().Uint32Value()), std::move(copy));
+  }
+  return out;
 }
 
 /// Nothing where no place for pins is given.
@@ -69,8 +107,11 @@ Napi::Function JsEngine::define(Napi::Env env) {
        InstanceMethod("explain", &JsEngine::explain), InstanceMethod("addPod", &JsEngine::addPod),
        InstanceMethod("removePod", &JsEngine::removePod),
        InstanceMethod("captureStats", &JsEngine::captureStats),
-       InstanceMethod("counters", &JsEngine::counters), InstanceMethod("drain", &JsEngine::drain),
-       InstanceMethod("stop", &JsEngine::stop)});
+       InstanceMethod("counters", &JsEngine::counters),
+       InstanceMethod("listeners", &JsEngine::listeners),
+       InstanceMethod("takeOver", &JsEngine::takeOver),
+       InstanceMethod("releaseDirect", &JsEngine::releaseDirect),
+       InstanceMethod("drain", &JsEngine::drain), InstanceMethod("stop", &JsEngine::stop)});
 }
 
 JsEngine::JsEngine(const Napi::CallbackInfo& info) : ObjectWrap(info) {
@@ -162,7 +203,8 @@ void JsEngine::setDenyList(const Napi::CallbackInfo& info) {
 
 void JsEngine::snapshot(const Napi::CallbackInfo& info) {
   if (proxy::Engine* engine = engineOrThrow(info.Env())) {
-    engine->snapshot(bytesOnMainThread(info.Env(), info[0].As<Napi::Function>()));
+    engine->snapshot(
+        valueOnMainThread<std::string>(info.Env(), info[0].As<Napi::Function>(), bytesValue));
   }
 }
 
@@ -203,8 +245,14 @@ void JsEngine::addPod(const Napi::CallbackInfo& info) {
     throwStatus(info.Env(), {Code::kInvalid, "netns is no open descriptor"});
     return;
   }
+  Result<proxy::Listeners> inherited = listenersOf(info[0].As<Napi::Object>().Get("listeners"));
+  if (!inherited.ok()) {
+    throwStatus(info.Env(), inherited.status());
+    return;
+  }
   engine->addPod(std::move(spec).value(), netns,
-                 onceOnMainThread(info.Env(), info[1].As<Napi::Function>()));
+                 onceOnMainThread(info.Env(), info[1].As<Napi::Function>()),
+                 std::move(inherited).value());
 }
 
 void JsEngine::removePod(const Napi::CallbackInfo& info) {
@@ -243,10 +291,37 @@ Napi::Value JsEngine::counters(const Napi::CallbackInfo& info) {
       [](Napi::Env, void*, std::shared_ptr<CounterTable>* kept) { delete kept; }, keep);
 }
 
+void JsEngine::listeners(const Napi::CallbackInfo& info) {
+  if (proxy::Engine* engine = engineOrThrow(info.Env())) {
+    // std::function must be copyable, descriptors are not: they travel shared.
+    auto told = valueOnMainThread<std::shared_ptr<proxy::Listeners>>(
+        info.Env(), info[1].As<Napi::Function>(),
+        [](Napi::Env env, std::shared_ptr<proxy::Listeners>& all) {
+          return listenersValue(env, *all);
+        });
+    engine->listeners(info[0].ToString().Utf8Value(), [told](proxy::Listeners all) {
+      told(std::make_shared<proxy::Listeners>(std::move(all)));
+    });
+  }
+}
+
+void JsEngine::takeOver(const Napi::CallbackInfo& info) {
+  if (proxy::Engine* engine = engineOrThrow(info.Env())) {
+    engine->takeOver();
+  }
+}
+
+void JsEngine::releaseDirect(const Napi::CallbackInfo& info) {
+  if (proxy::Engine* engine = engineOrThrow(info.Env())) {
+    engine->releaseDirect();
+  }
+}
+
 void JsEngine::drain(const Napi::CallbackInfo& info) {
   if (proxy::Engine* engine = engineOrThrow(info.Env())) {
     const auto deadlineMs = static_cast<uint64_t>(info[0].ToNumber().Int64Value());
-    engine->drain(deadlineMs, onceOnMainThread(info.Env(), info[1].As<Napi::Function>()));
+    engine->drain(deadlineMs,
+                  valueOnMainThread<size_t>(info.Env(), info[1].As<Napi::Function>(), numberValue));
   }
 }
 

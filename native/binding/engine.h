@@ -27,6 +27,9 @@ class JsEngine final : public Napi::ObjectWrap<JsEngine> {
   Napi::Value explain(const Napi::CallbackInfo& info);
   Napi::Value captureStats(const Napi::CallbackInfo& info);
   Napi::Value counters(const Napi::CallbackInfo& info);
+  void listeners(const Napi::CallbackInfo& info);
+  void takeOver(const Napi::CallbackInfo& info);
+  void releaseDirect(const Napi::CallbackInfo& info);
   void drain(const Napi::CallbackInfo& info);
   void stop(const Napi::CallbackInfo& info);
   void deliver(Napi::Env env, Napi::Function callback);

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "binding/pod_socket.h"
 
+#include <fcntl.h>
+#include <sys/socket.h>
+
+#include <cerrno>
 #include <optional>
 #include <string>
 
@@ -61,11 +65,44 @@ void bindAlone(const Napi::CallbackInfo& info) {
   }
 }
 
+/// (fd, netns, isListener, address, port): throws unless it is the pod's socket there.
+void checkPodSocket(const Napi::CallbackInfo& info) {
+  const std::optional<Endpoint> local = endpointOf(info[3], info[4]);
+  if (!local.has_value()) {
+    return;
+  }
+  const int type = info[2].ToBoolean() ? SOCK_STREAM : SOCK_DGRAM;
+  const Status status = io::checkPodSocket(info[0].ToNumber().Int32Value(),
+                                           info[1].ToNumber().Int32Value(), type, *local);
+  if (!status.ok()) {
+    throwStatus(info.Env(), status);
+  }
+}
+
+void unshare(const Napi::CallbackInfo& info) {
+  if (const Status status = io::unshare(info[0].ToNumber().Int32Value()); !status.ok()) {
+    throwStatus(info.Env(), status);
+  }
+}
+
+/// A duplicate that is the caller's.
+Napi::Value duplicate(const Napi::CallbackInfo& info) {
+  const int copy = ::fcntl(info[0].ToNumber().Int32Value(), F_DUPFD_CLOEXEC, 0);
+  if (copy < 0) {
+    throwStatus(info.Env(), Status::fromErrno("dup", errno));
+    return info.Env().Undefined();
+  }
+  return Napi::Number::New(info.Env(), copy);
+}
+
 }  // namespace
 
 void definePodSocket(Napi::Env env, Napi::Object exports) {
   exports.Set("podSocket", Napi::Function::New(env, podSocket));
   exports.Set("bindAlone", Napi::Function::New(env, bindAlone));
+  exports.Set("checkPodSocket", Napi::Function::New(env, checkPodSocket));
+  exports.Set("unshare", Napi::Function::New(env, unshare));
+  exports.Set("duplicate", Napi::Function::New(env, duplicate));
 }
 
 }  // namespace weft::binding

@@ -99,14 +99,22 @@ Result<UniqueFd> openPodUdpUnbound(int netns, bool ipv6, uint32_t mark) {
   return onOwnThread([&] { return unbound(netns, ipv6, SOCK_DGRAM, mark); });
 }
 
-Status bindAlone(int fd, const Endpoint& local) {
+Status unshare(int fd) {
   if (Status s = setInt(fd, SOL_SOCKET, SO_REUSEADDR, 0, "SO_REUSEADDR"); !s.ok()) {
     return s;
   }
-  if (Status s = setInt(fd, SOL_SOCKET, SO_REUSEPORT, 0, "SO_REUSEPORT"); !s.ok()) {
-    return s;
-  }
-  return bindTo(fd, local);
+  return setInt(fd, SOL_SOCKET, SO_REUSEPORT, 0, "SO_REUSEPORT");
+}
+
+Status bindAlone(int fd, const Endpoint& local) {
+  Status status = unshare(fd);
+  return status.ok() ? bindTo(fd, local) : status;
+}
+
+Status checkPodSocket(int fd, int netns, int type, const Endpoint& local) {
+  Status status;
+  std::thread([&] { status = checkInherited(fd, netns, type, local); }).join();
+  return status;
 }
 
 Result<UniqueFd> listenPodTcp(int netns, const Endpoint& local, uint32_t mark) {

@@ -25,6 +25,12 @@ Result<UniqueFd> openPodUdpUnbound(int netns, bool ipv6, uint32_t mark);
 /// another socket has that, with whatever options.
 Status bindAlone(int fd, const Endpoint& local);
 
+/// Takes off what lets others share the port of a bound socket, whoever set it.
+Status unshare(int fd);
+
+/// checkInherited() for any thread.
+Status checkPodSocket(int fd, int netns, int type, const Endpoint& local);
+
 /// A TCP socket that listens at `local`; otherwise as openPodUdp. Connections that a predecessor
 /// left in TIME_WAIT are no hindrance.
 Result<UniqueFd> listenPodTcp(int netns, const Endpoint& local, uint32_t mark);

@@ -151,6 +151,30 @@ Result<UniqueFd> listenTcp(int netns, uint16_t port, const TcpOptions& options) 
   return fd;
 }
 
+Status checkInherited(int fd, int netns, int type, const Endpoint& local) {
+  const Result<uint64_t> cookie = netnsCookie(netns);
+  if (!cookie.ok()) {
+    return cookie.status();
+  }
+  uint64_t own = 0;
+  int ownType = 0;
+  int listens = 0;
+  socklen_t cookieLength = sizeof own;
+  socklen_t length = sizeof listens;
+  const bool isOne = ::getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &own, &cookieLength) == 0 &&
+                     ::getsockopt(fd, SOL_SOCKET, SO_TYPE, &ownType, &length) == 0 &&
+                     ::getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &length) == 0 &&
+                     own == cookie.value() && ownType == type &&
+                     (listens != 0) == (type == SOCK_STREAM);
+  const auto at = localEndpoint(fd);
+  const bool isThere =
+      at.has_value() && at->port == local.port && (at->ip == local.ip || local.ip.isAny());
+  if (!isOne || !isThere) {
+    return {Code::kInvalid, "not the pod's socket at " + local.toString()};
+  }
+  return {};
+}
+
 int acceptTcp(int listener, Endpoint& peer) {
   sockaddr_storage address{};
   socklen_t length = sizeof address;

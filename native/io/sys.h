@@ -34,6 +34,11 @@ struct TcpOptions {
 /// whatever the options and the user.
 Result<UniqueFd> listenTcp(int netns, uint16_t port, const TcpOptions& options);
 
+/// Looks at a socket that another process handed over. kInvalid unless it is of this type, bound to
+/// `local`, where the unspecified address is any, in the namespace `netns`, and listens when it is
+/// SOCK_STREAM, whatever was said of it. For workers only.
+Status checkInherited(int fd, int netns, int type, const Endpoint& local);
+
 /// The next connection, or a descriptor below zero: -EAGAIN when there is none, else -errno.
 int acceptTcp(int listener, Endpoint& peer);
 

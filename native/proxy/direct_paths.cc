@@ -46,9 +46,10 @@ class DirectPaths::Events final : public io::Pollable {
   DirectPaths& owner_;
 };
 
-DirectPaths::DirectPaths(io::Captures& captures, Report report)
+DirectPaths::DirectPaths(io::Captures& captures, Report report, bool waits)
     : captures_(captures),
       report_(std::move(report)),
+      waits_(waits),
       denied_(std::make_shared<tls::DenyList>(0, std::vector<std::string>(),
                                               std::vector<std::string>())),
       worker_(std::make_unique<io::Worker>("weft-direct")) {}
@@ -66,6 +67,13 @@ DirectPaths::~DirectPaths() {
   });
   closed.get_future().wait();
   worker_.reset();
+}
+
+void DirectPaths::begin() {
+  worker_->post([this] {
+    waits_ = false;
+    soon();
+  });
 }
 
 void DirectPaths::addPod(PodSpec spec, UniqueFd netns) {
@@ -134,7 +142,7 @@ void DirectPaths::setDenyList(std::shared_ptr<const tls::DenyList> list) {
 
 /// False as long as nothing captures in the kernel.
 bool DirectPaths::open() {
-  if (path_ == nullptr && (path_ = captures_.directPath()) != nullptr) {
+  if (path_ == nullptr && !waits_ && (path_ = captures_.directPath()) != nullptr) {
     events_ = std::make_unique<Events>(*this);
     worker_->loop().watch(path_->eventsFd(), events_.get());
     onEvents();  // what came before

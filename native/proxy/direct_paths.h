@@ -28,10 +28,12 @@ class DirectPaths {
   /// Called on this thread, with the uids of both pods; an empty one is of a pod that is gone.
   using Report = std::function<void(const io::DirectEvent& event, const std::string& sourceUid,
                                     const std::string& destinationUid)>;
-  DirectPaths(io::Captures& captures, Report report);
+  /// With `waits` the kernel is told nothing, and not heard, before begin().
+  DirectPaths(io::Captures& captures, Report report, bool waits = false);
   /// Joins. What the kernel was told stays in force, so that connections go on without us.
   ~DirectPaths();
 
+  void begin();
   void addPod(PodSpec spec, UniqueFd netns);
   void removePod(std::string uid);
   void setTables(std::shared_ptr<const Tables> tables);
@@ -70,6 +72,7 @@ class DirectPaths {
 
   io::Captures& captures_;
   Report report_;
+  bool waits_;
   std::unique_ptr<io::DirectPath> path_;
   std::unique_ptr<Events> events_;
   std::map<std::string, Known> pods_;

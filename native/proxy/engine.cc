@@ -41,13 +41,14 @@ class Gathering {
   Engine::Done done_;
 };
 
-/// Joins what every worker says.
+/// Adds up, or joins, what every worker says.
+template <typename Sum>
 class Joining {
  public:
-  Joining(size_t expected, std::function<void(std::string)> done)
+  Joining(size_t expected, std::function<void(Sum)> done)
       : left_(expected), done_(std::move(done)) {}
 
-  void arrive(const std::string& part) {
+  void arrive(const Sum& part) {
     bool last = false;
     {
       const std::lock_guard lock(mutex_);
@@ -62,8 +63,8 @@ class Joining {
  private:
   std::mutex mutex_;
   size_t left_;
-  std::string whole_;
-  std::function<void(std::string)> done_;
+  Sum whole_{};
+  std::function<void(Sum)> done_;
 };
 
 }  // namespace
@@ -84,10 +85,12 @@ Engine::Engine(Settings settings, std::function<void()> onEvents,
   }
   if (settings_.directPath) {
     direct_ = std::make_unique<DirectPaths>(
-        *captures_, [this](const io::DirectEvent& event, const std::string& sourceUid,
-                           const std::string& destinationUid) {
+        *captures_,
+        [this](const io::DirectEvent& event, const std::string& sourceUid,
+               const std::string& destinationUid) {
           workers_.front()->reportDirect(event, sourceUid, destinationUid);
-        });
+        },
+        settings_.takesOver);
   }
 }
 
@@ -161,7 +164,7 @@ void Engine::setDenyList(const std::vector<std::string>& identities,
   }
 }
 
-void Engine::addPod(const PodSpec& spec, const UniqueFd& netns, Done done) {
+void Engine::addPod(const PodSpec& spec, const UniqueFd& netns, Done done, Listeners inherited) {
   Status status = io::checkNetns(netns.get());
   if (draining_) {
     status = {Code::kUnavailable, "the proxy is draining"};
@@ -183,7 +186,7 @@ void Engine::addPod(const PodSpec& spec, const UniqueFd& netns, Done done) {
     }
   };
   auto gathering = std::make_shared<Gathering>(workers_.size(), std::move(settle));
-  const PodShare share = shareOf(uid);
+  const PodShare share = shareOf(uid, std::move(inherited));
   // The listening worker comes last: what it accepts finds the other parts in their place. It is
   // the same one for a pod that is replaced, so that the old listeners are closed before.
   for (size_t i = 1; i <= workers_.size(); i++) {
@@ -198,13 +201,18 @@ void Engine::addPod(const PodSpec& spec, const UniqueFd& netns, Done done) {
   }
 }
 
-PodShare Engine::shareOf(const std::string& uid) {
-  const size_t listener = std::hash<std::string>{}(uid) % workers_.size();
+size_t Engine::listenerOf(const std::string& uid) const {
+  return std::hash<std::string>{}(uid) % workers_.size();
+}
+
+PodShare Engine::shareOf(const std::string& uid, Listeners inherited) {
+  const size_t listener = listenerOf(uid);
   return {std::make_shared<PodBudget>(settings_.limits, nodeBytes_),
           std::make_shared<Spread>(listener, workers_.size()),
           [this, uid](size_t worker, Accepted accepted) {
             workers_[worker]->handOver(uid, std::move(accepted));
-          }};
+          },
+          std::make_shared<Listeners>(std::move(inherited))};
 }
 
 void Engine::removePod(const std::string& uid, Done done) {
@@ -217,16 +225,33 @@ void Engine::removePod(const std::string& uid, Done done) {
   }
 }
 
-void Engine::drain(uint64_t deadlineMs, Done done) {
-  draining_ = true;
-  auto gathering = std::make_shared<Gathering>(workers_.size(), std::move(done));
+void Engine::listeners(const std::string& uid, std::function<void(Listeners)> done) {
+  workers_[listenerOf(uid)]->listeners(uid, std::move(done));
+}
+
+void Engine::takeOver() {
   for (auto& worker : workers_) {
-    worker->drain(deadlineMs, [gathering] { gathering->arrive({}); });
+    worker->takeOver();
+  }
+  if (direct_ != nullptr) {
+    direct_->begin();
+  }
+}
+
+void Engine::releaseDirect() {
+  direct_.reset();
+}
+
+void Engine::drain(uint64_t deadlineMs, std::function<void(size_t)> done) {
+  draining_ = true;
+  auto joining = std::make_shared<Joining<size_t>>(workers_.size(), std::move(done));
+  for (auto& worker : workers_) {
+    worker->drain(deadlineMs, [joining](size_t cut) { joining->arrive(cut); });
   }
 }
 
 void Engine::snapshot(std::function<void(std::string)> done) {
-  auto joining = std::make_shared<Joining>(workers_.size(), std::move(done));
+  auto joining = std::make_shared<Joining<std::string>>(workers_.size(), std::move(done));
   for (auto& worker : workers_) {
     worker->snapshot([joining](const std::string& part) { joining->arrive(part); });
   }

@@ -55,16 +55,26 @@ class Engine {
   void setDenyList(const std::vector<std::string>& identities,
                    const std::vector<std::string>& serials);
 
-  /// Opens the pod's part in every worker, and its listeners in one. `done` comes once: ok when
+  /// Opens the pod's part in every worker, and its listeners in one: those of `inherited`, which
+  /// another process listened with before, or fresh ones. `done` comes once: ok when
   /// they accept, else the first error, with nothing left open. A pod of the same uid is closed
   /// first.
-  void addPod(const PodSpec& spec, const UniqueFd& netns, Done done);
+  void addPod(const PodSpec& spec, const UniqueFd& netns, Done done, Listeners inherited = {});
   /// Ends the pod's listeners and connections. An unknown uid is no error.
   void removePod(const std::string& uid, Done done);
 
+  /// Duplicates of the pod's listening sockets, for the process that takes over. On a worker's
+  /// thread; none for an unknown uid.
+  void listeners(const std::string& uid, std::function<void(Listeners)> done);
+  /// Settings::takesOver: the other process has let go. Inherited listeners are served, and direct
+  /// connections kept in step.
+  void takeOver();
+  /// The other side of it: direct connections are another process's from when this returns.
+  void releaseDirect();
+
   /// Stops listening, takes no more pods, tells peers, and calls `done` when all connections have
-  /// ended, at the latest after `deadlineMs`, when the rest is cut.
-  void drain(uint64_t deadlineMs, Done done);
+  /// ended, at the latest after `deadlineMs`, with how many were cut then.
+  void drain(uint64_t deadlineMs, std::function<void(size_t)> done);
 
   /// What is open now. `done` comes once, with an encoded weft.events.EngineSnapshot.
   void snapshot(std::function<void(std::string)> done);
@@ -75,7 +85,8 @@ class Engine {
   std::shared_ptr<CounterTable> counters() const { return counters_; }
 
  private:
-  PodShare shareOf(const std::string& uid);
+  size_t listenerOf(const std::string& uid) const;
+  PodShare shareOf(const std::string& uid, Listeners inherited);
 
   Settings settings_;
   std::unique_ptr<io::Captures> captures_;

@@ -45,7 +45,9 @@ EngineWorker::EngineWorker(size_t index, const Settings& settings, CounterRow co
     : worker_(
           std::make_unique<io::Worker>("weft-" + std::to_string(index), settings.busyPollMicros)),
       state_(std::make_unique<WorkerState>(index, worker_->loop(), settings, counters, queue,
-                                           captures, monotonicMicros() ^ (index << 56))) {}
+                                           captures, monotonicMicros() ^ (index << 56))) {
+  state_->waits = settings.takesOver;
+}
 
 EngineWorker::~EngineWorker() {
   close();
@@ -63,12 +65,13 @@ void EngineWorker::close() {
 
 void EngineWorker::closeAll(const std::string& detail) {
   drainTimer_.cancel();
+  const size_t cut = openConnections();
   while (!pods_.empty()) {
     closePod(pods_.begin()->first, Reason::kDrained, detail);
   }
   state_->events.finish();
   for (const auto& done : std::exchange(drains_, {})) {
-    done();
+    done(cut);
   }
 }
 
@@ -192,7 +195,23 @@ void EngineWorker::closePod(const std::string& uid, Reason reason, const std::st
   pods_.erase(found);
 }
 
-void EngineWorker::drain(uint64_t deadlineMs, std::function<void()> done) {
+void EngineWorker::takeOver() {
+  worker_->post([this] {
+    state_->waits = false;
+    for (auto& [uid, pod] : pods_) {
+      pod->acceptInherited();
+    }
+  });
+}
+
+void EngineWorker::listeners(std::string uid, std::function<void(Listeners)> done) {
+  worker_->post([this, uid = std::move(uid), done = std::move(done)] {
+    const auto found = pods_.find(uid);
+    done(found == pods_.end() ? Listeners() : found->second->listeners());
+  });
+}
+
+void EngineWorker::drain(uint64_t deadlineMs, std::function<void(size_t)> done) {
   worker_->post([this, deadlineMs, done = std::move(done)]() mutable {
     for (auto& [uid, pod] : pods_) {
       pod->drain();
@@ -202,12 +221,16 @@ void EngineWorker::drain(uint64_t deadlineMs, std::function<void()> done) {
   });
 }
 
-void EngineWorker::waitForDrain(uint64_t untilMs) {
+size_t EngineWorker::openConnections() const {
   size_t open = 0;
-  for (auto& [uid, pod] : pods_) {
+  for (const auto& [uid, pod] : pods_) {
     open += pod->connectionCount();
   }
-  if (open > 0 && monotonicMillis() < untilMs) {
+  return open;
+}
+
+void EngineWorker::waitForDrain(uint64_t untilMs) {
+  if (openConnections() > 0 && monotonicMillis() < untilMs) {
     drainTimer_.start(state_->loop, kDrainCheckMs, [this, untilMs] { waitForDrain(untilMs); });
     return;
   }

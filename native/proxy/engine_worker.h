@@ -38,13 +38,19 @@ class EngineWorker {
   /// the totals, as the source and as the destination.
   void reportDirect(io::DirectEvent event, std::string sourceUid, std::string destinationUid);
   void removePod(std::string uid, std::function<void()> done);
-  void drain(uint64_t deadlineMs, std::function<void()> done);
+  /// Accepts at inherited listeners from now on.
+  void takeOver();
+  /// Duplicates of the listening sockets that the pod has here.
+  void listeners(std::string uid, std::function<void(Listeners)> done);
+  /// `done` gets how many connections had to be cut.
+  void drain(uint64_t deadlineMs, std::function<void(size_t)> done);
   void snapshot(std::function<void(const std::string&)> done);
 
  private:
   void closePod(const std::string& uid, Reason reason, const std::string& detail);
   void closeAll(const std::string& detail);
   void waitForDrain(uint64_t untilMs);
+  size_t openConnections() const;
 
   // The worker's thread ends before anything that its loop refers to goes: members die in reverse.
   std::unique_ptr<io::Worker> worker_;
@@ -52,7 +58,7 @@ class EngineWorker {
   std::map<std::string, std::unique_ptr<Pod>> pods_;
   std::map<std::string, std::shared_ptr<const tls::Identity>> identities_;
   io::Timer drainTimer_;
-  std::vector<std::function<void()>> drains_;  // told when the pods have ended
+  std::vector<std::function<void(size_t)>> drains_;  // told when the pods have ended
 };
 
 }  // namespace weft::proxy

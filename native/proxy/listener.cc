@@ -2,6 +2,7 @@
 #include "proxy/listener.h"
 
 #include <cerrno>
+#include <utility>
 
 namespace weft::proxy {
 namespace {
@@ -9,8 +10,12 @@ constexpr uint64_t kRetryMs = 50;
 }  // namespace
 
 Listener::Listener(Pod& pod, UniqueFd fd, Accept onAccept)
-    : Connection(pod), fd_(std::move(fd)), onAccept_(std::move(onAccept)) {
-  pod_.worker().loop.watch(fd_.get(), this);
+    : Connection(pod), fd_(std::move(fd)), onAccept_(std::move(onAccept)) {}
+
+void Listener::accept() {
+  if (!std::exchange(accepts_, true)) {
+    pod_.worker().loop.watch(fd_.get(), this);
+  }
 }
 
 void Listener::onReady(uint32_t) {
@@ -55,7 +60,11 @@ void Listener::retryLater() {
 void Listener::abort(const Outcome&) {
   if (!released()) {
     retry_.cancel();
-    pod_.worker().loop.close(fd_);
+    if (accepts_) {
+      pod_.worker().loop.close(fd_);
+    } else {
+      fd_.reset();
+    }
     release();
   }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "proxy/pod.h"
 
+#include <fcntl.h>
 #include <sys/socket.h>
 
 #include <utility>
@@ -60,7 +61,8 @@ Status Pod::listen() {
   const std::pair<uint16_t, io::TcpOptions> doors[] = {
       {kOutboundPort, towardsApp(settings)}, {kPlaintextPort, towardsPeer}, {kHbonePort, tunnel}};
   for (const auto& [port, options] : doors) {
-    Result<UniqueFd> fd = io::listenTcp(netns_.get(), port, options);
+    bool isInherited = false;
+    Result<UniqueFd> fd = listenerAt(port, options, isInherited);
     if (!fd.ok()) {
       return fd.status();
     }
@@ -71,10 +73,48 @@ Status Pod::listen() {
         *this, std::move(fd).value(), [this, port = port](UniqueFd accepted, const Endpoint& peer) {
           onAccept(port, std::move(accepted), peer);
         });
+    if (!isInherited || !worker_.waits) {
+      listener->accept();
+    }
     Listener* raw = listener.get();
+    listeners_.emplace(port, raw);
     live_.emplace(raw, std::move(listener));
   }
   return {};
+}
+
+Result<UniqueFd> Pod::listenerAt(uint16_t port, const io::TcpOptions& options, bool& isInherited) {
+  const auto found = share_.inherited->find(port);
+  if (found == share_.inherited->end()) {
+    return io::listenTcp(netns_.get(), port, options);
+  }
+  UniqueFd fd = std::move(found->second);
+  share_.inherited->erase(found);
+  if (Status status = io::checkInherited(fd.get(), netns_.get(), SOCK_STREAM, {Ip(), port});
+      !status.ok()) {
+    return status;
+  }
+  if (Status status = io::setUp(fd.get(), options); !status.ok()) {
+    return status;
+  }
+  isInherited = true;
+  return fd;
+}
+
+void Pod::acceptInherited() {
+  for (const auto& [port, listener] : listeners_) {
+    listener->accept();
+  }
+}
+
+Listeners Pod::listeners() const {
+  Listeners copies;
+  for (const auto& [port, listener] : listeners_) {
+    if (UniqueFd copy(::fcntl(listener->fd(), F_DUPFD_CLOEXEC, 0)); copy) {
+      copies.emplace(port, std::move(copy));
+    }
+  }
+  return copies;
 }
 
 void Pod::onAccept(uint16_t port, UniqueFd fd, const Endpoint& peer) {
@@ -194,11 +234,13 @@ void Pod::describe(Snapshot& snapshot) const {
 
 void Pod::drain() {
   draining_ = true;
+  listeners_.clear();
   forEachConnection([](Connection& connection) { connection.drain(); });
 }
 
 void Pod::close(Reason reason, const std::string& detail) {
   const Outcome outcome{reason, detail, ""};
+  listeners_.clear();
   while (!live_.empty()) {
     forEachConnection([&](Connection& connection) { connection.abort(outcome); });
   }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <set>
@@ -31,6 +32,7 @@
 namespace weft::proxy {
 
 class Inbound;
+class Listener;
 class Outbound;
 class Pod;
 class Pool;
@@ -66,6 +68,8 @@ struct WorkerState {
   // Scratch for one tunnel read at a time: an idle tunnel holds no buffer of its own.
   std::vector<uint8_t> cipher;
   std::vector<uint8_t> plain;
+  /// Another process accepts for listeners that it had before us.
+  bool waits = false;
 };
 
 /// Anything of a pod that holds a socket. Registered with its pod, which ends it when the pod goes.
@@ -112,11 +116,16 @@ struct PodSpec {
   std::string spiffeId;
 };
 
+/// Listening sockets of one pod, by port.
+using Listeners = std::map<uint16_t, UniqueFd>;
+
 /// What the parts of one pod in all workers have in common.
 struct PodShare {
   std::shared_ptr<PodBudget> budget;
   std::shared_ptr<Spread> spread;
   HandOver handOver;  ///< May be empty where there is one worker only.
+  /// Those that another process listened with before; what is missing is opened afresh.
+  std::shared_ptr<Listeners> inherited = std::make_shared<Listeners>();
 };
 
 /// One pod's part in one worker: its pool of tunnels and its connections, and in the worker that
@@ -172,6 +181,10 @@ class Pod final : public io::Object {
   /// may. Inbound policy is asked, and a pod that the tables do not know takes none (fail-closed);
   /// outbound the route has to be as it was.
   Outcome judge(const ConnectionInfo& info) const;
+  /// Accepts at listeners that were inherited, too.
+  void acceptInherited();
+  /// Duplicates of its listening sockets; empty where it does not listen.
+  Listeners listeners() const;
   /// Stops listening, lets open connections end.
   void drain();
   /// Ends everything now.
@@ -182,6 +195,7 @@ class Pod final : public io::Object {
  private:
   Pod(WorkerState& worker, PodSpec spec, UniqueFd netns, PodShare share);
   Status listen();
+  Result<UniqueFd> listenerAt(uint16_t port, const io::TcpOptions& options, bool& isInherited);
   void onAccept(uint16_t port, UniqueFd fd, const Endpoint& peer);
   template <typename Visit>
   void forEachConnection(Visit visit);
@@ -197,6 +211,7 @@ class Pod final : public io::Object {
   std::shared_ptr<const tls::Identity> identity_;
   BaggageFields baggage_;
   std::unordered_map<Connection*, std::unique_ptr<Connection>> live_;
+  std::map<uint16_t, Listener*> listeners_;  // those of live_; empty once it listens no more
   std::unique_ptr<Outbound> outbound_;
   std::unique_ptr<Inbound> inbound_;
 };

@@ -76,6 +76,9 @@ struct Settings {
   uint64_t identityTimeoutMs = 5000;    ///< How long a captured connection waits for a certificate.
   /// Unused tunnels close after this. With 0 one that falls idle takes no further stream.
   uint64_t tunnelIdleMs = 300000;
+  /// Another process carries this node still: listeners that it hands over rest, and direct
+  /// connections are its own, until Engine::takeOver().
+  bool takesOver = false;
   /// Pods of one node connect to each other without the proxy, where capture is in the kernel and
   /// policy can be decided there.
   bool directPath = false;

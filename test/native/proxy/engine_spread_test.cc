@@ -62,7 +62,7 @@ class SecondWorker {
     return near;
   }
   void drain() {
-    worker_.drain(kWaitSeconds * 1000, [] {});
+    worker_.drain(kWaitSeconds * 1000, [](size_t) {});
   }
   uint64_t accepted() const { return counters_.sum(Counter::kOutboundAccepted); }
 

@@ -308,7 +308,7 @@ TEST_CASE("a drain tells peers, lets streams end, and cuts the rest at its deadl
   std::promise<void> drained;
   auto over = drained.get_future();
   SUBCASE("a stream that ends") {
-    mesh.engine->drain(kWaitSeconds * 1000, [&](const Status&) { drained.set_value(); });
+    mesh.engine->drain(kWaitSeconds * 1000, [&](size_t) { drained.set_value(); });
     CHECK(peer.until([&] { return peer.goaway(); }));
     REQUIRE(mesh.removePod("none").ok());  // the other worker has heard of the drain too
     CHECK_FALSE(dial(*ns, "127.0.0.1", 15008).fd);
@@ -322,11 +322,17 @@ TEST_CASE("a drain tells peers, lets streams end, and cuts the rest at its deadl
     CHECK(peer.untilClosed());
   }
   SUBCASE("a stream that does not") {
-    mesh.engine->drain(30, [&](const Status&) { drained.set_value(); });
+    size_t cut = 0;
+    mesh.engine->drain(30, [&](size_t count) {
+      cut = count;
+      drained.set_value();
+    });
     CHECK(line.nextError() == ECONNRESET);
     const auto closed = mesh.event(EventKind::kClosed);
     REQUIRE(closed.has_value());
     CHECK(closed->is(Reason::kDrained));
+    over.wait();
+    CHECK(cut == 2);  // the connection and its tunnel
   }
   CHECK(over.wait_for(std::chrono::seconds(kWaitSeconds)) == std::future_status::ready);
 }
@@ -338,9 +344,9 @@ TEST_CASE("an engine that drains takes no further pod") {
   }
   Mesh mesh(*ns);
   mesh.start();
-  const Status drained =
-      Mesh::waitFor([&](Engine::Done done) { mesh.engine->drain(kWaitSeconds * 1000, done); });
-  CHECK(drained.ok());
+  std::promise<size_t> drained;
+  mesh.engine->drain(kWaitSeconds * 1000, [&](size_t cut) { drained.set_value(cut); });
+  CHECK(drained.get_future().get() == 0);
   CHECK(mesh.addPod("late").code() == weft::Code::kUnavailable);
   CHECK_FALSE(dial(*ns, "127.0.0.1", 15008).fd);
 }

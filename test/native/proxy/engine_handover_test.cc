@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+// Two engines, as two processes would have them: one takes the pod's listeners over from the other.
+// Needs root. base/check.h and doctest both define CHECK, and the later one counts.
+// clang-format off
+#include "proxy/one_pod.h"
+
+#include <doctest/doctest.h>
+// clang-format on
+
+#include <fcntl.h>
+#include <sys/socket.h>
+
+#include <future>
+#include <utility>
+
+using namespace weft::test;
+using weft::Code;
+using weft::Counter;
+using weft::Status;
+using weft::UniqueFd;
+using weft::http::StreamId;
+using weft::proxy::Engine;
+using weft::proxy::Listeners;
+using weft::proxy::Settings;
+
+namespace {
+
+Settings successorSettings() {
+  Settings settings = settingsOf(2);
+  settings.takesOver = true;
+  return settings;
+}
+
+Listeners listenersOf(Mesh& mesh) {
+  std::promise<Listeners> got;
+  mesh.engine->listeners("cart", [&](Listeners all) { got.set_value(std::move(all)); });
+  return got.get_future().get();
+}
+
+Status addWith(Mesh& mesh, Listeners inherited) {
+  auto shared = std::make_shared<Listeners>(std::move(inherited));
+  return Mesh::waitFor([&, shared](Engine::Done done) {
+    mesh.engine->addPod({"cart", kCartUid, kCart}, mesh.ns.fd(), std::move(done),
+                        std::move(*shared));
+  });
+}
+
+/// `next` knows what `mesh` knows, but has no pod.
+void teach(Mesh& next) {
+  next.apply(DeltaWriter().add(workload("cart", "127.0.0.1")).policiesReceived());
+  next.engine->setIdentity(next.identity(kCart));
+}
+
+size_t drain(Mesh& mesh, uint64_t deadlineMs) {
+  std::promise<size_t> drained;
+  mesh.engine->drain(deadlineMs, [&](size_t cut) { drained.set_value(cut); });
+  return drained.get_future().get();
+}
+
+}  // namespace
+
+TEST_CASE("a successor serves the listeners it was given once it takes over") {
+  auto ns = newNamespace();
+  if (!ns) {
+    return;
+  }
+  Mesh before(*ns);
+  before.start();
+  const App app(*ns);
+  Mesh next(*ns, successorSettings());
+  teach(next);
+  CHECK(next.addPod("cart").code() == Code::kConflict);  // the ports are the other's
+  Listeners given = listenersOf(before);
+  CHECK(given.size() == 3);
+  REQUIRE(addWith(next, std::move(given)).ok());
+
+  HbonePeer old = before.peer();
+  StreamId id = 0;
+  REQUIRE(old.ask(app.authority(), &id) == 200);
+  const Line line = app.accept();
+  CHECK(next.count(Counter::kInboundAccepted) == 0);
+
+  // One that came when the one had stopped and the other had not begun yet is not lost.
+  std::promise<size_t> drained;
+  auto over = drained.get_future();
+  before.engine->drain(kWaitSeconds * 1000, [&](size_t cut) { drained.set_value(cut); });
+  CHECK(old.until([&] { return old.goaway(); }));
+  REQUIRE(before.removePod("none").ok());  // both workers have heard of it
+  const Line waiting = dial(*ns, "127.0.0.1", 15008);
+  REQUIRE(waiting.fd);
+  CHECK(next.count(Counter::kInboundAccepted) == 0);
+  next.engine->takeOver();
+  CHECK(next.reaches(Counter::kInboundAccepted, 1));
+
+  HbonePeer fresh(*ns, next.identity(kWeb), kCart);
+  CHECK(fresh.ask(app.authority()) == 200);
+  CHECK(old.send(id, bytesOf("the rest")));
+  old.end(id);
+  CHECK(line.read(100) == bytesOf("the rest"));
+  line.end();
+  CHECK(old.untilOver(id));
+  CHECK(over.get() == 0);
+}
+
+TEST_CASE("the pods that come after a take-over are served at once") {
+  auto ns = newNamespace();
+  if (!ns) {
+    return;
+  }
+  Mesh before(*ns);
+  before.start();
+  const App app(*ns);
+  Mesh next(*ns, successorSettings());
+  teach(next);
+  next.engine->takeOver();
+  REQUIRE(addWith(next, listenersOf(before)).ok());
+  CHECK(drain(before, 0) == 0);
+  HbonePeer fresh(*ns, next.identity(kWeb), kCart);
+  CHECK(fresh.ask(app.authority()) == 200);
+}
+
+TEST_CASE("a successor that ends leaves its predecessor as it was") {
+  auto ns = newNamespace();
+  if (!ns) {
+    return;
+  }
+  Mesh before(*ns);
+  before.start();
+  const App app(*ns);
+  {
+    Mesh next(*ns, successorSettings());
+    teach(next);
+    REQUIRE(addWith(next, listenersOf(before)).ok());
+  }
+  HbonePeer peer = before.peer();
+  CHECK(peer.ask(app.authority()) == 200);
+}
+
+TEST_CASE("what is no listener of the pod is not taken") {
+  auto ns = newNamespace();
+  auto other = newNamespace();
+  if (!ns || !other) {
+    return;
+  }
+  Mesh mesh(*ns, successorSettings());
+  teach(mesh);
+  Listeners given;
+  SUBCASE("another port's") {
+    Mesh before(*ns);
+    before.start();
+    given = listenersOf(before);
+    std::swap(given.at(15001), given.at(15008));
+  }
+  SUBCASE("another pod's") {
+    Mesh before(*other);
+    before.start();
+    given = listenersOf(before);
+  }
+  SUBCASE("one that does not listen") {
+    given.emplace(15001, ns->socket());
+  }
+  SUBCASE("no socket") {
+    given.emplace(15001, UniqueFd(::open("/dev/null", O_RDONLY | O_CLOEXEC)));
+  }
+  CHECK(addWith(mesh, std::move(given)).code() == Code::kInvalid);
+  CHECK(mesh.addPod("cart").ok());
+}
+
+TEST_CASE("a pod that is not known, or drains, has no listeners") {
+  auto ns = newNamespace();
+  if (!ns) {
+    return;
+  }
+  Mesh mesh(*ns);
+  CHECK(listenersOf(mesh).empty());
+  mesh.start();
+  CHECK(drain(mesh, 0) == 0);
+  CHECK(listenersOf(mesh).empty());
+}
