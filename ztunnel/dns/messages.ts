@@ -20,21 +20,36 @@ export interface DnsPod {
   readonly nameservers: readonly string[];
 }
 
+/** Descriptors of sockets by kind and address, as in "udp 127.0.0.1". */
+export type DnsSockets = ReadonlyMap<string, number>;
+
 /** To the DNS thread. What carries a `ticket` is answered. */
 export type DnsRequest =
   | { readonly kind: 'names'; readonly changes: readonly NameChange[] }
-  | { readonly kind: 'add'; readonly ticket: number; readonly pod: DnsPod }
+  | {
+      readonly kind: 'add';
+      readonly ticket: number;
+      readonly pod: DnsPod;
+      /** What another process answered with before. They become the thread's. */
+      readonly inherited: DnsSockets;
+    }
   | { readonly kind: 'remove'; readonly ticket: number; readonly uid: string }
+  | { readonly kind: 'sockets'; readonly ticket: number; readonly uid: string }
   | { readonly kind: 'counts'; readonly ticket: number };
+
+/** What became of a request. */
+export interface DnsDone {
+  readonly kind: 'done';
+  readonly ticket: number;
+  /** Empty when it worked. */
+  readonly error: string;
+  /** By pod; only when they were asked for. */
+  readonly counts: ReadonlyMap<string, PodDnsCounts>;
+  /** Duplicates that are the receiver's; only when they were asked for. */
+  readonly sockets: DnsSockets;
+}
 
 /** From the DNS thread. */
 export type DnsReply =
-  | {
-      readonly kind: 'done';
-      readonly ticket: number;
-      /** Empty when it worked. */
-      readonly error: string;
-      /** By pod; only when they were asked for. */
-      readonly counts: ReadonlyMap<string, PodDnsCounts>;
-    }
+  | DnsDone
   | { readonly kind: 'trouble'; readonly uid: string; readonly reason: string };

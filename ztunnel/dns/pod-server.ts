@@ -57,6 +57,10 @@ export interface PodServerParts {
   readonly open: (kind: 'unbound udp' | 'listen', address: string, port: number) => number;
   /** Binds a UDP socket that Node lives on to a port that nobody shares. Throws MeshError. */
   readonly bind: (fd: number, address: string, port: number) => void;
+  /** Forbids sharing the port of a bound one again. Throws MeshError. */
+  readonly unshare?: (fd: number) => void;
+  /** Sockets that another process answered with before, by name; they become the server's. */
+  readonly inherited?: Map<string, number>;
   /** 15053 unless a test says otherwise. */
   readonly port?: number;
   /** How long a TCP client may take for a query; `messageTimeoutMs` unless a test says otherwise. */
@@ -80,6 +84,7 @@ export class PodServer {
   readonly #udp: UdpSocket[] = [];
   readonly #tcp: Server[] = [];
   readonly #connections = new Set<Socket>();
+  readonly #sockets = new Map<string, number>();
   readonly #line: Line;
   #tokens = 2 * queriesPerSecondMax;
   readonly #now: () => number;
@@ -91,6 +96,11 @@ export class PodServer {
     this.#line = parts.turns.line();
     this.#now = parts.now ?? (() => performance.now());
     this.#refilled = this.#now();
+  }
+
+  /** Its descriptors, by kind and address. */
+  get sockets(): ReadonlyMap<string, number> {
+    return this.#sockets;
   }
 
   /**
@@ -117,6 +127,7 @@ export class PodServer {
   /** Ends everything at once. */
   close(): void {
     this.#closed = true;
+    this.#sockets.clear();
     this.#line.clear();
     this.#parts.upstream.close();
     for (const socket of this.#udp.splice(0)) {
@@ -131,8 +142,9 @@ export class PodServer {
   }
 
   #openUdp(address: string, port: number): void {
-    const { open, bind, onError } = this.#parts;
-    const fd = open('unbound udp', address, port);
+    const { open, bind, unshare, onError } = this.#parts;
+    const inherited = this.#inherit(`udp ${address}`);
+    const fd = inherited ?? open('unbound udp', address, port);
     const udp = createSocket(address.includes(':') ? 'udp6' : 'udp4');
     udp.on('error', (error) => onError(MeshError.from(error)));
     udp.on('message', (bytes, { address: host, port: from }) => {
@@ -140,12 +152,23 @@ export class PodServer {
     });
     liveOn(udp, fd);
     try {
-      bind(fd, address, port);
+      if (inherited === undefined) {
+        bind(fd, address, port);
+      } else {
+        unshare?.(fd);
+      }
     } catch (error) {
       udp.close();
       throw error;
     }
     this.#udp.push(udp);
+    this.#sockets.set(`udp ${address}`, fd);
+  }
+
+  #inherit(name: string): number | undefined {
+    const fd = this.#parts.inherited?.get(name);
+    this.#parts.inherited?.delete(name);
+    return fd;
   }
 
   async #openAt(address: string): Promise<void> {
@@ -156,11 +179,13 @@ export class PodServer {
     this.#tcp.push(server);
     server.maxConnections = connectionsMax;
     server.on('error', (error) => onError(MeshError.from(error)));
-    const fd = open('listen', address, port);
+    const name = `listen ${address}`;
+    const fd = this.#inherit(name) ?? open('listen', address, port);
     await new Promise<void>((resolve, reject) => {
       server.once('error', reject);
       server.listen({ fd }, resolve);
     });
+    this.#sockets.set(name, fd);
   }
 
   #serve(socket: Socket): void {

@@ -5,7 +5,14 @@ import { Worker } from 'node:worker_threads';
 import { Backoff } from '../../src/lib/backoff.ts';
 import { MeshError } from '../../src/lib/error.ts';
 import type { Logger } from '../../src/lib/log.ts';
-import type { DnsPod, DnsReply, DnsRequest, DnsThreadData } from './messages.ts';
+import type {
+  DnsDone,
+  DnsPod,
+  DnsReply,
+  DnsRequest,
+  DnsSockets,
+  DnsThreadData,
+} from './messages.ts';
 import type { NameChange } from './names.ts';
 import type { PodDnsCounts } from './pod-server.ts';
 
@@ -37,7 +44,7 @@ const threadFile = new URL(
 );
 
 interface Waiting {
-  readonly resolve: (counts: ReadonlyMap<string, PodDnsCounts>) => void;
+  readonly resolve: (done: DnsDone) => void;
   readonly reject: (error: MeshError) => void;
   readonly timer: NodeJS.Timeout;
 }
@@ -76,10 +83,11 @@ export class DnsProxy {
   }
 
   /**
-   * Answers a pod's queries from when this resolves. `netns` stays the caller's. Rejects with
+   * Answers a pod's queries from when this resolves, at sockets that another process had before
+   * where they are given; those are its own from now on. `netns` stays the caller's. Rejects with
    * MeshError, and answers nothing, when its sockets cannot be opened.
    */
-  async addPod(pod: DnsPod): Promise<void> {
+  async addPod(pod: DnsPod, inherited: DnsSockets = new Map()): Promise<void> {
     if (!this.#started && !this.#closed) {
       this.#started = true;
       this.#start();
@@ -89,7 +97,7 @@ export class DnsProxy {
     const own = { ...pod, nameservers, netns: this.#parts.reopen(pod.netns) };
     this.#pods.set(pod.uid, own);
     try {
-      await this.#ask({ kind: 'add', pod: own });
+      await this.#ask({ kind: 'add', pod: own, inherited });
     } catch (error) {
       await this.removePod(pod.uid);
       throw MeshError.from(error);
@@ -117,7 +125,15 @@ export class DnsProxy {
 
   /** What was counted, by pod; empty when the thread does not answer. */
   counts(): Promise<ReadonlyMap<string, PodDnsCounts>> {
-    return this.#ask({ kind: 'counts' }).catch(() => new Map());
+    return this.#ask({ kind: 'counts' }).then(
+      ({ counts }) => counts,
+      () => new Map(),
+    );
+  }
+
+  /** Duplicates of a pod's sockets, which are the caller's; none for an unknown one. */
+  async sockets(uid: string): Promise<DnsSockets> {
+    return this.#pods.has(uid) ? (await this.#ask({ kind: 'sockets', uid })).sockets : new Map();
   }
 
   /** Ends the thread and every socket of it. */
@@ -177,7 +193,7 @@ export class DnsProxy {
   // Until it succeeds: somebody in the pod may have taken the port meanwhile.
   #addAgain(pod: DnsPod): void {
     const worker = this.#worker;
-    this.#ask({ kind: 'add', pod }).catch((error: unknown) => {
+    this.#ask({ kind: 'add', pod, inherited: new Map() }).catch((error: unknown) => {
       const { message } = MeshError.from(error);
       this.#parts.log.error({ pod: pod.uid, reason: message }, 'a pod is without DNS');
       const timer = setTimeout(() => {
@@ -199,7 +215,7 @@ export class DnsProxy {
     const waiting = this.#waiting.get(reply.ticket);
     if (reply.error === '') {
       this.#backoff.reset();
-      waiting?.resolve(reply.counts);
+      waiting?.resolve(reply);
     } else {
       waiting?.reject(new MeshError('unavailable', `DNS: ${reply.error}`));
     }
@@ -209,13 +225,13 @@ export class DnsProxy {
     this.#worker?.postMessage(request);
   }
 
-  #ask(request: Untold<Ticketed>): Promise<ReadonlyMap<string, PodDnsCounts>> {
+  #ask(request: Untold<Ticketed>): Promise<DnsDone> {
     if (this.#worker === undefined) {
       return Promise.reject(new MeshError('unavailable', 'the DNS thread is not there'));
     }
     this.#lastTicket += 1;
     const ticket = this.#lastTicket;
-    const { promise, resolve, reject } = Promise.withResolvers<ReadonlyMap<string, PodDnsCounts>>();
+    const { promise, resolve, reject } = Promise.withResolvers<DnsDone>();
     const late = (): void => reject(new MeshError('timeout', 'the DNS thread is silent'));
     this.#waiting.set(ticket, { resolve, reject, timer: setTimeout(late, replyTimeoutMs) });
     this.#post({ ...request, ticket });

@@ -1,10 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 // The thread that answers DNS, away from the one that applies configuration: neither waits for the
 // other. It knows names and pods by messages, and nothing else of the mesh.
+import { closeSync } from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';
-import { bindAlone, type PodSocketKind, podSocket } from '../../native/pod-socket.ts';
+import {
+  bindAlone,
+  checkPodSocket,
+  duplicate,
+  type PodSocketKind,
+  podSocket,
+  unshare,
+} from '../../native/pod-socket.ts';
 import { MeshError } from '../../src/lib/error.ts';
-import type { DnsPod, DnsReply, DnsRequest, DnsThreadData } from './messages.ts';
+import { ports } from '../../src/lib/ports.ts';
+import type { DnsPod, DnsReply, DnsRequest, DnsSockets, DnsThreadData } from './messages.ts';
 import { NameTable } from './names.ts';
 import { PodServer } from './pod-server.ts';
 import { Turns } from './turns.ts';
@@ -20,7 +29,22 @@ function tell(reply: DnsReply): void {
   parentPort?.postMessage(reply);
 }
 
-async function add(pod: DnsPod): Promise<void> {
+// Sockets that are not what they should be are closed, as if none had come.
+function usable(inherited: DnsSockets, netns: number): Map<string, number> {
+  const good = new Map<string, number>();
+  for (const [name, fd] of inherited) {
+    const [kind, address = ''] = name.split(' ');
+    try {
+      checkPodSocket(fd, kind === 'udp' ? 'udp' : 'listen', { netns, address, port: ports.dns });
+      good.set(name, fd);
+    } catch {
+      closeSync(fd);
+    }
+  }
+  return good;
+}
+
+async function add(pod: DnsPod, inherited: DnsSockets): Promise<void> {
   const { uid, namespace, netns, nameservers } = pod;
   remove(uid);
   const open = (kind: PodSocketKind, address: string, port: number): number =>
@@ -32,6 +56,8 @@ async function add(pod: DnsPod): Promise<void> {
     turns,
     open,
     bind: bindAlone,
+    unshare,
+    inherited: usable(inherited, netns),
     onError: (error) => tell({ kind: 'trouble', uid, reason: error.message }),
   });
   await server.open();
@@ -52,15 +78,20 @@ async function carryOut(request: DnsRequest): Promise<void> {
   const counts = new Map(
     request.kind === 'counts' ? [...pods].map(([uid, server]) => [uid, server.counts]) : [],
   );
+  let sockets: DnsSockets = new Map();
   try {
     if (request.kind === 'add') {
-      await add(request.pod);
+      await add(request.pod, request.inherited);
+    } else if (request.kind === 'sockets') {
+      const own = pods.get(request.uid)?.sockets ?? new Map<string, number>();
+      sockets = new Map([...own].map(([name, fd]) => [name, duplicate(fd)]));
     } else if (request.kind === 'remove') {
       remove(request.uid);
     }
-    tell({ kind: 'done', ticket, error: '', counts });
+    tell({ kind: 'done', ticket, error: '', counts, sockets });
   } catch (error) {
-    tell({ kind: 'done', ticket, error: MeshError.from(error).message || 'failed', counts });
+    const { message } = MeshError.from(error);
+    tell({ kind: 'done', ticket, error: message || 'failed', counts, sockets });
   }
 }
 
