@@ -29,6 +29,10 @@ export interface Config {
   readonly readiness: ListenAddress;
   /** The socket of the admin interface. */
   readonly adminSocket: string;
+  /** The socket by which a proxy that is started beside this one takes its place. */
+  readonly handoverSocket: string;
+  /** How long connections of a proxy that was replaced may go on, in milliseconds. */
+  readonly drainMaxMs: number;
   /** Where the admin interface is served over TCP too, to look but not to touch. */
   readonly admin: ListenAddress | undefined;
   readonly workers: number;
@@ -97,6 +101,8 @@ const schema = z.object({
   metrics: listenAddress,
   readiness: listenAddress,
   adminSocket: socketPath.optional(),
+  handoverSocket: socketPath.optional(),
+  drainMax: duration,
   admin: listenAddress.optional(),
   clusterDomain: nodeName,
   resolvConf: z.string().min(1),
@@ -123,6 +129,8 @@ export function ztunnelCommand(): Command {
     .option('--metrics <addr:port>', 'where metrics are served', `[::]:${ports.metrics}`)
     .option('--readiness <addr:port>', 'where readiness is served', `[::]:${ports.readiness}`)
     .option('--admin-socket <path>', 'the admin socket (admin.sock in the state folder)')
+    .option('--handover-socket <path>', 'for a successor (handover.sock in the state folder)')
+    .option('--drain-max <time>', 'how long connections of a replaced proxy may go on', '10m')
     .option('--admin <addr:port>', 'serve admin over TCP too, on this machine, read-only')
     .option('--bpf-pins <folder>', 'where the agent pins capture in the kernel', defaultPins)
     .option('--workers <n>', 'worker threads', String(workers))
@@ -150,19 +158,24 @@ export function parseConfig(argv: readonly string[]): Result<Config> {
       stateMaxAge,
       zds,
       adminSocket = join(state, 'admin.sock'),
+      handoverSocket = join(state, 'handover.sock'),
+      drainMax,
       admin,
       engine: texts,
       ...rest
     } = schema.parse(command.opts());
-    if (adminSocket.length > socketPathMax) {
-      throw new MeshError('invalid', '--admin-socket is needed: that of --state is too long');
+    if (adminSocket.length > socketPathMax || handoverSocket.length > socketPathMax) {
+      const flags = '--admin-socket and --handover-socket are needed';
+      throw new MeshError('invalid', `${flags}: those of --state are too long`);
     }
     const engine = parseEngineSettings(texts);
     if (!engine.ok) {
       return engine;
     }
-    const folders = { stateDir: state, keysDir: keys, stateMaxAgeMs: stateMaxAge };
-    const names = { joinTokenFile: joinToken, zdsPath: zds, adminSocket, admin, ...folders };
+    const times = { stateMaxAgeMs: stateMaxAge, drainMaxMs: drainMax };
+    const folders = { stateDir: state, keysDir: keys, ...times };
+    const sockets = { zdsPath: zds, adminSocket, handoverSocket };
+    const names = { joinTokenFile: joinToken, admin, ...sockets, ...folders };
     return { ok: true, value: { ...rest, ...names, engine: engine.value } };
   } catch (error) {
     return { ok: false, error: new MeshError('invalid', sentenceOf(error), { cause: error }) };

@@ -5,7 +5,7 @@ import type { EngineLimits, EngineOptions } from '../native/index.ts';
 import { MeshError, type Result } from '../src/lib/error.ts';
 
 /** What may be set of the engine; workers and the log level have flags of their own. */
-export type EngineSettings = Omit<EngineOptions, 'workers' | 'accessLog' | 'bpfPins'>;
+export type EngineSettings = Omit<EngineOptions, 'workers' | 'accessLog' | 'bpfPins' | 'takesOver'>;
 
 const whole = z
   .string()

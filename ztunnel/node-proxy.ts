@@ -1,20 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 // The node proxy put together: what is built from what, and in which order it starts and ends.
-import type { Engine, EventBatch } from '../native/index.ts';
+import type {
+  Engine,
+  EventBatch,
+  IdentityMaterial,
+  PacketHandlers,
+  Packets,
+} from '../native/index.ts';
+import { MeshError } from '../src/lib/error.ts';
 import type { Logger, LogLevel } from '../src/lib/log.ts';
-import { ensurePrivateFolder } from '../src/lib/private-files.ts';
 import { version } from '../src/lib/version.ts';
 import { parseSpiffeId } from '../src/spiffe/id.ts';
 import { type Update, XdsClient } from '../src/xds/client.ts';
 import { typeOrder, typeUrls } from '../src/xds/wire.ts';
-import {
-  type AdminView,
-  type PeerUser,
-  serveAdminSocket,
-  serveAdminTcp,
-  socketRoutes,
-  viewRoutes,
-} from './admin.ts';
+import type { AdminView, PeerUser } from './admin.ts';
 import { Applier } from './apply.ts';
 import { CertificateBook } from './certificate-book.ts';
 import { Certificates } from './certs.ts';
@@ -23,9 +22,13 @@ import { allNames, nameChanges } from './dns/changes.ts';
 import type { NameChange } from './dns/names.ts';
 import type { DnsProxy } from './dns/proxy.ts';
 import { explain } from './explain.ts';
+import type { Predecessor } from './handover/predecessor.ts';
+import { dnsSocketsOf, listenersOf, nameSockets, type PodSockets } from './handover/sockets.ts';
+import { Successors } from './handover/successors.ts';
 import { KeyFolder } from './key-folder.ts';
 import { type Family, Metrics } from './metrics.ts';
 import { NodeCredential } from './node-credential.ts';
+import { NodeServers } from './node-servers.ts';
 import { Observer } from './observe.ts';
 import { type PodEngine, Pods } from './pods.ts';
 import {
@@ -40,7 +43,6 @@ import {
   xdsFamilies,
 } from './proxy-metrics.ts';
 import { StateCache } from './state-cache.ts';
-import { serveMetrics, serveReadiness } from './status-server.ts';
 import { Trust } from './trust.ts';
 import { ZdsClient, type ZdsTransport } from './zds.ts';
 
@@ -57,6 +59,9 @@ export type ProxyEngine = Pick<
   | 'removePod'
   | 'captureStats'
   | 'counters'
+  | 'listeners'
+  | 'takeOver'
+  | 'releaseDirect'
   | 'drain'
   | 'stop'
 >;
@@ -64,13 +69,14 @@ export type ProxyEngine = Pick<
 /** What the proxy uses of the DNS proxy. */
 export type ProxyDns = Pick<
   DnsProxy,
-  'update' | 'addPod' | 'removePod' | 'counts' | 'restarts' | 'close'
+  'update' | 'addPod' | 'removePod' | 'sockets' | 'counts' | 'restarts' | 'close'
 >;
 
 /** The native parts, as `native/index.ts` has them. */
 export interface NativeParts {
   engine(onEvents: (batch: EventBatch) => void): ProxyEngine;
   readonly transport: ZdsTransport;
+  listen(path: string, onConnection: (socket: Packets) => PacketHandlers): { close(): void };
   readonly peerUser: PeerUser;
   readonly isNetns: (fd: number) => boolean;
   /** `names` are all there are, for a thread that starts. */
@@ -89,6 +95,12 @@ export interface ProxyHooks {
   ready(): void;
 }
 
+/**
+ * How long a successor waits for the control plane to answer before it takes over with saved state,
+ * which the proxy before it may know to be old. In milliseconds.
+ */
+export const controlWaitMs = 5_000;
+
 /** How long streams may go on after a stop was asked for, in milliseconds. */
 export const drainDeadlineMs = 5_000;
 
@@ -102,21 +114,25 @@ function trustDomainOf(spiffeId: string): string {
 
 /** One node proxy, from start to stop. */
 export class NodeProxy {
+  readonly #native: NativeParts;
   readonly #config: Config;
   readonly #log: Logger;
   readonly #engine: ProxyEngine;
   readonly #applier: Applier;
   readonly #metrics: Metrics;
   readonly #observer: Observer;
-  readonly #transport: ZdsTransport;
+  readonly #predecessor: Predecessor | undefined;
+  readonly #replaced = Promise.withResolvers<void>();
   readonly #dns: ProxyDns;
-  readonly #peerUser: PeerUser;
-  readonly #isNetns: (fd: number) => boolean;
   readonly #book: CertificateBook;
-  readonly #quit: () => void;
   readonly #logDropped: () => number;
   readonly #onReady: () => void;
-  readonly #servers: { close(): Promise<void> }[] = [];
+  readonly #servers: NodeServers;
+  #successors: Successors | undefined;
+  /** Whether this proxy may have what there can be only one of on a node. */
+  #tenure: 'waits' | 'takes' | 'has' | 'gave';
+  #cutBefore = 0;
+  #controlIsAway = false;
   #credential: NodeCredential | undefined;
   #certificates: Certificates | undefined;
   #pods: Pods | undefined;
@@ -130,21 +146,44 @@ export class NodeProxy {
   #stopped: Promise<void> | undefined;
   #wasReady = false;
 
-  constructor(config: Config, native: NativeParts, log: Logger, hooks: ProxyHooks) {
-    this.#quit = hooks.quit;
+  /** @param predecessor carries the node until this one is ready. */
+  constructor(
+    config: Config,
+    native: NativeParts,
+    log: Logger,
+    hooks: ProxyHooks,
+    predecessor?: Predecessor,
+  ) {
     this.#logDropped = hooks.logDropped;
     this.#onReady = hooks.ready;
     this.#config = config;
     this.#log = log;
-    this.#transport = native.transport;
-    this.#peerUser = native.peerUser;
-    this.#isNetns = native.isNetns;
+    this.#native = native;
+    this.#predecessor = predecessor;
+    this.#tenure = predecessor === undefined ? 'has' : 'waits';
     this.#engine = native.engine((batch) => this.#observer.onEvents(batch));
     this.#book = new CertificateBook(this.#engine);
     this.#applier = new Applier(this.#engine, config.node);
     this.#dns = native.dns(() => allNames(this.#applier));
-    this.#metrics = new Metrics([() => this.#families(), () => this.#dnsFamilies()]);
-    this.#observer = new Observer(this.#applier, hooks.lines, log, this.#metrics);
+    const metrics = new Metrics([() => this.#families(), () => this.#dnsFamilies()]);
+    this.#metrics = metrics;
+    this.#observer = new Observer(this.#applier, hooks.lines, log, metrics);
+    const { quit } = hooks;
+    const { peerUser } = native;
+    const setLogLevel = (level: LogLevel): void => {
+      log.level = level;
+      this.#observer.setLogLevel(level);
+    };
+    const view = this.#view();
+    this.#servers = new NodeServers({ config, metrics, view, peerUser, quit, setLogLevel, log });
+  }
+
+  /**
+   * Resolves when a successor has taken this proxy's place: what is left to do is `stop()`. Rejects
+   * when it could not take that of its predecessor.
+   */
+  get replaced(): Promise<void> {
+    return this.#replaced.promise;
   }
 
   /**
@@ -155,17 +194,22 @@ export class NodeProxy {
   async start(signal: AbortSignal): Promise<void> {
     const { node, control, stateDir, keysDir, joinTokenFile } = this.#config;
     const log = this.#log;
-    const metrics = await serveMetrics(this.#config.metrics, this.#metrics);
-    this.#servers.push(metrics);
-    const readiness = await serveReadiness(this.#config.readiness, () => this.pending());
-    this.#servers.push(readiness);
-    await this.#serveAdmin();
-    log.info({ metrics: metrics.port, readiness: readiness.port }, 'listening');
+    const { transport, isNetns } = this.#native;
+    if (this.#tenure === 'has') {
+      await this.#serve();
+    }
     const keys = new KeyFolder(keysDir, log);
     const options = { node, control, stateDir, joinTokenFile, log };
     const credential = await NodeCredential.open(options, signal);
     this.#credential = credential;
-    const certificates = new Certificates({ issuer: credential, sink: this.#book, keys, log });
+    const sink = {
+      setIdentity: (material: IdentityMaterial): void => {
+        this.#book.setIdentity(material);
+        this.#reportReady();
+      },
+      removeIdentity: (spiffeId: string): void => this.#book.removeIdentity(spiffeId),
+    };
+    const certificates = new Certificates({ issuer: credential, sink, keys, log });
     this.#certificates = certificates;
     this.#trust = new Trust(
       trustDomainOf(credential.spiffeId),
@@ -177,17 +221,23 @@ export class NodeProxy {
       engine: this.#carriers(),
       placement: this.#applier,
       identities: certificates,
-      closeFd: (fd) => this.#transport.closeFd(fd),
-      isNetns: this.#isNetns,
+      closeFd: (fd) => transport.closeFd(fd),
+      isNetns,
       onChange: () => this.#reportReady(),
       log,
     });
-    this.#zds = new ZdsClient(this.#config.zdsPath, this.#transport, this.#pods, log);
+    this.#zds = new ZdsClient(this.#config.zdsPath, transport, this.#pods, log);
     this.#applier.onChange(() => certificates.expect(this.#applier.localIdentities()));
     this.#xds = this.#xdsClient(credential);
     credential.onRenewed(() => this.#xds?.reconnect());
     this.#restore(this.#xds);
     this.#xds.start();
+    if (this.#tenure === 'waits') {
+      setTimeout(() => {
+        this.#controlIsAway = true;
+        this.#reportReady();
+      }, controlWaitMs).unref();
+    }
   }
 
   #families(): Family[] {
@@ -198,6 +248,7 @@ export class NodeProxy {
       access_events_dropped: this.#observer.dropped,
       metric_series_expired: expired,
       log_writes_dropped: this.#logDropped(),
+      handover_connections_cut: this.#cutBefore,
     };
     return [
       buildFamily(version),
@@ -215,27 +266,6 @@ export class NodeProxy {
   async #dnsFamilies(): Promise<Family[]> {
     const counts = await this.#dns.counts();
     return dnsFamilies(counts, this.#pods?.list() ?? [], this.#dns.restarts);
-  }
-
-  async #serveAdmin(): Promise<void> {
-    const { adminSocket, admin, stateDir } = this.#config;
-    const log = this.#log;
-    await ensurePrivateFolder(stateDir);
-    const view = this.#view();
-    const actions = {
-      quit: this.#quit,
-      setLogLevel: (level: LogLevel): void => {
-        log.level = level;
-        this.#observer.setLogLevel(level);
-      },
-    };
-    const routes = socketRoutes(view, actions, log);
-    this.#servers.push(await serveAdminSocket(adminSocket, routes, this.#peerUser, log));
-    if (admin !== undefined) {
-      const server = await serveAdminTcp(admin, viewRoutes(view, log));
-      this.#servers.push(server);
-      log.info({ port: server.port }, 'admin is served over TCP, to look but not to touch');
-    }
   }
 
   #view(): AdminView {
@@ -283,6 +313,11 @@ export class NodeProxy {
 
   /** What the proxy still waits for; nothing when it is ready. */
   pending(): string[] {
+    const has = this.#tenure === 'has';
+    return [...this.#lacks(), ...(has ? [] : ['the node, which another proxy carries'])];
+  }
+
+  #lacks(): string[] {
     const waits: [boolean, string][] = [
       [this.#stopped !== undefined, 'draining'],
       [this.#credential === undefined, 'node credential'],
@@ -292,24 +327,44 @@ export class NodeProxy {
     return waits.filter(([holds]) => holds).map(([, name]) => name);
   }
 
-  /** Stops taking work, lets streams end within the deadline, then ends everything. Once. */
+  /**
+   * Stops taking work, lets streams end within the deadline, then ends everything. Once. After
+   * `replaced` the deadline is the one that the settings give for that.
+   */
   stop(): Promise<void> {
     this.#stopped ??= this.#stop();
     return this.#stopped;
   }
 
+  /** Cuts what `stop()` waits for. */
+  hurry(): void {
+    void this.#engine.drain(0);
+  }
+
   async #stop(): Promise<void> {
+    const gave = this.#tenure === 'gave';
+    if (!gave) {
+      this.#letGoOfControl();
+      await this.#cache?.close();
+    }
+    this.#predecessor?.close();
+    // Connections that go on meanwhile may still want names, and policy may turn against them.
+    const cut = await this.#engine.drain(gave ? this.#config.drainMaxMs : drainDeadlineMs);
+    this.#log.info({ cut }, 'drained');
+    this.#successors?.drained(cut);
+    this.#letGoOfControl();
+    this.#certificates?.close();
+    this.#credential?.close();
+    await this.#dns.close();
+    this.#engine.stop();
+    await this.#servers.close();
+    this.#successors?.close();
+  }
+
+  #letGoOfControl(): void {
     this.#zds?.close();
     this.#pods?.close();
     this.#xds?.close();
-    await this.#cache?.close();
-    this.#certificates?.close();
-    this.#credential?.close();
-    // Connections that go on meanwhile may still want names.
-    await this.#engine.drain(drainDeadlineMs);
-    await this.#dns.close();
-    this.#engine.stop();
-    await Promise.all(this.#servers.map((server) => server.close()));
   }
 
   #xdsClient(credential: NodeCredential): XdsClient {
@@ -339,17 +394,34 @@ export class NodeProxy {
     return {
       addPod: async ({ namespace, nameservers, ...pod }) => {
         const { uid, netns } = pod;
-        await this.#dns.addPod({ uid, namespace, netns, nameservers });
-        await this.#engine.addPod(pod).catch(async (error: unknown) => {
-          await this.#dns.removePod(uid);
-          throw error;
-        });
+        const inherited = await this.#inherit(uid);
+        const dns = dnsSocketsOf(inherited);
+        try {
+          await this.#dns.addPod({ uid, namespace, netns, nameservers }, dns);
+          const listeners = listenersOf(inherited);
+          await this.#engine.addPod({ ...pod, listeners }).catch(async (error: unknown) => {
+            await this.#dns.removePod(uid);
+            throw error;
+          });
+        } finally {
+          const taken = new Set(dns.values());
+          [...inherited.values()]
+            .filter((fd) => !taken.has(fd))
+            .forEach((fd) => {
+              this.#native.transport.closeFd(fd);
+            });
+        }
       },
       removePod: async (uid) => {
         await this.#engine.removePod(uid);
         await this.#dns.removePod(uid);
       },
     };
+  }
+
+  async #inherit(uid: string): Promise<PodSockets> {
+    const waits = this.#tenure === 'waits';
+    return (waits ? await this.#predecessor?.sockets(uid) : undefined) ?? new Map();
   }
 
   #take(update: Update): ReadonlyMap<string, string> {
@@ -362,7 +434,14 @@ export class NodeProxy {
   }
 
   #reportReady(): void {
-    if (this.pending().length > 0) {
+    if (this.#lacks().length > 0) {
+      return;
+    }
+    const knows = this.#xds?.synced === true || this.#controlIsAway;
+    if (this.#tenure === 'waits' && knows && this.#hasCertificates()) {
+      this.#takeOver().catch((error: unknown) => this.#replaced.reject(MeshError.from(error)));
+    }
+    if (this.#tenure !== 'has') {
       return;
     }
     if (this.#xds?.synced === true && !this.#keysSwept) {
@@ -374,5 +453,49 @@ export class NodeProxy {
       this.#log.info({ pods: this.#pods?.count }, 'ready');
       this.#onReady();
     }
+  }
+
+  // Until then connections would wait here, and the other proxy can carry them at once.
+  #hasCertificates(): boolean {
+    const pods = this.#pods?.list() ?? [];
+    return pods.every(({ spiffeId }) => this.#certificates?.has(spiffeId) ?? false);
+  }
+
+  async #takeOver(): Promise<void> {
+    const predecessor = this.#predecessor;
+    this.#tenure = 'takes';
+    await predecessor?.take();
+    this.#engine.takeOver();
+    this.#tenure = 'has';
+    void predecessor?.ended.then((cut) => {
+      this.#cutBefore = cut ?? 0;
+      this.#log.info({ cut }, 'the node proxy before this one has ended');
+    });
+    await this.#serve();
+    this.#log.info('took over');
+    this.#reportReady();
+  }
+
+  async #serve(): Promise<void> {
+    await this.#servers.open();
+    const { listen, transport } = this.#native;
+    this.#successors = new Successors(this.#config.handoverSocket, {
+      listen,
+      sockets: async (uid) =>
+        nameSockets(await this.#engine.listeners(uid), await this.#dns.sockets(uid)),
+      release: () => this.#giveAway(),
+      closeFd: (fd) => transport.closeFd(fd),
+      log: this.#log,
+    });
+  }
+
+  // What it goes on with needs the control plane's word, and to be told of pods that go.
+  async #giveAway(): Promise<void> {
+    this.#tenure = 'gave';
+    this.#zds?.stay();
+    await this.#cache?.close();
+    this.#engine.releaseDirect();
+    await this.#servers.close();
+    this.#replaced.resolve();
   }
 }

@@ -15,6 +15,8 @@ export const demo = {
   intruder: 'intruder',
   outsider: 'outsider',
   server: 'server',
+  /** The name of its service. */
+  name: 'web',
   vip4: '10.77.240.10',
   vip6: 'fd77:f0::10',
   webPort: 8080,

@@ -5,6 +5,7 @@ import { bulkRow, claimRow, identityRow, lateRow } from './demo-control.ts';
 import { captureRow, deniedRow, directRow } from './demo-direct.ts';
 import { nameRows } from './demo-names.ts';
 import { cutRow, lockedRow, policyRow, strictRow } from './demo-policy.ts';
+import { replaceRow } from './demo-replace.ts';
 import { outageRow, rotationRow } from './demo-survival.ts';
 import { captureOffRow, reachRows, recordUplink, wireRow } from './demo-traffic.ts';
 import type { Lab } from './lab.ts';
@@ -41,6 +42,7 @@ export async function runDemo(lab: Lab, onRow: (row: Row) => void): Promise<Row[
     ['a denied pod of the node is refused at connect', () => deniedRow(lab)],
     ['a pod comes and goes', () => lateRow(lab)],
     ['the control plane is killed', () => outageRow(lab)],
+    ['the proxies are replaced under load', () => replaceRow(lab)],
     ['the root is rotated under load', () => rotationRow(lab)],
     ['bulk each way is intact', () => bulkRow(lab)],
     ['with capture off the detector finds it all', () => captureOffRow(lab)],

@@ -198,6 +198,11 @@ export class Lab {
     return this.#processes.restart(name, change);
   }
 
+  /** Starts a process beside the one that has its name so far, and answers that one. */
+  replace(name: string): Promise<LabProcess> {
+    return this.#processes.replace(name);
+  }
+
   /** Resolves when the node's proxy says it is ready. Throws MeshError `timeout`. */
   async ready(node: string): Promise<void> {
     await waitReady(this.#parts, this.node(node));

@@ -82,6 +82,17 @@ export class ProcessSet {
     return started;
   }
 
+  /** Starts a process beside the one that has its name so far, and answers that one. */
+  async replace(name: string): Promise<LabProcess> {
+    const before = this.get(name);
+    const spec = this.#specs.get(name);
+    if (spec === undefined) {
+      throw new MeshError('invalid', `there is no process ${name}`);
+    }
+    await this.#run(spec);
+    return before;
+  }
+
   /**
    * Resolves when `check` holds; one that rejects does not hold yet. A process of `needed` that
    * ends before fails it at once, with its last words. Throws MeshError `unavailable` or `timeout`.

@@ -23,6 +23,10 @@ export class FakeDns implements ProxyDns {
     this.pods.delete(uid);
   }
 
+  async sockets(): Promise<ReadonlyMap<string, number>> {
+    return new Map();
+  }
+
   async counts(): ReturnType<ProxyDns['counts']> {
     return new Map();
   }

@@ -74,6 +74,8 @@ async function setUp(t: Test) {
     readiness: local,
     workers: 1,
     adminSocket: join(dir, 'state/admin.sock'),
+    handoverSocket: join(dir, 'state/handover.sock'),
+    drainMaxMs: 60_000,
     admin: local,
     clusterDomain: 'cluster.local',
     resolvConf: '/dev/null',
@@ -89,6 +91,7 @@ async function setUp(t: Test) {
     {
       engine: (onEvents) => new native.Engine({ workers: 1, accessLog }, onEvents),
       transport: { connect: native.connectPackets, closeFd: native.closeFd },
+      listen: native.listenPackets,
       peerUser: native.peerUser,
       isNetns: native.isNetns,
       dns: () => dns,
