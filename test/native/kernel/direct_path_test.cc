@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+// Connections between two pods without a proxy, by real sockets. Needs root.
+#include "kernel/direct_path.h"
+
+#include <bpf/libbpf.h>
+#include <doctest/doctest.h>
+#include <sys/socket.h>
+
+#include <cerrno>
+#include <limits>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "kernel/two_pods.h"
+
+using weft::Endpoint;
+using weft::UniqueFd;
+using weft::io::DirectEvent;
+using weft::io::DirectFlow;
+using weft::kernel::KernelDirectPath;
+using weft::test::Accepted;
+using weft::test::acceptFrom;
+using weft::test::Attempt;
+using weft::test::connectFrom;
+using weft::test::CounterSteps;
+using weft::test::errorOf;
+using weft::test::hasRoot;
+using weft::test::kSpellings;
+using weft::test::nameOf;
+using weft::test::peerOf;
+using weft::test::Spelling;
+using weft::test::TwoPods;
+using weft::test::waitReadable;
+using Steps = std::map<std::string, uint64_t>;
+
+namespace {
+
+constexpr uint16_t kApp = 8080;
+constexpr uint64_t kForEver = std::numeric_limits<uint64_t>::max();
+
+/// Both are pods that nobody else can send as, and the proxy says whether they may connect.
+struct DirectPods : TwoPods {
+  DirectPods() {
+    REQUIRE(enrol(a, true).ok());
+    REQUIRE(enrol(b, true).ok());
+    auto opened = KernelDirectPath::open(node.pins());
+    REQUIRE(opened.ok());
+    path = std::move(opened).value();
+  }
+
+  void say(bool allowed) {
+    const weft::io::DirectVerdict verdict{a.netns.cookie, 0, allowed, kForEver};
+    REQUIRE(path->publish(b.netns.cookie, {&verdict, 1}).ok());
+  }
+  std::vector<DirectEvent> events() {
+    std::vector<DirectEvent> all;
+    path->take([&](const DirectEvent& event) { all.push_back(event); });
+    return all;
+  }
+
+  std::unique_ptr<KernelDirectPath> path;
+};
+
+/// One end says something, and the other hears all of it.
+void exchange(const UniqueFd& from, const UniqueFd& to, std::string_view text) {
+  REQUIRE(::send(from.get(), text.data(), text.size(), 0) == static_cast<ssize_t>(text.size()));
+  waitReadable(to);
+  std::string heard(text.size(), 0);
+  REQUIRE(::recv(to.get(), heard.data(), heard.size(), MSG_WAITALL) ==
+          static_cast<ssize_t>(text.size()));
+  CHECK(heard == text);
+}
+
+/// What a refused connect() ends with: programs may choose since Linux 5.18.
+int refusal() {
+  const bool chosen =
+      libbpf_probe_bpf_helper(BPF_PROG_TYPE_CGROUP_SOCK_ADDR, BPF_FUNC_set_retval, nullptr) == 1;
+  return chosen ? ECONNREFUSED : EPERM;
+}
+
+}  // namespace
+
+TEST_CASE("an allowed connection goes to the application itself, and is told with its bytes") {
+  if (!hasRoot()) {
+    return;
+  }
+  DirectPods pods;
+  pods.say(true);
+  const UniqueFd app = pods.b.listen(kApp);
+  CounterSteps steps(pods.node.agent());
+  for (const Spelling spelling : kSpellings) {
+    INFO(static_cast<int>(spelling));
+    const Endpoint to = pods.b.at(spelling, kApp);
+    Attempt client = connectFrom(pods.a.netns, spelling, to);
+    REQUIRE(client.error == 0);
+    const Accepted accepted = acceptFrom(app);
+    CHECK(accepted.peer == nameOf(client.socket));
+    CHECK(peerOf(client.socket) == to);
+    CHECK(steps.take() == Steps{{"direct_allowed", 1}, {"direct_passed", 1}});
+
+    exchange(client.socket, accepted.socket, "hello");
+    exchange(accepted.socket, client.socket, "hi");
+    weft::io::resetOnClose(client.socket.get());
+    client.socket = UniqueFd();
+    const std::vector<DirectEvent> events = pods.events();
+    REQUIRE(events.size() == 2);
+    CHECK(events[0].kind == DirectEvent::Kind::kOpened);
+    CHECK(events[0].flow.server == to);
+    CHECK(events[1].kind == DirectEvent::Kind::kClosed);
+    CHECK(events[1].established);
+    CHECK(events[1].flow.client == accepted.peer);
+    CHECK(events[1].bytesSent == 5);
+    CHECK(events[1].bytesReceived == 2);
+    CHECK(pods.path->flowsOf(pods.a.netns.cookie).empty());
+  }
+}
+
+TEST_CASE("a denied connection is refused at once, and told") {
+  if (!hasRoot()) {
+    return;
+  }
+  DirectPods pods;
+  pods.say(false);
+  const UniqueFd app = pods.b.listen(kApp);
+  CounterSteps steps(pods.node.agent());
+  for (const Spelling spelling : kSpellings) {
+    INFO(static_cast<int>(spelling));
+    const Endpoint to = pods.b.at(spelling, kApp);
+    CHECK(connectFrom(pods.a.netns, spelling, to).error == refusal());
+    CHECK(steps.take() == Steps{{"direct_denied", 1}});
+    const std::vector<DirectEvent> events = pods.events();
+    REQUIRE(events.size() == 1);
+    CHECK(events[0].kind == DirectEvent::Kind::kDenied);
+    CHECK(events[0].flow.server == to);
+    CHECK(events[0].flow.source == pods.a.netns.cookie);
+  }
+  CHECK_FALSE(weft::test::hasConnection(app));
+}
+
+TEST_CASE("where there is no verdict the proxy is asked") {
+  if (!hasRoot()) {
+    return;
+  }
+  DirectPods pods;
+  const UniqueFd proxy = pods.a.listen(15001);
+  CounterSteps steps(pods.node.agent());
+  for (const Spelling spelling : kSpellings) {
+    REQUIRE(connectFrom(pods.a.netns, spelling, pods.b.at(spelling, kApp)).error == 0);
+    CHECK(acceptFrom(proxy).peer.ip.isLoopback());
+    CHECK(steps.take() == Steps{{"outbound_captured", 1}});
+  }
+}
+
+TEST_CASE("a connection that is no longer allowed is ended at both ends") {
+  if (!hasRoot()) {
+    return;
+  }
+  DirectPods pods;
+  const UniqueFd app = pods.b.listen(kApp);
+  for (const Spelling spelling : kSpellings) {
+    INFO(static_cast<int>(spelling));
+    pods.say(true);
+    const Attempt client = connectFrom(pods.a.netns, spelling, pods.b.at(spelling, kApp));
+    REQUIRE(client.error == 0);
+    const Accepted accepted = acceptFrom(app);
+    pods.say(false);
+
+    const std::vector<DirectFlow> flows = pods.path->flowsOf(pods.a.netns.cookie);
+    REQUIRE(flows.size() == 1);
+    CHECK(flows[0].destination == pods.b.netns.cookie);
+    REQUIRE(pods.path->end(flows[0], pods.a.netns.fd.get()).ok());
+    CHECK(errorOf(client.socket) == ECONNABORTED);
+    waitReadable(accepted.socket);
+    CHECK(errorOf(accepted.socket) == ECONNRESET);
+  }
+}
