@@ -6,8 +6,6 @@
 #include <doctest/doctest.h>
 
 #include <cstdio>
-#include <set>
-#include <string>
 
 #include "kernel/scratch_node.h"
 
@@ -19,22 +17,20 @@ TEST_CASE("this kernel takes every program") {
     return;
   }
   const weft::test::ScratchPins pins;
-  std::set<std::string> names;
   for (const BpfObject& object : {weft::kernel::connectObject(), weft::kernel::sockopsObject(),
                                   weft::kernel::lookupObject()}) {
     const auto costs = weft::test::costsOf(object, pins->maps());
     INFO(costs.status().message());
     REQUIRE(costs.ok());
+    CHECK_FALSE(costs.value().empty());
     for (const ProgramCost& cost : costs.value()) {
       std::printf("# program %s: %zu instructions, %zu translated, %u verified, %u states\n",
                   cost.name.c_str(), cost.instructions, cost.translated, cost.verified,
                   cost.states);
       CHECK(cost.verified > 0);
       CHECK(cost.states > 0);
-      names.insert(cost.name);
     }
   }
-  CHECK(names.size() == 12);
 }
 
 TEST_CASE("a verifier that says something else is not misread") {
