@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The metrics of the node proxy, under Istio's names where Istio has one.
 import { Counter, Registry } from 'prom-client';
+import { RttHistogram } from './rtt-histogram.ts';
 
 const endNames = [
   'workload',
@@ -40,7 +41,13 @@ export type ConnectionLabels = Readonly<Record<(typeof otherNames)[number], stri
 };
 
 /** What is counted of connections. */
-export type ConnectionMetric = 'opened' | 'closed' | 'failed' | 'sent' | 'received';
+export type ConnectionMetric =
+  | 'opened'
+  | 'closed'
+  | 'failed'
+  | 'sent'
+  | 'received'
+  | 'retransmitted';
 
 /** Most label sets that are kept apart; names past it are counted together as "other". */
 export const seriesMax = 10_000;
@@ -87,6 +94,10 @@ const names: Readonly<Record<ConnectionMetric, readonly [name: string, help: str
   failed: ['istio_tcp_connections_failed_total', 'Connections refused or failed.'],
   sent: ['istio_tcp_sent_bytes_total', 'Bytes sent in answer: from destination to source.'],
   received: ['istio_tcp_received_bytes_total', 'Bytes received as request: from the source.'],
+  retransmitted: [
+    'weft_tcp_retransmitted_segments_total',
+    'Segments that sources of direct connections sent again.',
+  ],
 };
 
 function valuesOf(labels: ConnectionLabels): string[] {
@@ -126,6 +137,7 @@ interface Series {
 export class Metrics {
   readonly #registry = new Registry();
   readonly #counters: Readonly<Record<ConnectionMetric, Counter>>;
+  readonly #rtt = new RttHistogram();
   readonly #series = new Map<string, Series>();
   readonly #sources: readonly FamilySource[];
   readonly #seriesMax: number;
@@ -149,6 +161,7 @@ export class Metrics {
       failed: counter('failed'),
       sent: counter('sent'),
       received: counter('received'),
+      retransmitted: counter('retransmitted'),
     };
   }
 
@@ -167,13 +180,18 @@ export class Metrics {
     this.#counters[metric].inc(this.#bounded(valuesOf(labels)), amount);
   }
 
+  /** Adds round-trip times: how many, of which length, and their sum; see RttHistogram. */
+  addRtt(labels: ConnectionLabels, counts: readonly number[], seconds: number): void {
+    this.#rtt.add(this.#bounded(valuesOf(labels)), counts, seconds);
+  }
+
   /** Everything, in the Prometheus text format. */
   async text(): Promise<string> {
     this.#expire();
     const own = await this.#registry.metrics();
     const settled = await Promise.allSettled(this.#sources.map(async (source) => source()));
     const families = settled.flatMap((each) => (each.status === 'fulfilled' ? each.value : []));
-    return own + families.map(familyText).join('');
+    return own + [this.#rtt.family(), ...families].map(familyText).join('');
   }
 
   #expire(): void {
@@ -185,6 +203,7 @@ export class Metrics {
         for (const counter of Object.values(this.#counters)) {
           counter.remove(labels);
         }
+        this.#rtt.remove(labels);
       }
     }
   }

@@ -119,11 +119,15 @@ export class Observer {
       ['closed', totals.closed],
       ['received', totals.bytesSent],
       ['sent', totals.bytesReceived],
+      ['retransmitted', totals.retransmits],
     ];
     for (const [metric, sum] of sums) {
       if (sum > 0n) {
         this.#metrics.add(metric, labels, Number(sum));
       }
+    }
+    if (totals.rttUs > 0n) {
+      this.#metrics.addRtt(labels, totals.rttCounts.map(Number), Number(totals.rttUs) / 1e6);
     }
   }
 

@@ -77,6 +77,12 @@ void appendCounts(const ConnectionInfo& info, uint64_t nowMicros, std::string& o
   out += ",\"duration\":\"";
   appendNumber((nowMicros - info.startedMicros) / 1000, out);
   out += "ms\"";
+  if (info.rttMicros > 0) {
+    out += ",\"rtt\":\"";
+    appendNumber(info.rttMicros, out);
+    out += "us\",\"retransmits\":";
+    appendNumber(info.retransmits, out);
+  }
 }
 
 void appendError(const Outcome& outcome, std::string& out) {

@@ -22,6 +22,8 @@ ConnectionInfo infoOf(const io::DirectEvent& event, Pod& source, Pod& destinatio
   info.bytesSent = event.bytesSent;
   info.bytesReceived = event.bytesReceived;
   info.startedMicros = monotonicMicros() - event.durationNs / 1000;
+  info.rttMicros = event.rttMicros;
+  info.retransmits = event.retransmits;
   return info;
 }
 
@@ -174,6 +176,7 @@ void EngineWorker::reportDirect(io::DirectEvent event, std::string sourceUid,
         const auto [kind, outcome] = endOf(event);
         source->second->report(kind, info, outcome);
         info.direction = Direction::kInbound;
+        info.rttMicros = info.retransmits = 0;  // measured by the client's socket alone
         destination->second->report(kind, info, outcome);
       });
 }

@@ -54,6 +54,8 @@ struct ConnectionInfo {
   uint64_t bytesSent = 0;  ///< From the source to the destination.
   uint64_t bytesReceived = 0;
   uint64_t startedMicros = 0;
+  uint32_t rttMicros = 0;  ///< Smoothed, when it ended; 0: not measured.
+  uint32_t retransmits = 0;
 };
 
 /// The way of events out of the engine: workers append encoded batches, one reader takes all.

@@ -33,6 +33,9 @@ enum class TotalsField : protozero::pbf_tag_type {
   kBytesSent = 12,
   kBytesReceived = 13,
   kDirect = 14,
+  kRetransmits = 15,
+  kRttUs = 16,
+  kRttCounts = 17,
 };
 enum class LeftOutField : protozero::pbf_tag_type { kReason = 1, kLines = 2 };
 enum class TunnelField : protozero::pbf_tag_type {
@@ -67,6 +70,8 @@ enum class EventField : protozero::pbf_tag_type {
   kDetail = 16,
   kPolicy = 17,
   kMutualTls = 18,
+  kRttUs = 19,
+  kRetransmits = 20,
 };
 
 }  // namespace
@@ -99,6 +104,8 @@ void encodeConnectionEvent(EventKind kind, const std::string& podUid, const Conn
   event.add_string(EventField::kDetail, outcome.detail);
   event.add_string(EventField::kPolicy, outcome.policy);
   event.add_bool(EventField::kMutualTls, info.tunnel.port != 0);
+  event.add_uint32(EventField::kRttUs, info.rttMicros);
+  event.add_uint32(EventField::kRetransmits, info.retransmits);
 }
 
 void encodeTunnel(const std::string& podUid, const TunnelInfo& info, uint64_t nowMicros,
@@ -137,6 +144,11 @@ void encodeTotals(const TotalsKey& key, const TotalsSums& sums, std::string& bat
   totals.add_uint64(TotalsField::kFailed, sums.failed);
   totals.add_uint64(TotalsField::kBytesSent, sums.bytesSent);
   totals.add_uint64(TotalsField::kBytesReceived, sums.bytesReceived);
+  totals.add_uint64(TotalsField::kRetransmits, sums.retransmits);
+  if (sums.rttMicros > 0) {
+    totals.add_uint64(TotalsField::kRttUs, sums.rttMicros);
+    totals.add_packed_uint64(TotalsField::kRttCounts, sums.rttCounts.begin(), sums.rttCounts.end());
+  }
 }
 
 void encodeLines(const std::string& lines, std::string& batch) {

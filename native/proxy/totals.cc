@@ -1,10 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "proxy/totals.h"
 
+#include <algorithm>
 #include <string_view>
 
 namespace weft::proxy {
 namespace {
+
+void countPath(const ConnectionInfo& info, TotalsSums& sums) {
+  sums.retransmits += info.retransmits;
+  if (info.rttMicros > 0) {
+    sums.rttMicros += info.rttMicros;
+    const auto* const bound =
+        std::lower_bound(kRttBoundsMicros.begin(), kRttBoundsMicros.end(), info.rttMicros);
+    sums.rttCounts[static_cast<size_t>(bound - kRttBoundsMicros.begin())]++;
+  }
+}
 
 std::string_view uidOf(const std::shared_ptr<const Workload>& workload) {
   return workload ? std::string_view(workload->uid) : std::string_view();
@@ -47,11 +58,13 @@ void Totals::count(EventKind kind, const ConnectionInfo& info, const Outcome& ou
       return;
     case EventKind::kRefused:
       sums.failed++;
+      countPath(info, sums);
       return;
     case EventKind::kClosed:
       sums.closed++;
       sums.bytesSent += info.bytesSent;
       sums.bytesReceived += info.bytesReceived;
+      countPath(info, sums);
       return;
   }
 }

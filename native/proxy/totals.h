@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string>
 #include <unordered_map>
@@ -25,12 +26,19 @@ struct TotalsKey {
   Reason reason = Reason::kNone;
 };
 
+/// Upper bounds of the histogram of round-trip times, in microseconds; longer ones come last.
+inline constexpr std::array<uint32_t, 10> kRttBoundsMicros = {
+    25, 50, 100, 250, 500, 1'000, 5'000, 25'000, 100'000, 1'000'000};
+
 struct TotalsSums {
   uint64_t opened = 0;
   uint64_t closed = 0;
   uint64_t failed = 0;
   uint64_t bytesSent = 0;
   uint64_t bytesReceived = 0;
+  uint64_t retransmits = 0;
+  uint64_t rttMicros = 0;  ///< Of connections that ended and were measured.
+  std::array<uint64_t, kRttBoundsMicros.size() + 1> rttCounts{};
 };
 
 /// Sums connections up by kind, so that a reader is told of each kind and not of each connection.

@@ -109,6 +109,15 @@ t.test('an idle series is dropped, and begins anew when it comes back', async (t
   t.match(await metrics.text(), /source_workload="one".*\} 1$/m);
 });
 
+t.test('round-trip times go with their series', async (t) => {
+  let time = 0;
+  const metrics = new Metrics([], { seriesIdleMs: 1_000, now: () => time });
+  metrics.addRtt(from('one'), [1], 0.00001);
+  t.match(await metrics.text(), /^weft_tcp_rtt_seconds_count\{.*source_workload="one".*\} 1$/m);
+  time = 1_001;
+  t.notMatch(await metrics.text(), /weft_tcp_rtt/);
+});
+
 t.test('at the maximum, idle series make room first', async (t) => {
   let time = 0;
   const metrics = new Metrics([], { seriesMax: 1, seriesIdleMs: 1_000, now: () => time });

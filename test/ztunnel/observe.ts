@@ -107,6 +107,41 @@ t.test('totals are added up, with labels by name', async (t) => {
   t.match(text, /^istio_tcp_connections_failed_total\{reporter="destination",.*"DENY".*\} 7$/m);
 });
 
+t.test('what direct connections measured is added up', async (t) => {
+  const { metrics, observer, see } = setUp();
+  const counts = (...some: number[]): bigint[] =>
+    [...some, ...new Array(11)].slice(0, 11).map((n) => BigInt(n ?? 0));
+  see({
+    ...outbound,
+    direct: true,
+    closed: 3n,
+    retransmits: 4n,
+    rttUs: 100n,
+    rttCounts: counts(2, 1),
+  });
+  see({
+    ...outbound,
+    direct: true,
+    closed: 1n,
+    retransmits: 1n,
+    rttUs: 2_000_000n,
+    rttCounts: counts(...new Array(10).fill(0), 1),
+  });
+  see({ ...outbound, closed: 1n });
+  const text = await metrics.text();
+  t.match(text, /^weft_tcp_retransmitted_segments_total\{.*policy="none".*\} 5$/m);
+  const value = (line: string): string | undefined =>
+    new RegExp(`^weft_tcp_rtt_seconds_${line}`, 'm').exec(text)?.[1];
+  t.equal(value('bucket\\{.*le="0.000025"\\} (.*)$'), '2');
+  t.equal(value('bucket\\{.*le="0.00005"\\} (.*)$'), '3');
+  t.equal(value('bucket\\{.*le="1"\\} (.*)$'), '3');
+  t.equal(value('bucket\\{.*le="\\+Inf"\\} (.*)$'), '4');
+  t.equal(value('count\\{.*\\} (.*)$'), '4');
+  t.equal(value('sum\\{.*\\} (.*)$'), '2.0001');
+  t.notMatch(text, /weft_tcp_rtt_seconds_count\{.*mutual_tls/, 'nothing is measured of others');
+  t.equal(observer.open.source, -5n);
+});
+
 t.test('names nobody knows are "unknown", and lost events are counted', async (t) => {
   const { metrics, observer, see } = setUp();
   see({ opened: 1n });

@@ -86,6 +86,15 @@ TEST_CASE("plaintext has no identities and no tunnel in its line") {
   }
 }
 
+TEST_CASE("what a direct connection measured stands in its line") {
+  ConnectionInfo info = inTunnel();
+  info.rttMicros = 85;
+  info.retransmits = 2;
+  CHECK(has(lineOf(EventKind::kClosed, info),
+            R"("duration":"12ms","rtt":"85us","retransmits":2,"msg")"));
+  CHECK_FALSE(has(lineOf(EventKind::kClosed, inTunnel()), "rtt"));
+}
+
 TEST_CASE("what failed is a warning with its reason and policy") {
   const std::string denied =
       lineOf(EventKind::kRefused, inTunnel(), {Reason::kDenied, "denied", "shop/p"});

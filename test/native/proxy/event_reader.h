@@ -34,6 +34,8 @@ struct Event {
 struct TotalsRead {
   int32_t reason = 0;
   uint64_t opened = 0, closed = 0, failed = 0, sent = 0, received = 0;
+  uint64_t retransmits = 0, rttUs = 0;
+  std::vector<uint64_t> rttCounts;
 };
 
 struct EventBatch {
@@ -47,10 +49,16 @@ struct EventBatch {
 inline TotalsRead readTotals(protozero::pbf_reader in) {
   TotalsRead out;
   uint64_t* const sums[] = {&out.opened, &out.closed, &out.failed, &out.sent, &out.received};
+  uint64_t* const path[] = {&out.retransmits, &out.rttUs};
   while (in.next()) {
     const uint32_t tag = in.tag();
     if (tag >= 9 && tag <= 13) {
       *sums[tag - 9] = in.get_uint64();
+    } else if (tag == 15 || tag == 16) {
+      *path[tag - 15] = in.get_uint64();
+    } else if (tag == 17) {
+      const auto counts = in.get_packed_uint64();
+      out.rttCounts.assign(counts.begin(), counts.end());
     } else if (tag == 8) {
       out.reason = in.get_enum();
     } else {

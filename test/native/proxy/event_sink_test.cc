@@ -98,6 +98,35 @@ TEST_CASE("a summary comes once in a while, and not once a turn") {
   CHECK(std::count(read.lines.begin(), read.lines.end(), '\n') == 4);
 }
 
+TEST_CASE("round-trip times are counted by how long they are, at the edges too") {
+  io::Loop loop;
+  EventQueue queue([] {}, kQueueBytes);
+  CounterTable table(1);
+  const Settings settings = summary();
+  EventSink sink(loop, queue, table.row(0), settings);
+  ConnectionInfo info = plain();
+  uint64_t sum = 0;
+  for (const uint32_t bound : kRttBoundsMicros) {
+    for (const uint32_t rtt : {bound, bound + 1}) {
+      sum += info.rttMicros = rtt;
+      info.retransmits = 2;
+      sink.report(EventKind::kClosed, "a", info, {});
+    }
+  }
+  sink.report(EventKind::kClosed, "a", plain(), {});  // not measured
+  sink.finish();
+  const auto totals = readEvents(queue.take()).totals.at(0);
+  CHECK(totals.closed == 2 * kRttBoundsMicros.size() + 1);
+  CHECK(totals.retransmits == 4 * kRttBoundsMicros.size());
+  CHECK(totals.rttUs == sum);
+  REQUIRE(totals.rttCounts.size() == kRttBoundsMicros.size() + 1);
+  CHECK(totals.rttCounts.front() == 1);
+  CHECK(totals.rttCounts.back() == 1);
+  for (size_t i = 1; i < kRttBoundsMicros.size(); i++) {
+    CHECK(totals.rttCounts[i] == 2);
+  }
+}
+
 TEST_CASE("many kinds of connections, or many lines, do not wait") {
   io::Loop loop;
   EventQueue queue([] {}, 8 << 20);
