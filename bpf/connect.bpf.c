@@ -6,7 +6,8 @@
  *
  * Fail directions. Not a pod's namespace: passes. A pod's, and the kernel has no room to remember
  * where it was going: refused, since the proxy could not know. Bound to a device: refused, since
- * the proxy cannot be reached through one. */
+ * the proxy cannot be reached through one. The proxy is dead: refused, or passes where the node was
+ * told so. */
 #include <linux/bpf.h>
 #include <linux/in.h>
 #include <stddef.h>
@@ -15,6 +16,7 @@
 #include <bpf/bpf_helpers.h>
 
 #include "addr.h"
+#include "mesh_heartbeat.h"
 #include "mesh_maps.h"
 #include "mesh_sockets.h"
 
@@ -106,14 +108,36 @@ static __always_inline int pass_to(struct bpf_sock_addr* ctx, const struct weft_
   return REFUSE;
 }
 
-static __always_inline int capture(struct bpf_sock_addr* ctx, int family, const struct weft_ip* ip,
-                                   __u32 port, __u64 netns) {
+/* Without a proxy: what to do instead of capturing, or nothing (-1) while there is one, or when the
+ * kernel refuses by itself, since nobody listens. Fails closed, unless the node was told otherwise.
+ */
+static __always_inline int without_proxy(const struct weft_config* config, int is_dns,
+                                         __u64 netns) {
+  const int may_pass = config->flags & WEFT_CONFIG_PASS_WHEN_DOWN;
+  const int is_stale = weft_proxy_is_stale();
+  if (may_pass && (is_stale || !weft_proxy_listens(netns))) {
+    weft_count(is_dns ? WEFT_COUNT_DNS_PASSED_DOWN : WEFT_COUNT_OUTBOUND_PASSED_DOWN);
+    return GO_ON;
+  }
+  if (!is_stale || is_dns)
+    return -1;
+  weft_count(WEFT_COUNT_OUTBOUND_REFUSED_DOWN);
+  if (weft_has_retval)
+    bpf_set_retval(-ECONNREFUSED);
+  return REFUSE;
+}
+
+static __always_inline int capture(struct bpf_sock_addr* ctx, const struct weft_config* config,
+                                   int family, const struct weft_ip* ip, __u32 port, __u64 netns) {
+  const int is_dns = port == DNS_PORT;
+  const int instead = without_proxy(config, is_dns, netns);
+  if (instead >= 0)
+    return instead;
   struct bpf_sock* sk = ctx->sk;
   if (sk && sk->bound_dev_if != 0 && sk->bound_dev_if != LOOPBACK_INTERFACE) {
     weft_count(WEFT_COUNT_OUTBOUND_REFUSED_DEVICE);
     return REFUSE;
   }
-  const int is_dns = port == DNS_PORT;
   const __u16 kind = is_dns ? WEFT_SOCKET_DNS : WEFT_SOCKET_CAPTURED;
   if (!remember(ctx, ip, port, kind, netns)) {
     weft_count(WEFT_COUNT_OUTBOUND_REFUSED_STORAGE);
@@ -211,7 +235,7 @@ static __always_inline int on_connect(struct bpf_sock_addr* ctx, int family) {
   if (is_tcp && owner && !is_proxy_port && is_direct(pod, owner) &&
       go_direct(ctx, &ip, port, netns, owner->netns, &result))
     return result;
-  return capture(ctx, family, &ip, port, netns);
+  return capture(ctx, config, family, &ip, port, netns);
 }
 
 SEC("cgroup/connect4")
@@ -297,7 +321,7 @@ static __always_inline int on_sendmsg(struct bpf_sock_addr* ctx, int family) {
   const struct weft_address* owner = bpf_map_lookup_elem(&weft_addresses, &ip);
   if (weft_ip_is_loopback(&ip) || weft_ip_is_any(&ip) || (owner && owner->netns == netns))
     return GO_ON;
-  return capture(ctx, family, &ip, DNS_PORT, netns);
+  return capture(ctx, config, family, &ip, DNS_PORT, netns);
 }
 
 SEC("cgroup/sendmsg4")

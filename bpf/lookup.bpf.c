@@ -3,8 +3,8 @@
  * the SYN left, else the proxy. It runs once for a connection and never for a packet of one. Each
  * pod has an instance of its own, which knows the cookie of its network namespace.
  *
- * Fail directions. No pass, or an expired one: captured. No listener of the proxy: refused by
- * reset, so that nobody is served past the proxy. */
+ * Fail directions. No pass, or an expired one: captured. No listener of the proxy, or one
+ * that hangs: refused by reset, so that nobody is served past the proxy. */
 #include <linux/bpf.h>
 #include <linux/in.h>
 #include <stddef.h>
@@ -13,6 +13,7 @@
 #include <bpf/bpf_helpers.h>
 
 #include "addr.h"
+#include "mesh_heartbeat.h"
 #include "mesh_maps.h"
 
 char LICENSE[] SEC("license") = "GPL";
@@ -77,6 +78,10 @@ static __always_inline int may_pass_direct(const struct weft_tuple* key) {
 }
 
 static __always_inline int assign(struct bpf_sk_lookup* ctx, __u32 kind) {
+  if (weft_proxy_is_stale()) {
+    weft_count(WEFT_COUNT_INBOUND_REFUSED_DOWN);
+    return SK_DROP;
+  }
   struct weft_listener_key key = {};
   key.netns = weft_netns;
   key.kind = kind;

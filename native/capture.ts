@@ -16,6 +16,11 @@ export interface NodeCaptureOptions {
   readonly proxyCgroup: string;
   /** Connections of these processes to pods pass; those of nobody's if not given. */
   readonly probeCgroup?: string | undefined;
+  /**
+   * Whether what pods open is refused or goes out uncaptured, in plaintext, while the proxy is dead;
+   * what comes to them is refused in any case. `refuse` if not given.
+   */
+  readonly whenProxyDown?: 'refuse' | 'pass' | undefined;
 }
 
 interface NativeNodeCapture {

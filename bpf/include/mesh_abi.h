@@ -18,10 +18,15 @@
 #define WEFT_ADDRESSES_MAX 16384
 /* How long an authorized tuple waits for its SYN, in nanoseconds. */
 #define WEFT_PASS_NS 10000000000ULL
+/* A proxy that has not said that it lives for so long is taken for dead. It says so every second:
+ * one that is busy for some of them is not. */
+#define WEFT_STALE_NS 5000000000ULL
 
 enum weft_listener_kind {
   WEFT_LISTENER_PLAINTEXT = 0,
   WEFT_LISTENER_HBONE = 1,
+  WEFT_LISTENER_OUTBOUND =
+      2, /* takes no connection from a program; it says that there is a proxy */
 };
 
 struct weft_ip {
@@ -131,7 +136,12 @@ struct weft_config {
   __u64 probe_cgroup; /* 0: nobody's probes pass */
   __u32 proxy_level;
   __u32 probe_level;
+  __u32 flags;
+  __u32 unused;
 };
+
+/* What pods open goes out uncaptured while there is no proxy; else it is refused. */
+#define WEFT_CONFIG_PASS_WHEN_DOWN 1
 
 /* One counter for each way a program can end, in the order of weft_counter_names. */
 #define WEFT_COUNTERS(X)                                        \
@@ -140,12 +150,16 @@ struct weft_config {
   X(OUTBOUND_REFUSED_DEVICE, "outbound_refused_device")         \
   X(OUTBOUND_REFUSED_STORAGE, "outbound_refused_storage")       \
   X(OUTBOUND_LOST_ORIGIN, "outbound_lost_origin")               \
+  X(OUTBOUND_REFUSED_DOWN, "outbound_refused_down")             \
+  X(OUTBOUND_PASSED_DOWN, "outbound_passed_down")               \
   X(DNS_CAPTURED, "dns_captured")                               \
+  X(DNS_PASSED_DOWN, "dns_passed_down")                         \
   X(INBOUND_CAPTURED, "inbound_captured")                       \
   X(INBOUND_TUNNEL, "inbound_tunnel")                           \
   X(INBOUND_PASSED, "inbound_passed")                           \
   X(INBOUND_EXPIRED, "inbound_expired")                         \
   X(INBOUND_REFUSED_NO_LISTENER, "inbound_refused_no_listener") \
+  X(INBOUND_REFUSED_DOWN, "inbound_refused_down")               \
   X(PASS_PUBLISHED, "pass_published")                           \
   X(PASS_LOST, "pass_lost")                                     \
   X(DIRECT_ALLOWED, "direct_allowed")                           \

@@ -113,11 +113,20 @@ struct {
 
 struct {
   __uint(type, BPF_MAP_TYPE_SOCKHASH);
-  __uint(max_entries, WEFT_PODS_MAX * 2);
+  __uint(max_entries, WEFT_PODS_MAX * 3);
   __uint(key_size, sizeof(struct weft_listener_key));
   __type(value, __u64);
   __uint(pinning, LIBBPF_PIN_BY_NAME);
 } weft_listeners SEC(".maps");
+
+/* When the proxy last said that it lives, in monotonic nanoseconds. */
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(max_entries, 1);
+  __type(key, __u32);
+  __type(value, __u64);
+  __uint(pinning, LIBBPF_PIN_BY_NAME);
+} weft_heartbeat SEC(".maps");
 
 struct {
   __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

@@ -21,7 +21,7 @@ std::string textOf(const Napi::Object& from, const char* name) {
 kernel::NodeCaptureOptions optionsOf(const Napi::Value& value) {
   const Napi::Object given = value.ToObject();
   return {textOf(given, "pins"), textOf(given, "cgroup"), textOf(given, "proxyCgroup"),
-          textOf(given, "probeCgroup")};
+          textOf(given, "probeCgroup"), textOf(given, "whenProxyDown") == "pass"};
 }
 
 /// Where it enters the namespace no JavaScript runs.

@@ -45,6 +45,9 @@ class Captures {
   virtual std::shared_ptr<Capture> of(int netns) = 0;
   /// What programs in the kernel did; nothing where there are none.
   virtual CaptureStats stats() { return {}; }
+  /// Says that this process lives and carries connections: to be called every second by any of the
+  /// threads that do. Where that stops, what is captured is refused by itself after some seconds.
+  virtual void beat() {}
   /// Direct connections, each time by an owner of its own; null where there are none, for now.
   virtual std::unique_ptr<DirectPath> directPath() { return nullptr; }
 };

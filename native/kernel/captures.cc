@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <utility>
 
+#include "base/clock.h"
 #include "io/netns.h"
 #include "io/sys.h"
 #include "kernel/bpf.h"
@@ -15,10 +16,23 @@
 namespace weft::kernel {
 namespace {
 
+constexpr uint16_t kOutboundPort = 15001;
 constexpr uint16_t kPlaintextPort = 15006;
 constexpr uint16_t kHbonePort = 15008;
 /// What policy routing in the pod sends back to the proxy; see src/cni/pod-routes.ts.
 constexpr uint32_t kReturnMark = 0x111;
+
+std::optional<weft_listener_kind> kindOf(uint16_t port) {
+  switch (port) {
+    case kOutboundPort:
+      return WEFT_LISTENER_OUTBOUND;
+    case kPlaintextPort:
+      return WEFT_LISTENER_PLAINTEXT;
+    case kHbonePort:
+      return WEFT_LISTENER_HBONE;
+  }
+  return std::nullopt;
+}
 
 }  // namespace
 
@@ -27,6 +41,7 @@ struct KernelCaptures::Maps {
   UniqueFd pods;
   UniqueFd origins;
   UniqueFd listeners;
+  UniqueFd heartbeat;
   UniqueFd counters;
 };
 
@@ -39,13 +54,11 @@ class KernelCapture final : public io::Capture {
       : netns_(netns), origins_(std::move(origins)), listeners_(listeners) {}
 
   Status serve(int listener, uint16_t port) override {
-    if (port != kPlaintextPort && port != kHbonePort) {
+    const std::optional<weft_listener_kind> kind = kindOf(port);
+    if (!kind.has_value()) {
       return {};
     }
-    const weft_listener_key key{
-        netns_,
-        static_cast<uint32_t>(port == kHbonePort ? WEFT_LISTENER_HBONE : WEFT_LISTENER_PLAINTEXT),
-        0};
+    const weft_listener_key key{netns_, static_cast<uint32_t>(*kind), 0};
     const auto socket = static_cast<uint64_t>(listener);
     return bpf_map_update_elem(listeners_, &key, &socket, BPF_ANY) == 0
                ? Status{}
@@ -92,11 +105,12 @@ std::shared_ptr<KernelCaptures::Maps> KernelCaptures::maps() {
     Result<UniqueFd> pods = openPinned(places.map("weft_pods"));
     Result<UniqueFd> origins = openPinned(places.map("weft_origins"));
     Result<UniqueFd> listeners = openPinned(places.map("weft_listeners"));
+    Result<UniqueFd> heartbeat = openPinned(places.map("weft_heartbeat"));
     Result<UniqueFd> counters = openPinned(places.map("weft_counters"));
-    if (pods.ok() && origins.ok() && listeners.ok() && counters.ok()) {
-      maps_ =
-          std::make_shared<Maps>(Maps{std::move(pods).value(), std::move(origins).value(),
-                                      std::move(listeners).value(), std::move(counters).value()});
+    if (pods.ok() && origins.ok() && listeners.ok() && heartbeat.ok() && counters.ok()) {
+      maps_ = std::make_shared<Maps>(
+          Maps{std::move(pods).value(), std::move(origins).value(), std::move(listeners).value(),
+               std::move(heartbeat).value(), std::move(counters).value()});
     }
   }
   return maps_;
@@ -115,6 +129,14 @@ io::CaptureStats KernelCaptures::stats() {
   }
   stats.counters = readCounters(all->counters.get());
   return stats;
+}
+
+void KernelCaptures::beat() {
+  if (const std::shared_ptr<Maps> all = maps(); all != nullptr) {
+    const uint32_t zero = 0;
+    const uint64_t nowNs = monotonicMicros() * 1000;
+    bpf_map_update_elem(all->heartbeat.get(), &zero, &nowNs, BPF_ANY);
+  }
 }
 
 std::unique_ptr<io::DirectPath> KernelCaptures::directPath() {

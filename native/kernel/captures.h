@@ -17,6 +17,7 @@ class KernelCaptures final : public io::Captures {
   ~KernelCaptures() override;
   std::shared_ptr<io::Capture> of(int netns) override;
   io::CaptureStats stats() override;
+  void beat() override;
   std::unique_ptr<io::DirectPath> directPath() override;
 
  private:

@@ -219,6 +219,7 @@ Status NodeCapture::configure(const NodeCaptureOptions& options) {
     config.probe_cgroup = probe.value().id;
     config.probe_level = probe.value().level;
   }
+  config.flags = options.passWhenDown ? WEFT_CONFIG_PASS_WHEN_DOWN : 0;
   const uint32_t zero = 0;
   const int error = bpf_map_update_elem(config_.get(), &zero, &config, BPF_ANY);
   return error == 0 ? Status{} : bpfError("configure", error);

@@ -18,10 +18,11 @@ namespace weft::kernel {
 
 /// What capture of one node depends on.
 struct NodeCaptureOptions {
-  std::string pins;         ///< See Pins.
-  std::string cgroup;       ///< The cgroup v2 folder that all pods' processes are below.
-  std::string proxyCgroup;  ///< Its processes are never captured.
-  std::string probeCgroup;  ///< Connections of its processes to pods pass; empty: nobody's do.
+  std::string pins;           ///< See Pins.
+  std::string cgroup;         ///< The cgroup v2 folder that all pods' processes are below.
+  std::string proxyCgroup;    ///< Its processes are never captured.
+  std::string probeCgroup;    ///< Connections of its processes to pods pass; empty: nobody's do.
+  bool passWhenDown = false;  ///< What pods open goes out uncaptured while there is no proxy.
 };
 
 /// Capture of a node's pods in the kernel: loads the programs, attaches and pins them, and keeps
@@ -34,7 +35,8 @@ class NodeCapture {
   /// Takes every trace of a node away, whoever made it.
   static Status uninstall(const std::string& pins);
 
-  /// Takes other cgroups for the proxy and for probes; all else of the options has no part in it.
+  /// Takes other cgroups for the proxy and for probes, and what happens without a proxy; all else
+  /// of the options has no part in it.
   Status configure(const NodeCaptureOptions& options);
   /// Captures the pod whose network namespace has this cookie and these addresses. What a pod
   /// opened before is not touched. With `direct` it may have direct connections: only for a pod

@@ -9,6 +9,8 @@
 namespace weft::proxy {
 namespace {
 constexpr uint64_t kDrainCheckMs = 10;
+/// Less than half of WEFT_STALE_NS, so that a loop may be late.
+constexpr uint64_t kBeatMs = 1000;
 
 ConnectionInfo infoOf(const io::DirectEvent& event, Pod& source, Pod& destination) {
   ConnectionInfo info;
@@ -47,8 +49,10 @@ EngineWorker::EngineWorker(size_t index, const Settings& settings, CounterRow co
     : worker_(
           std::make_unique<io::Worker>("weft-" + std::to_string(index), settings.busyPollMicros)),
       state_(std::make_unique<WorkerState>(index, worker_->loop(), settings, counters, queue,
-                                           captures, monotonicMicros() ^ (index << 56))) {
+                                           captures, monotonicMicros() ^ (index << 56))),
+      captures_(captures) {
   state_->waits = settings.takesOver;
+  worker_->post([this] { beat(); });
 }
 
 EngineWorker::~EngineWorker() {
@@ -65,7 +69,15 @@ void EngineWorker::close() {
   closed.get_future().wait();
 }
 
+void EngineWorker::beat() {
+  if (!state_->waits) {
+    captures_.beat();  // else it is another process that has to
+  }
+  beatTimer_.start(state_->loop, kBeatMs, [this] { beat(); });
+}
+
 void EngineWorker::closeAll(const std::string& detail) {
+  beatTimer_.cancel();
   drainTimer_.cancel();
   const size_t cut = openConnections();
   while (!pods_.empty()) {
@@ -216,6 +228,7 @@ void EngineWorker::listeners(std::string uid, std::function<void(Listeners)> don
 
 void EngineWorker::drain(uint64_t deadlineMs, std::function<void(size_t)> done) {
   worker_->post([this, deadlineMs, done = std::move(done)]() mutable {
+    beatTimer_.cancel();
     for (auto& [uid, pod] : pods_) {
       pod->drain();
     }

@@ -47,6 +47,8 @@ class EngineWorker {
   void snapshot(std::function<void(const std::string&)> done);
 
  private:
+  /// Every second, as long as the loop turns.
+  void beat();
   void closePod(const std::string& uid, Reason reason, const std::string& detail);
   void closeAll(const std::string& detail);
   void waitForDrain(uint64_t untilMs);
@@ -57,6 +59,8 @@ class EngineWorker {
   std::unique_ptr<WorkerState> state_;
   std::map<std::string, std::unique_ptr<Pod>> pods_;
   std::map<std::string, std::shared_ptr<const tls::Identity>> identities_;
+  io::Captures& captures_;
+  io::Timer beatTimer_;
   io::Timer drainTimer_;
   std::vector<std::function<void(size_t)>> drains_;  // told when the pods have ended
 };

@@ -7,7 +7,7 @@ import type { Capture, CaptureRow, CaptureWants } from './capture.ts';
 import { EbpfCapture } from './capture-ebpf.ts';
 import { canMatchCgroup, NftCapture } from './capture-nft.ts';
 import { Guard } from './guard.ts';
-import { type CaptureKind, captureKinds, type SameNode } from './pod.ts';
+import { type CaptureKind, captureKinds, type SameNode, type WhenProxyDown } from './pod.ts';
 
 /** What can be asked for: `auto` is programs in the kernel where it takes them, else nftables. */
 export const captureModes = ['auto', 'ebpf', 'nft'] as const;
@@ -22,6 +22,8 @@ export interface CaptureChoice {
   readonly probeCgroup?: string | undefined;
   /** For pods that say nothing. */
   readonly sameNode: SameNode;
+  /** Where nftables captures, they are always refused. */
+  readonly whenProxyDown: WhenProxyDown;
 }
 
 async function nftCapture(folder: string | undefined, log: Logger): Promise<NftCapture> {
@@ -44,11 +46,12 @@ async function guardOf({ sameNode }: CaptureChoice, log: Logger): Promise<Guard 
 }
 
 async function ebpfCapture(choice: CaptureChoice, log: Logger): Promise<EbpfCapture> {
-  const { proxyCgroup, pins, podsCgroup, probeCgroup } = choice;
+  const { proxyCgroup, pins, podsCgroup, probeCgroup, whenProxyDown } = choice;
   if (proxyCgroup === undefined) {
     throw new MeshError('invalid', 'capture in the kernel needs --proxy-cgroup');
   }
-  const options: NodeCaptureOptions = { pins, cgroup: podsCgroup, proxyCgroup, probeCgroup };
+  const cgroups = { cgroup: podsCgroup, proxyCgroup, probeCgroup };
+  const options: NodeCaptureOptions = { pins, ...cgroups, whenProxyDown };
   return new EbpfCapture(new NodeCapture(options), options, await guardOf(choice, log), log);
 }
 
@@ -117,8 +120,12 @@ class NftOnly implements Capture {
 
 /** Sets capture up. Throws MeshError when what was asked for by name cannot be had. */
 export async function chooseCapture(choice: CaptureChoice, log: Logger): Promise<Capture> {
+  const { mode, whenProxyDown } = choice;
+  if (mode === 'nft' && whenProxyDown === 'pass') {
+    throw new MeshError('unsupported', 'nftables captures also when there is no proxy');
+  }
   const nft = await nftCapture(choice.proxyCgroup, log);
-  if (choice.mode === 'nft') {
+  if (mode === 'nft') {
     return new NftOnly(nft, 'nftables was asked for');
   }
   try {
@@ -127,10 +134,13 @@ export async function chooseCapture(choice: CaptureChoice, log: Logger): Promise
     return new BothCaptures({ ebpf, nft }, 'ebpf');
   } catch (error) {
     const { message } = MeshError.from(error);
-    if (choice.mode === 'ebpf') {
+    if (mode === 'ebpf') {
       throw new MeshError('unsupported', `capture in the kernel: ${message}`, { cause: error });
     }
     log.warn({ tier: 'nft', reason: message }, 'no capture in the kernel');
+    if (whenProxyDown === 'pass') {
+      log.warn('what pods open without a proxy is refused, since nftables cannot let it pass');
+    }
     return new NftOnly(nft, message);
   }
 }

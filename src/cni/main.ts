@@ -14,7 +14,7 @@ import { Agent } from './agent.ts';
 import { serveApi } from './api.ts';
 import type { Capture } from './capture.ts';
 import { captureModes, chooseCapture } from './capture-choice.ts';
-import { sameNodeWays } from './pod.ts';
+import { sameNodeWays, whenProxyDownWays } from './pod.ts';
 import { loadPods, savePods } from './pod-file.ts';
 import { ZdsServer } from './zds-server.ts';
 
@@ -28,6 +28,7 @@ const schema = z.object({
   podsCgroup: z.string().optional(),
   sameNode: z.enum(sameNodeWays),
   probeCgroup: z.string().optional(),
+  whenProxyDown: z.enum(whenProxyDownWays),
   logLevel: z.enum(logLevels),
 });
 
@@ -45,6 +46,7 @@ function parse(argv: readonly string[]): Config {
     .option('--same-node <way>', 'connect pods of this node: direct, tunnel', 'direct')
     .option('--pods-cgroup <folder>', "a cgroup v2 above all pods' processes (the root)")
     .option('--probe-cgroup <folder>', 'that of the kubelet, whose probes reach applications')
+    .option('--when-proxy-down <way>', 'connections that pods open: refuse, pass', 'refuse')
     .option('--log-level <level>', logLevels.join(', '), 'info' satisfies LogLevel)
     .exitOverride()
     .configureOutput({ writeErr: () => undefined });
@@ -60,10 +62,12 @@ function usageOf(error: unknown): string {
 }
 
 function captureOf(config: Config, log: Logger): Promise<Capture> {
-  const { capture: mode, bpfPins: pins, proxyCgroup, probeCgroup, sameNode } = config;
+  const { capture: mode, bpfPins: pins, proxyCgroup, probeCgroup } = config;
+  const { sameNode, whenProxyDown } = config;
   const root = cgroup2RootOf(readFileSync('/proc/mounts', 'utf8'));
   const podsCgroup = config.podsCgroup ?? root ?? '';
-  return chooseCapture({ mode, pins, podsCgroup, proxyCgroup, probeCgroup, sameNode }, log);
+  const places = { pins, podsCgroup, proxyCgroup, probeCgroup };
+  return chooseCapture({ mode, ...places, sameNode, whenProxyDown }, log);
 }
 
 async function serve(config: Config, log: Logger): Promise<{ api: Server; close(): void }> {

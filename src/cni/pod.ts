@@ -8,6 +8,10 @@ export type CaptureKind = (typeof captureKinds)[number];
 export const sameNodeWays = ['direct', 'tunnel'] as const;
 export type SameNode = (typeof sameNodeWays)[number];
 
+/** What becomes of connections that pods open while the node's proxy is dead. */
+export const whenProxyDownWays = ['refuse', 'pass'] as const;
+export type WhenProxyDown = (typeof whenProxyDownWays)[number];
+
 /** What a container runtime tells about a pod. */
 export interface PodEnrolment {
   readonly uid: string;

@@ -123,7 +123,8 @@ TEST_CASE("both compilers lay out what they share alike") {
   SAME(weft_listener_key, AT(weft_listener_key, netns), AT(weft_listener_key, kind),
        AT(weft_listener_key, unused));
   SAME(weft_config, AT(weft_config, proxy_cgroup), AT(weft_config, probe_cgroup),
-       AT(weft_config, proxy_level), AT(weft_config, probe_level));
+       AT(weft_config, proxy_level), AT(weft_config, probe_level), AT(weft_config, flags),
+       AT(weft_config, unused));
 }
 
 TEST_CASE("keys have no padding, which programs would compare") {

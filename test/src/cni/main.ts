@@ -118,6 +118,15 @@ t.test('bad flags are refused with exit code 2', async (t) => {
   t.equal(await main(['--node', 'n']), 2);
   const long = 'x'.repeat(200);
   t.equal(await main(['--node', 'n', '--zds', `/tmp/${long}`, '--api', '/tmp/api']), 2);
+  const sockets = ['--zds', '/tmp/zds', '--api', '/tmp/api'];
+  t.equal(await main(['--node', 'n', ...sockets, '--when-proxy-down', 'perhaps']), 2);
+});
+
+t.test('nftables cannot let pass what it captures', async (t) => {
+  const folder = prepare(t);
+  const flags = ['--node', 'n', '--zds', `${folder}/zds.sock`, '--api', `${folder}/cni.sock`];
+  const down = ['--when-proxy-down', 'pass', '--log-level', 'silent'];
+  t.equal(await main([...flags, '--capture', 'nft', ...down]), 3);
 });
 
 t.test('the agent from enrolment to restart', { skip }, async (t) => {
