@@ -11,6 +11,9 @@ const struct {
   struct weft_verdict verdict;
   struct weft_direct direct;
   struct weft_event event;
+  struct weft_end end;
+  struct weft_pair pair;
+  struct weft_sockmap sockmap;
   struct weft_pod pod;
   struct weft_address address;
   struct weft_listener_key listener_key;

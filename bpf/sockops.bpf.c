@@ -148,6 +148,18 @@ static __always_inline void count_bytes(struct bpf_sock_ops* ctx, struct weft_ev
   event->bytes_received = received > peer_ends ? received - peer_ends : 0;
 }
 
+/* What went past TCP, which does not count it. Nothing of the connection goes there any more. */
+static __always_inline void take_pair(const struct weft_tuple* key, struct weft_event* event) {
+  const struct weft_pair* pair = bpf_map_lookup_elem(&weft_pairs, key);
+  if (!pair)
+    return;
+  if (event) {
+    event->bytes_sent += pair->redirected[WEFT_CLIENT];
+    event->bytes_received += pair->redirected[WEFT_SERVER];
+  }
+  bpf_map_delete_elem(&weft_pairs, key);
+}
+
 /* The end of a client's direct connection: told with what the kernel counted. */
 static __always_inline void tell_closed(struct bpf_sock_ops* ctx,
                                         const struct weft_socket* socket) {
@@ -156,8 +168,10 @@ static __always_inline void tell_closed(struct bpf_sock_ops* ctx,
   struct weft_tuple key = {};
   tuple_for_peer(ctx, socket->is_v4, &key);
   struct weft_direct* direct = directs ? bpf_map_lookup_elem(directs, &key) : NULL;
-  if (!direct || direct->cookie != bpf_get_socket_cookie(ctx))
+  if (!direct || direct->cookie != bpf_get_socket_cookie(ctx)) {
+    take_pair(&key, NULL);
     return;
+  }
   struct weft_event* event = bpf_ringbuf_reserve(&weft_events, sizeof *event, 0);
   if (event) {
     __builtin_memset(event, 0, sizeof *event);
@@ -166,6 +180,7 @@ static __always_inline void tell_closed(struct bpf_sock_ops* ctx,
     event->source = source;
     event->destination = direct->destination;
     count_bytes(ctx, event);
+    take_pair(&key, event);
     event->duration_ns = bpf_ktime_get_ns() - direct->born_ns;
     event->rtt_us = ctx->srtt_us >> 3;
     event->retransmits = ctx->total_retrans;
@@ -173,6 +188,7 @@ static __always_inline void tell_closed(struct bpf_sock_ops* ctx,
     bpf_ringbuf_submit(event, 0);
   } else {
     weft_count(WEFT_COUNT_EVENTS_LOST);
+    take_pair(&key, NULL);
   }
   bpf_map_delete_elem(directs, &key);
 }

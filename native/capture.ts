@@ -25,13 +25,30 @@ export interface NodeCaptureOptions {
 
 interface NativeNodeCapture {
   configure(options: NodeCaptureOptions): void;
-  enrol(netns: number, addresses: readonly string[], direct: boolean): void;
+  enrol(netns: number, addresses: readonly string[], direct: boolean, sockmap: boolean): void;
+  refuseSockmap(gates: number): void;
   addresses(netns: number): string[];
   release(netns: number): void;
   counters(): Record<string, number>;
 }
 
+/** What one gate of the sockmap tier says of this kernel. */
+export interface SockmapGate {
+  readonly name: string;
+  readonly ok: boolean;
+  /** Why it fails, in a sentence; empty when it does not. */
+  readonly reason: string;
+  /** Its place among all gates, as a power of two. */
+  readonly bit: number;
+}
+
+interface NativeSockmapTier {
+  promote(netns: number): void;
+}
+
 interface Addon {
+  trySockmapGates(): SockmapGate[];
+  SockmapTier: new (pins: string, cgroup: string) => NativeSockmapTier;
   NodeCapture: {
     new (options: NodeCaptureOptions): NativeNodeCapture;
     uninstall(pins: string): void;
@@ -72,11 +89,18 @@ export class NodeCapture {
 
   /**
    * Captures the pod with this open network namespace. With `direct` it may have connections without
-   * the proxy: only for a pod from whose addresses nobody else can send. Idempotent: its addresses
-   * are those of the first call. Throws MeshError `conflict` when another pod has one of them.
+   * the proxy: only for a pod from whose addresses nobody else can send. With `sockmap` as well,
+   * those may go past TCP: only where a `SockmapTier` is. Idempotent: its addresses are those of the
+   * first call. Throws MeshError `conflict` when another pod has one of them.
    */
-  enrol(netns: number, addresses: readonly string[], direct: boolean): void {
-    call(() => this.#native.enrol(netns, addresses, direct));
+  enrol(netns: number, addresses: readonly string[], direct: boolean, sockmap = false): void {
+    call(() => this.#native.enrol(netns, addresses, direct, sockmap));
+  }
+
+  /** Lets the proxy know that a pod asked for the sockmap tier, and which gates refuse it. */
+  refuseSockmap(gates: readonly SockmapGate[]): void {
+    const bits = gates.reduce((sum, { bit }) => sum | bit, 0);
+    call(() => this.#native.refuseSockmap(bits));
   }
 
   /** The addresses that a captured pod has. */
@@ -92,5 +116,31 @@ export class NodeCapture {
   /** How often programs ended in which way, by name. */
   counters(): Record<string, number> {
     return this.#native.counters();
+  }
+}
+
+/**
+ * Tries on this kernel, with real sockets, what applications rely on and sockmaps may break: all
+ * gates of the sockmap tier. The caller waits for some hundred milliseconds. Needs root.
+ */
+export function trySockmapGates(): SockmapGate[] {
+  return call(() => addon.trySockmapGates());
+}
+
+/**
+ * Data of direct connections past TCP, for pods that were enrolled with `sockmap`. It does not ask
+ * the gates. What it does outlives it.
+ */
+export class SockmapTier {
+  readonly #native: NativeSockmapTier;
+
+  /** Beside a `NodeCapture` of the same options. Throws MeshError with the kernel's reason. */
+  constructor({ pins, cgroup }: Pick<NodeCaptureOptions, 'pins' | 'cgroup'>) {
+    this.#native = call(() => new addon.SockmapTier(pins, cgroup));
+  }
+
+  /** Takes in those connections of a pod that may be; for others nothing changes. */
+  promote(netns: number): void {
+    call(() => this.#native.promote(netns));
   }
 }

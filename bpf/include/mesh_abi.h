@@ -16,6 +16,8 @@
 /* Most pods of one node, and addresses of theirs. */
 #define WEFT_PODS_MAX 2048
 #define WEFT_ADDRESSES_MAX 16384
+/* Most connections of one node that may leave TCP out. */
+#define WEFT_PAIRS_MAX 16384
 /* How long an authorized tuple waits for its SYN, in nanoseconds. */
 #define WEFT_PASS_NS 10000000000ULL
 /* A proxy that has not said that it lives for so long is taken for dead. It says so every second:
@@ -89,6 +91,54 @@ struct weft_direct {
   __u32 unused;
 };
 
+/* One end of a direct connection whose data may go past TCP. */
+struct weft_end {
+  __u64 cookie; /* 0: that end is not enrolled */
+  __u64 socket; /* where the kernel keeps it; good for as long as the cookie is found there */
+};
+
+enum weft_side {
+  WEFT_CLIENT = 0,
+  WEFT_SERVER = 1,
+};
+
+/* Both ends of such a connection, for as long as the client's socket lives. */
+struct weft_pair {
+  struct weft_end ends[2]; /* by weft_side */
+  __u64 redirected[2];     /* bytes that this side sent past TCP */
+  __u32 redirecting[2];    /* whether this side's last message went past TCP */
+  __u32 off;               /* something was not as it should be: TCP for good */
+  __u32 unused;
+};
+
+/* What the agent says of the sockmap tier. */
+struct weft_sockmap {
+  __u32 refused; /* a bit for each gate that fails, by weft_gate */
+  __u32 asked;   /* how often a pod asked for it nevertheless */
+};
+
+/* What a kernel must get right for the sockmap tier, each tried on this very kernel. */
+#define WEFT_GATES(X)                           \
+  X(LOADS, "loads")                             \
+  X(LOCKDOWN, "lockdown")                       \
+  X(FOREIGN_PROGRAMS, "foreign-programs")       \
+  X(KERNEL_MEMORY, "kernel-memory")             \
+  X(REDIRECT, "redirect")                       \
+  X(FIONREAD_PASSED, "fionread-passed")         \
+  X(FIONREAD_REDIRECTED, "fionread-redirected") \
+  X(RECEIVE_CHARGE, "receive-charge")           \
+  X(BLOCKING_RECV, "blocking-recv")             \
+  X(SPLICE, "splice")                           \
+  X(ORDER, "order")                             \
+  X(DUPLICATES, "duplicates")
+
+enum weft_gate {
+#define WEFT_GATE_ENUM(name, text) WEFT_GATE_##name,
+  WEFT_GATES(WEFT_GATE_ENUM)
+#undef WEFT_GATE_ENUM
+      WEFT_GATE_MAX
+};
+
 enum weft_event_kind {
   WEFT_EVENT_DIRECT_OPENED = 1,
   WEFT_EVENT_DIRECT_CLOSED = 2, /* or never opened, by `established` */
@@ -118,6 +168,8 @@ struct weft_pod {
 
 /* Nobody else can send from its addresses, and it may have direct connections. */
 #define WEFT_POD_DIRECT 1
+/* It asked for the sockmap tier, and this kernel may have it. */
+#define WEFT_POD_SOCKMAP 2
 
 /* Whose address it is: the cookie of that pod's network namespace. */
 struct weft_address {
@@ -168,7 +220,19 @@ struct weft_config {
   X(DIRECT_LOST, "direct_lost")                                 \
   X(DIRECT_PASSED, "direct_passed")                             \
   X(DIRECT_REFUSED_STALE, "direct_refused_stale")               \
-  X(EVENTS_LOST, "events_lost")
+  X(EVENTS_LOST, "events_lost")                                 \
+  X(SOCKMAP_ENROLLED, "sockmap_enrolled")                       \
+  X(SOCKMAP_REFUSED_BLOCKING, "sockmap_refused_blocking")       \
+  X(SOCKMAP_REFUSED_ULP, "sockmap_refused_ulp")                 \
+  X(SOCKMAP_REFUSED_FULL, "sockmap_refused_full")               \
+  X(SOCKMAP_REDIRECTED_BYTES, "sockmap_redirected_bytes")       \
+  X(SOCKMAP_SPILLED_BYTES, "sockmap_spilled_bytes")             \
+  X(SOCKMAP_UNSETTLED_BYTES, "sockmap_unsettled_bytes")         \
+  X(SOCKMAP_OFF_UNREADABLE, "sockmap_off_unreadable")           \
+  X(SOCKMAP_OFF_STRANGER, "sockmap_off_stranger")               \
+  X(SOCKMAP_OFF_BLOCKING, "sockmap_off_blocking")               \
+  X(SOCKMAP_OFF_REDIRECT, "sockmap_off_redirect")               \
+  X(SOCKMAP_ULP_DENIED, "sockmap_ulp_denied")
 
 enum weft_counter {
 #define WEFT_COUNTER_ENUM(name, text) WEFT_COUNT_##name,

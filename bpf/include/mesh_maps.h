@@ -105,6 +105,25 @@ struct {
   __array(values, struct weft_directs_of_pod);
 } weft_directs SEC(".maps");
 
+/* Direct connections whose data may go past TCP, by their tuple. One that finds no room here stays
+ * with TCP. */
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(max_entries, WEFT_PAIRS_MAX);
+  __uint(map_flags, BPF_F_NO_PREALLOC);
+  __uint(key_size, sizeof(struct weft_tuple));
+  __uint(value_size, sizeof(struct weft_pair));
+  __uint(pinning, LIBBPF_PIN_BY_NAME);
+} weft_pairs SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(max_entries, 1);
+  __type(key, __u32);
+  __uint(value_size, sizeof(struct weft_sockmap));
+  __uint(pinning, LIBBPF_PIN_BY_NAME);
+} weft_sockmap SEC(".maps");
+
 struct {
   __uint(type, BPF_MAP_TYPE_RINGBUF);
   __uint(max_entries, 1 << 20);
@@ -145,10 +164,14 @@ struct {
     value;                                          \
   })
 
-static __always_inline void weft_count(__u32 counter) {
+static __always_inline void weft_add(__u32 counter, __u64 amount) {
   __u64* value = bpf_map_lookup_elem(&weft_counters, &counter);
   if (value)
-    (*value)++;
+    *value += amount;
+}
+
+static __always_inline void weft_count(__u32 counter) {
+  weft_add(counter, 1);
 }
 
 /* What policy says of connections from one pod to another: a weft_action, or 0 for the proxy to

@@ -19,6 +19,7 @@
 #include "binding/engine.h"
 #include "binding/pod_socket.h"
 #include "binding/seqpacket.h"
+#include "binding/sockmap.h"
 #include "io/netns.h"
 
 namespace weft::binding {
@@ -101,6 +102,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("isNetns", Napi::Function::New(env, isNetns));
   exports.Set("peerUser", Napi::Function::New(env, peerUser));
   exports.Set("Engine", JsEngine::define(env));
+  defineSockmap(env, exports);
   defineCapture(env, exports);
   definePodSocket(env, exports);
   defineSeqpacket(env, exports);

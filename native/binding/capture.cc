@@ -56,6 +56,7 @@ class JsNodeCapture : public Napi::ObjectWrap<JsNodeCapture> {
                         InstanceMethod("enrol", &JsNodeCapture::enrol),
                         InstanceMethod("addresses", &JsNodeCapture::addresses),
                         InstanceMethod("release", &JsNodeCapture::release),
+                        InstanceMethod("refuseSockmap", &JsNodeCapture::refuseSockmap),
                         InstanceMethod("counters", &JsNodeCapture::counters)});
   }
 
@@ -88,10 +89,11 @@ class JsNodeCapture : public Napi::ObjectWrap<JsNodeCapture> {
     const int netns = info[0].ToNumber().Int32Value();
     const Result<uint64_t> cookie = cookieOf(netns);
     const Result<std::vector<Ip>> addresses = addressesOf(info[1]);
-    const Status status = !cookie.ok()      ? cookie.status()
-                          : !addresses.ok() ? addresses.status()
-                                            : node_->enrol(netns, cookie.value(), addresses.value(),
-                                                           info[2].ToBoolean());
+    const Status status = !cookie.ok() ? cookie.status()
+                          : !addresses.ok()
+                              ? addresses.status()
+                              : node_->enrol(netns, cookie.value(), addresses.value(),
+                                             info[2].ToBoolean(), info[3].ToBoolean());
     throwUnlessOk(info.Env(), status);
   }
 
@@ -111,6 +113,10 @@ class JsNodeCapture : public Napi::ObjectWrap<JsNodeCapture> {
   void release(const Napi::CallbackInfo& info) {
     const Result<uint64_t> cookie = cookieOf(info[0].ToNumber().Int32Value());
     throwUnlessOk(info.Env(), cookie.ok() ? node_->release(cookie.value()) : cookie.status());
+  }
+
+  void refuseSockmap(const Napi::CallbackInfo& info) {
+    throwUnlessOk(info.Env(), node_->refuseSockmap(info[0].ToNumber().Uint32Value()));
   }
 
   Napi::Value counters(const Napi::CallbackInfo& info) {

@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/ip.h"
 #include "base/status.h"
@@ -35,6 +36,8 @@ class Capture {
 struct CaptureStats {
   size_t pods = 0;                           ///< Those that are captured there.
   std::map<std::string, uint64_t> counters;  ///< How often programs ended in which way.
+  /// Gates that keep the sockmap tier from a pod which asked for it.
+  std::vector<std::string> sockmapRefused;
 };
 
 /// All ways of capture that this node may be set up for.

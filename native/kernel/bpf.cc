@@ -85,6 +85,26 @@ Result<UniqueFd> openPinned(const std::string& path) {
   return fd;
 }
 
+Status addTable(int outer, uint64_t cookie, uint32_t valueBytes) {
+  uint32_t id = 0;
+  if (bpf_map_lookup_elem(outer, &cookie, &id) == 0) {
+    return {};
+  }
+  bpf_map_create_opts options{};
+  options.sz = sizeof options;
+  options.map_flags = BPF_F_NO_PREALLOC;
+  const UniqueFd table(bpf_map_create(BPF_MAP_TYPE_HASH, "weft_of_pod", sizeof(weft_tuple),
+                                      valueBytes, WEFT_ENTRIES_MAX, &options));
+  if (!table) {
+    return bpfError("a pod's table", errno);
+  }
+  const int fd = table.get();
+  if (bpf_map_update_elem(outer, &cookie, &fd, BPF_ANY) != 0) {
+    return bpfError("a pod's table", errno);
+  }
+  return {};
+}
+
 std::map<std::string, uint64_t> readCounters(int map) {
   std::map<std::string, uint64_t> all;
   std::vector<uint64_t> each(static_cast<size_t>(std::max(1, libbpf_num_possible_cpus())));

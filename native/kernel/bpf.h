@@ -38,6 +38,10 @@ Result<ObjectPtr> load(const BpfObject& object, const std::string& mapsFolder,
 /// A pinned map, program or link. kUnavailable when there is none.
 Result<UniqueFd> openPinned(const std::string& path);
 
+/// A table for one pod, like all others of the map of tables `outer`, with WEFT_ENTRIES_MAX places
+/// for tuples. One that is there stays.
+Status addTable(int outer, uint64_t cookie, uint32_t valueBytes);
+
 /// The map weft_counters, by name, summed over the processors.
 std::map<std::string, uint64_t> readCounters(int map);
 

@@ -12,6 +12,7 @@
 #include "kernel/bpf.h"
 #include "kernel/direct_path.h"
 #include "kernel/pins.h"
+#include "kernel/sockmap_gates.h"
 
 namespace weft::kernel {
 namespace {
@@ -43,6 +44,7 @@ struct KernelCaptures::Maps {
   UniqueFd listeners;
   UniqueFd heartbeat;
   UniqueFd counters;
+  UniqueFd sockmap;  ///< None below the pins of an agent that has no such tier.
 };
 
 namespace {
@@ -107,10 +109,12 @@ std::shared_ptr<KernelCaptures::Maps> KernelCaptures::maps() {
     Result<UniqueFd> listeners = openPinned(places.map("weft_listeners"));
     Result<UniqueFd> heartbeat = openPinned(places.map("weft_heartbeat"));
     Result<UniqueFd> counters = openPinned(places.map("weft_counters"));
+    Result<UniqueFd> sockmap = openPinned(places.map("weft_sockmap"));
     if (pods.ok() && origins.ok() && listeners.ok() && heartbeat.ok() && counters.ok()) {
       maps_ = std::make_shared<Maps>(
           Maps{std::move(pods).value(), std::move(origins).value(), std::move(listeners).value(),
-               std::move(heartbeat).value(), std::move(counters).value()});
+               std::move(heartbeat).value(), std::move(counters).value(),
+               sockmap.ok() ? std::move(sockmap).value() : UniqueFd()});
     }
   }
   return maps_;
@@ -128,6 +132,11 @@ io::CaptureStats KernelCaptures::stats() {
     stats.pods++;
   }
   stats.counters = readCounters(all->counters.get());
+  const uint32_t zero = 0;
+  weft_sockmap said{};
+  if (bpf_map_lookup_elem(all->sockmap.get(), &zero, &said) == 0) {
+    stats.sockmapRefused = gateNames(said.refused);
+  }
   return stats;
 }
 

@@ -14,6 +14,8 @@
 #include <utility>
 #include <vector>
 
+#include "kernel/links.h"
+
 namespace weft::kernel {
 namespace {
 
@@ -43,70 +45,6 @@ Result<CgroupPlace> placeOf(const std::string& folder) {
     }
   }
   return CgroupPlace{own.st_ino, level};
-}
-
-/// The cgroup or network namespace that a link is attached to; 0 when that is gone.
-uint64_t targetOf(int link) {
-  bpf_link_info info{};
-  uint32_t size = sizeof info;
-  if (bpf_link_get_info_by_fd(link, &info, &size) != 0) {
-    return 0;
-  }
-  return info.type == BPF_LINK_TYPE_NETNS ? info.netns.netns_ino : info.cgroup.cgroup_id;
-}
-
-/// Ends a pinned link at once, whoever still holds it.
-void dropLink(const std::string& path) {
-  if (Result<UniqueFd> link = openPinned(path); link.ok()) {
-    bpf_link_detach(link.value().get());
-  }
-  ::unlink(path.c_str());
-}
-
-struct DestroyLink {
-  void operator()(bpf_link* link) const { bpf_link__destroy(link); }
-};
-using LinkPtr = std::unique_ptr<bpf_link, DestroyLink>;
-
-/// Puts `program` in the place of the one that the pinned link runs, when it is attached to
-/// `target`; else attaches it by `attachNew` and pins that.
-template <typename Attach>
-Status pinAttached(const bpf_program& program, const std::string& path, uint64_t target,
-                   Attach attachNew) {
-  if (Result<UniqueFd> link = openPinned(path); link.ok()) {
-    if (targetOf(link.value().get()) == target) {
-      const int error = bpf_link_update(link.value().get(), bpf_program__fd(&program), nullptr);
-      return error == 0 ? Status{} : bpfError("replace " + path, error);
-    }
-    dropLink(path);
-  }
-  const LinkPtr link(attachNew());
-  if (link == nullptr) {
-    return bpfError(std::string("attach ") + bpf_program__name(&program), errno);
-  }
-  const int error = bpf_link__pin(link.get(), path.c_str());
-  return error == 0 ? Status{} : bpfError("pin " + path, error);
-}
-
-/// A table for one pod, like all others of the map of tables `outer`. One that is there stays.
-Status addTable(int outer, uint64_t cookie, uint32_t valueBytes) {
-  uint32_t id = 0;
-  if (bpf_map_lookup_elem(outer, &cookie, &id) == 0) {
-    return {};
-  }
-  bpf_map_create_opts options{};
-  options.sz = sizeof options;
-  options.map_flags = BPF_F_NO_PREALLOC;
-  const UniqueFd table(bpf_map_create(BPF_MAP_TYPE_HASH, "weft_of_pod", sizeof(weft_tuple),
-                                      valueBytes, WEFT_ENTRIES_MAX, &options));
-  if (!table) {
-    return bpfError("a pod's table", errno);
-  }
-  const int fd = table.get();
-  if (bpf_map_update_elem(outer, &cookie, &fd, BPF_ANY) != 0) {
-    return bpfError("a pod's table", errno);
-  }
-  return {};
 }
 
 /// Sets the one constant that the programs of an object are loaded with.
@@ -180,6 +118,11 @@ Status NodeCapture::loadPrograms(const NodeCaptureOptions& options) {
   if (Status status = configure(options); !status.ok()) {
     return status;
   }
+  const uint32_t zero = 0;
+  const weft_sockmap none{};
+  if (const int error = bpf_map_update_elem(sockmap_.get(), &zero, &none, BPF_ANY); error != 0) {
+    return bpfError("forget refusals", error);
+  }
   // What publishes tuples comes before what relies on it.
   if (Status status = attach(*sockops.value(), cgroup.get()); !status.ok()) {
     return status;
@@ -191,7 +134,7 @@ Status NodeCapture::openMaps() {
   const std::pair<UniqueFd&, const char*> all[] = {
       {config_, "weft_config"},   {podsMap_, "weft_pods"},      {addresses_, "weft_addresses"},
       {origins_, "weft_origins"}, {passes_, "weft_passes"},     {counters_, "weft_counters"},
-      {directs_, "weft_directs"}, {verdicts_, "weft_verdicts"},
+      {directs_, "weft_directs"}, {verdicts_, "weft_verdicts"}, {sockmap_, "weft_sockmap"},
   };
   for (const auto& [fd, name] : all) {
     Result<UniqueFd> opened = openPinned(pins_.map(name));
@@ -305,7 +248,18 @@ void NodeCapture::dropAddresses(uint64_t cookie) {
   }
 }
 
-Status NodeCapture::enrol(int netns, uint64_t cookie, std::span<const Ip> addresses, bool direct) {
+Status NodeCapture::refuseSockmap(uint32_t gates) {
+  const uint32_t zero = 0;
+  weft_sockmap said{};
+  bpf_map_lookup_elem(sockmap_.get(), &zero, &said);
+  said.refused = gates;
+  said.asked++;
+  const int error = bpf_map_update_elem(sockmap_.get(), &zero, &said, BPF_ANY);
+  return error == 0 ? Status{} : bpfError("note a refusal", error);
+}
+
+Status NodeCapture::enrol(int netns, uint64_t cookie, std::span<const Ip> addresses, bool direct,
+                          bool sockmap) {
   prune();
   weft_pod pod{};
   for (const Ip& ip : addresses) {
@@ -313,7 +267,7 @@ Status NodeCapture::enrol(int netns, uint64_t cookie, std::span<const Ip> addres
   }
   // Addresses are read inside the pod, which may have given itself those of others since.
   const bool isKnown = bpf_map_lookup_elem(podsMap_.get(), &cookie, &pod) == 0;
-  pod.flags = direct ? WEFT_POD_DIRECT : 0;
+  pod.flags = (direct ? WEFT_POD_DIRECT : 0) | (direct && sockmap ? WEFT_POD_SOCKMAP : 0);
   // What comes in is captured before what goes out, which is the last step: it is in force whole.
   Status status = addTables(cookie);
   if (status.ok() && !isKnown) {

@@ -40,10 +40,15 @@ class NodeCapture {
   Status configure(const NodeCaptureOptions& options);
   /// Captures the pod whose network namespace has this cookie and these addresses. What a pod
   /// opened before is not touched. With `direct` it may have direct connections: only for a pod
-  /// from whose addresses nobody else can send. Idempotent: the last call counts, but for
+  /// from whose addresses nobody else can send. With `sockmap` as well, those with others that may
+  /// do it may go past TCP: only where a SockmapTier is. Idempotent: the last call counts, but for
   /// addresses, which are those of the call that first captured it. kConflict, and it is not
   /// captured, when another pod has one of them.
-  Status enrol(int netns, uint64_t cookie, std::span<const Ip> addresses, bool direct);
+  Status enrol(int netns, uint64_t cookie, std::span<const Ip> addresses, bool direct,
+               bool sockmap = false);
+  /// Lets the proxy know that a pod asked for the sockmap tier, and that these gates of it fail
+  /// here (a bit for each by weft_gate). Forgotten when it is opened again.
+  Status refuseSockmap(uint32_t gates);
   /// Those that such a pod has; none for one that is not captured.
   std::vector<Ip> addresses(uint64_t cookie) const;
   /// Takes it away again; unknown ones are no error.
@@ -75,6 +80,7 @@ class NodeCapture {
   UniqueFd directs_;
   UniqueFd verdicts_;
   UniqueFd counters_;
+  UniqueFd sockmap_;
 };
 
 }  // namespace weft::kernel

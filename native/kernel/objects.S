@@ -13,4 +13,5 @@
 OBJECT(connect, "connect.bpf.o")
 OBJECT(sockops, "sockops.bpf.o")
 OBJECT(lookup, "lookup.bpf.o")
+OBJECT(sockmap, "sockmap.bpf.o")
 .section .note.GNU-stack, "", %progbits

@@ -12,6 +12,8 @@ extern const std::byte weft_bpf_sockops[];
 extern const std::byte weft_bpf_sockops_end[];
 extern const std::byte weft_bpf_lookup[];
 extern const std::byte weft_bpf_lookup_end[];
+extern const std::byte weft_bpf_sockmap[];
+extern const std::byte weft_bpf_sockmap_end[];
 }
 
 namespace weft::kernel {
@@ -34,6 +36,11 @@ inline BpfObject sockopsObject() {
 /// What arrives in one pod.
 inline BpfObject lookupObject() {
   return {"weft_lookup", {weft_bpf_lookup, weft_bpf_lookup_end}};
+}
+
+/// Past TCP between two pods that ask for it.
+inline BpfObject sockmapObject() {
+  return {"weft_sockmap", {weft_bpf_sockmap, weft_bpf_sockmap_end}};
 }
 
 }  // namespace weft::kernel

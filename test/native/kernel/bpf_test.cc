@@ -118,6 +118,10 @@ TEST_CASE("both compilers lay out what they share alike") {
        AT(weft_event, destination), AT(weft_event, bytes_sent), AT(weft_event, bytes_received),
        AT(weft_event, duration_ns), AT(weft_event, rtt_us), AT(weft_event, retransmits),
        AT(weft_event, established), AT(weft_event, unused));
+  SAME(weft_end, AT(weft_end, cookie), AT(weft_end, socket));
+  SAME(weft_pair, AT(weft_pair, ends), AT(weft_pair, redirected), AT(weft_pair, redirecting),
+       AT(weft_pair, off), AT(weft_pair, unused));
+  SAME(weft_sockmap, AT(weft_sockmap, refused), AT(weft_sockmap, asked));
   SAME(weft_pod, AT(weft_pod, ipv4), AT(weft_pod, ipv6), AT(weft_pod, flags));
   SAME(weft_address, AT(weft_address, netns));
   SAME(weft_listener_key, AT(weft_listener_key, netns), AT(weft_listener_key, kind),
