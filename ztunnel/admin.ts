@@ -59,9 +59,16 @@ export type PeerUser = (fd: number) => number;
 
 const count = (items: Iterable<unknown>): number => [...items].length;
 
+function refusalOf(node: string, { sockmapRefused }: CaptureStatus): string[] {
+  const gates = sockmapRefused.join(', ');
+  const note = `pods of node ${node} ask for the sockmap tier, which its kernel may not have (${gates}): their direct connections go by TCP`;
+  return sockmapRefused.length > 0 ? [note] : [];
+}
+
 function statusOf(view: AdminView, log: Logger): ProxyStatus {
   const { node, version, known } = view;
   const pending = view.pending();
+  const capture = view.capture();
   const identities = view.certificates();
   const ends = identities.flatMap(({ certChain }) => certChain[0]?.expirationTime ?? []).sort();
   return {
@@ -70,13 +77,13 @@ function statusOf(view: AdminView, log: Logger): ProxyStatus {
     pods: view.pods().map(({ uid, claim, spiffeId, running }) => {
       return { uid, ...claim, identity: spiffeId, carried: running };
     }),
-    capture: view.capture(),
+    capture,
     workloads: count(known.workloads()),
     services: count(known.services()),
     policies: count(known.policies()),
     certificates: identities.length,
     firstCertificateEnds: ends[0] ?? '',
-    notes: uncarried,
+    notes: [...refusalOf(node, capture), ...uncarried],
   };
 }
 

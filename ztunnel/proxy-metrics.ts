@@ -44,7 +44,7 @@ export function engineFamilies(counters: Readonly<Record<string, bigint | number
 }
 
 /** What programs in the kernel do. */
-export function captureFamilies({ kernelPods, counters }: CaptureStats): Family[] {
+export function captureFamilies({ kernelPods, counters, sockmapRefused }: CaptureStats): Family[] {
   const ends = new Map(Object.entries(counters));
   return [
     gauge('weft_capture_kernel_pods', 'Pods that are captured in the kernel.', kernelPods),
@@ -53,6 +53,12 @@ export function captureFamilies({ kernelPods, counters }: CaptureStats): Family[
       'Ends of programs in the kernel, by which way.',
       byLabel('end', ends),
     ),
+    {
+      name: 'weft_sockmap_refused',
+      type: 'gauge',
+      help: 'Gates that keep the sockmap tier from pods which ask for it.',
+      samples: byLabel('gate', new Map(sockmapRefused.map((gate) => [gate, 1]))),
+    },
   ];
 }
 

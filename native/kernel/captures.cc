@@ -111,10 +111,10 @@ std::shared_ptr<KernelCaptures::Maps> KernelCaptures::maps() {
     Result<UniqueFd> counters = openPinned(places.map("weft_counters"));
     Result<UniqueFd> sockmap = openPinned(places.map("weft_sockmap"));
     if (pods.ok() && origins.ok() && listeners.ok() && heartbeat.ok() && counters.ok()) {
-      maps_ = std::make_shared<Maps>(
-          Maps{std::move(pods).value(), std::move(origins).value(), std::move(listeners).value(),
-               std::move(heartbeat).value(), std::move(counters).value(),
-               sockmap.ok() ? std::move(sockmap).value() : UniqueFd()});
+      maps_ = std::make_shared<Maps>(Maps{std::move(pods).value(), std::move(origins).value(),
+                                          std::move(listeners).value(),
+                                          std::move(heartbeat).value(), std::move(counters).value(),
+                                          sockmap.ok() ? std::move(sockmap).value() : UniqueFd()});
     }
   }
   return maps_;

@@ -2,6 +2,7 @@
 import { Command, Option } from 'commander';
 import { type Capability, missingOf, probeMachine } from '../lib/machine.ts';
 import { probeKernelCapture } from './capture-probe.ts';
+import { probeSockmap } from './sockmap-probe.ts';
 
 function mark(row: Capability): string {
   if (row.ok) {
@@ -31,7 +32,7 @@ export async function main(
     .addOption(new Option('-o, --output <format>', 'how to print').choices(['table', 'json']))
     .exitOverride()
     .parse([...argv], { from: 'user' });
-  const rows = [...(await probeMachine()), await probeKernelCapture()];
+  const rows = [...(await probeMachine()), await probeKernelCapture(), await probeSockmap()];
   const ok = missingOf(rows).length === 0;
   const json = command.opts<{ output?: string }>().output === 'json';
   print(json ? `${JSON.stringify({ ok, rows })}\n` : tableOf(rows));

@@ -5,7 +5,13 @@ import { z } from 'zod';
 import { MeshError, type MeshErrorCode } from '../lib/error.ts';
 import type { Logger } from '../lib/log.ts';
 import { listenPrivate } from '../lib/unix-socket.ts';
-import { captureKinds, nameserversMax, type PodEnrolment, sameNodeWays } from './pod.ts';
+import {
+  bypassWays,
+  captureKinds,
+  nameserversMax,
+  type PodEnrolment,
+  sameNodeWays,
+} from './pod.ts';
 
 /** Largest request body, in bytes. */
 export const bodyBytesMax: number = 16 * 1024;
@@ -42,6 +48,7 @@ const podSchema = z.strictObject({
   netns: netnsPath,
   capture: z.enum(captureKinds).optional(),
   sameNode: z.enum(sameNodeWays).optional(),
+  bypass: z.enum(bypassWays).optional(),
   // As in the result of a CNI plugin, of which the proxy needs no more.
   dns: z.object({ nameservers: z.array(z.union([z.ipv4(), z.ipv6()])).max(16) }).optional(),
 });

@@ -7,7 +7,14 @@ import type { Capture, CaptureRow, CaptureWants } from './capture.ts';
 import { EbpfCapture } from './capture-ebpf.ts';
 import { canMatchCgroup, NftCapture } from './capture-nft.ts';
 import { Guard } from './guard.ts';
-import { type CaptureKind, captureKinds, type SameNode, type WhenProxyDown } from './pod.ts';
+import {
+  type Bypass,
+  type CaptureKind,
+  captureKinds,
+  type SameNode,
+  type WhenProxyDown,
+} from './pod.ts';
+import { Sockmap } from './sockmap.ts';
 
 /** What can be asked for: `auto` is programs in the kernel where it takes them, else nftables. */
 export const captureModes = ['auto', 'ebpf', 'nft'] as const;
@@ -24,6 +31,7 @@ export interface CaptureChoice {
   readonly sameNode: SameNode;
   /** Where nftables captures, they are always refused. */
   readonly whenProxyDown: WhenProxyDown;
+  readonly bypass: Bypass;
 }
 
 async function nftCapture(folder: string | undefined, log: Logger): Promise<NftCapture> {
@@ -52,7 +60,12 @@ async function ebpfCapture(choice: CaptureChoice, log: Logger): Promise<EbpfCapt
   }
   const cgroups = { cgroup: podsCgroup, proxyCgroup, probeCgroup };
   const options: NodeCaptureOptions = { pins, ...cgroups, whenProxyDown };
-  return new EbpfCapture(new NodeCapture(options), options, await guardOf(choice, log), log);
+  const sockmap = { tier: new Sockmap(options, log), usual: choice.bypass };
+  if (choice.bypass === 'sockmap') {
+    sockmap.tier.check();
+  }
+  const guard = await guardOf(choice, log);
+  return new EbpfCapture(new NodeCapture(options), options, guard, log, sockmap);
 }
 
 /**
@@ -92,10 +105,12 @@ export class BothCaptures implements Capture {
 class NftOnly implements Capture {
   readonly #nft: NftCapture;
   readonly #why: string;
+  readonly #log: Pick<Logger, 'error'>;
 
-  constructor(nft: NftCapture, why: string) {
+  constructor(nft: NftCapture, why: string, log: Pick<Logger, 'error'>) {
     this.#nft = nft;
     this.#why = why;
+    this.#log = log;
   }
 
   check(netnsPath: string): Promise<void> {
@@ -105,6 +120,10 @@ class NftOnly implements Capture {
   async install(netnsPath: string, wants: CaptureWants = {}): Promise<void> {
     if (wants.capture === 'ebpf') {
       throw new MeshError('unsupported', `no capture in the kernel here: ${this.#why}`);
+    }
+    if (wants.bypass === 'sockmap') {
+      const reason = `it needs capture in the kernel: ${this.#why}`;
+      this.#log.error({ netns: netnsPath, reason }, 'a pod asks for the sockmap tier in vain');
     }
     await this.#nft.install(netnsPath);
   }
@@ -118,6 +137,13 @@ class NftOnly implements Capture {
   }
 }
 
+function nftOnly({ bypass }: CaptureChoice, nft: NftCapture, why: string, log: Logger): Capture {
+  if (bypass === 'sockmap') {
+    throw new MeshError('unsupported', `the sockmap tier needs capture in the kernel: ${why}`);
+  }
+  return new NftOnly(nft, why, log);
+}
+
 /** Sets capture up. Throws MeshError when what was asked for by name cannot be had. */
 export async function chooseCapture(choice: CaptureChoice, log: Logger): Promise<Capture> {
   const { mode, whenProxyDown } = choice;
@@ -126,7 +152,7 @@ export async function chooseCapture(choice: CaptureChoice, log: Logger): Promise
   }
   const nft = await nftCapture(choice.proxyCgroup, log);
   if (mode === 'nft') {
-    return new NftOnly(nft, 'nftables was asked for');
+    return nftOnly(choice, nft, 'nftables was asked for', log);
   }
   try {
     const ebpf = await ebpfCapture(choice, log);
@@ -134,13 +160,13 @@ export async function chooseCapture(choice: CaptureChoice, log: Logger): Promise
     return new BothCaptures({ ebpf, nft }, 'ebpf');
   } catch (error) {
     const { message } = MeshError.from(error);
-    if (mode === 'ebpf') {
+    if (mode === 'ebpf' || choice.bypass === 'sockmap') {
       throw new MeshError('unsupported', `capture in the kernel: ${message}`, { cause: error });
     }
     log.warn({ tier: 'nft', reason: message }, 'no capture in the kernel');
     if (whenProxyDown === 'pass') {
       log.warn('what pods open without a proxy is refused, since nftables cannot let it pass');
     }
-    return new NftOnly(nft, message);
+    return nftOnly(choice, nft, message, log);
   }
 }

@@ -11,7 +11,9 @@ import { mustRun } from '../lib/program.ts';
 import type { CaptureRow, CaptureWants } from './capture.ts';
 import type { Guard } from './guard.ts';
 import { checkPodNetns } from './netns.ts';
+import type { Bypass } from './pod.ts';
 import { addReturnRoutes, inside, reflectMarks, removeReturnRoutes } from './pod-routes.ts';
+import type { Sockmap } from './sockmap.ts';
 
 const conflictTries = 20;
 const conflictWaitMs = 100;
@@ -46,28 +48,37 @@ function withNetns<T>(path: string, work: (fd: number) => T): T {
   }
 }
 
+/** The sockmap tier, and whether pods that say nothing are in it. */
+export interface EbpfSockmap {
+  readonly tier: Pick<Sockmap, 'admits' | 'add' | 'remove'>;
+  readonly usual: Bypass;
+}
+
 /** The row of Capture that programs in the kernel make. Needs root, `nsenter` and `ip`. */
 export class EbpfCapture implements CaptureRow {
   readonly #node: NodeCapture;
   readonly #options: NodeCaptureOptions;
   readonly #guard: Guard | undefined;
   readonly #log: Pick<Logger, 'warn'> | undefined;
+  readonly #sockmap: EbpfSockmap | undefined;
   #epoch: string;
 
   /**
    * `node` was made with `options`. With a guard, pods that do not object are connected with each
-   * other directly.
+   * other directly; with `sockmap`, past TCP those that ask for it.
    */
   constructor(
     node: NodeCapture,
     options: NodeCaptureOptions,
     guard?: Guard,
     log?: Pick<Logger, 'warn'>,
+    sockmap?: EbpfSockmap,
   ) {
     this.#node = node;
     this.#options = options;
     this.#guard = guard;
     this.#log = log;
+    this.#sockmap = sockmap;
     this.#epoch = this.epoch();
   }
 
@@ -90,7 +101,18 @@ export class EbpfCapture implements CaptureRow {
       await this.#enrol(netnsPath, addresses);
     }
     const direct = await this.#isDirect(netnsPath, addresses, wants);
-    withNetns(netnsPath, (fd) => this.#node.enrol(fd, addresses, direct));
+    const bypass = this.#mayBypass(netnsPath, direct, wants);
+    withNetns(netnsPath, (fd) => this.#node.enrol(fd, addresses, direct, bypass));
+    if (bypass) {
+      this.#sockmap?.tier.add(netnsPath);
+    } else {
+      this.#sockmap?.tier.remove(netnsPath);
+    }
+  }
+
+  #mayBypass(netnsPath: string, direct: boolean, { bypass }: CaptureWants): boolean {
+    const wanted = (bypass ?? this.#sockmap?.usual) === 'sockmap';
+    return wanted && this.#sockmap?.tier.admits(netnsPath, this.#node) === true && direct;
   }
 
   // Whoever is root in a pod gives it what addresses he likes, those of other pods, too: they are
@@ -127,6 +149,7 @@ export class EbpfCapture implements CaptureRow {
 
   async giveWay(netnsPath: string): Promise<void> {
     const held = this.#held(netnsPath);
+    this.#sockmap?.tier.remove(netnsPath);
     withNetns(netnsPath, (fd) => this.#node.release(fd));
     await this.#guard?.remove(netnsPath, held);
   }

@@ -3,7 +3,7 @@
 import type { PodEnrolment } from './pod.ts';
 
 /** What a pod says of its capture. */
-export type CaptureWants = Pick<PodEnrolment, 'capture' | 'sameNode'>;
+export type CaptureWants = Pick<PodEnrolment, 'capture' | 'sameNode' | 'bypass'>;
 
 /**
  * Redirects a pod's TCP and DNS to the node proxy, inside the pod's network namespace. All calls are

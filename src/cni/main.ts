@@ -14,7 +14,7 @@ import { Agent } from './agent.ts';
 import { serveApi } from './api.ts';
 import type { Capture } from './capture.ts';
 import { captureModes, chooseCapture } from './capture-choice.ts';
-import { sameNodeWays, whenProxyDownWays } from './pod.ts';
+import { bypassWays, sameNodeWays, whenProxyDownWays } from './pod.ts';
 import { loadPods, savePods } from './pod-file.ts';
 import { ZdsServer } from './zds-server.ts';
 
@@ -27,6 +27,7 @@ const schema = z.object({
   bpfPins: z.string().startsWith('/', 'is no absolute path'),
   podsCgroup: z.string().optional(),
   sameNode: z.enum(sameNodeWays),
+  bypass: z.enum(bypassWays),
   probeCgroup: z.string().optional(),
   whenProxyDown: z.enum(whenProxyDownWays),
   logLevel: z.enum(logLevels),
@@ -44,6 +45,7 @@ function parse(argv: readonly string[]): Config {
     .option('--capture <how>', captureModes.join(', '), 'auto' satisfies Config['capture'])
     .option('--bpf-pins <folder>', 'where capture in the kernel is pinned', defaultPins)
     .option('--same-node <way>', 'connect pods of this node: direct, tunnel', 'direct')
+    .option('--bypass <way>', 'what direct connections leave out: none, sockmap (TCP)', 'none')
     .option('--pods-cgroup <folder>', "a cgroup v2 above all pods' processes (the root)")
     .option('--probe-cgroup <folder>', 'that of the kubelet, whose probes reach applications')
     .option('--when-proxy-down <way>', 'connections that pods open: refuse, pass', 'refuse')
@@ -63,11 +65,11 @@ function usageOf(error: unknown): string {
 
 function captureOf(config: Config, log: Logger): Promise<Capture> {
   const { capture: mode, bpfPins: pins, proxyCgroup, probeCgroup } = config;
-  const { sameNode, whenProxyDown } = config;
+  const { sameNode, whenProxyDown, bypass } = config;
   const root = cgroup2RootOf(readFileSync('/proc/mounts', 'utf8'));
   const podsCgroup = config.podsCgroup ?? root ?? '';
   const places = { pins, podsCgroup, proxyCgroup, probeCgroup };
-  return chooseCapture({ mode, ...places, sameNode, whenProxyDown }, log);
+  return chooseCapture({ mode, ...places, sameNode, whenProxyDown, bypass }, log);
 }
 
 async function serve(config: Config, log: Logger): Promise<{ api: Server; close(): void }> {

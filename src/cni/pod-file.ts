@@ -4,7 +4,7 @@
 import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { z } from 'zod';
 import { MeshError } from '../lib/error.ts';
-import { captureKinds, type ListedPod, podsMax, sameNodeWays } from './pod.ts';
+import { bypassWays, captureKinds, type ListedPod, podsMax, sameNodeWays } from './pod.ts';
 
 const schema = z
   .array(
@@ -17,6 +17,7 @@ const schema = z
       nameservers: z.array(z.string()).default([]),
       capture: z.enum(captureKinds).optional(),
       sameNode: z.enum(sameNodeWays).optional(),
+      bypass: z.enum(bypassWays).optional(),
       releasing: z.literal(true).optional(),
     }),
   )

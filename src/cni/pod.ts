@@ -12,6 +12,10 @@ export type SameNode = (typeof sameNodeWays)[number];
 export const whenProxyDownWays = ['refuse', 'pass'] as const;
 export type WhenProxyDown = (typeof whenProxyDownWays)[number];
 
+/** What direct connections leave out besides the proxy: nothing, or TCP. */
+export const bypassWays = ['none', 'sockmap'] as const;
+export type Bypass = (typeof bypassWays)[number];
+
 /** What a container runtime tells about a pod. */
 export interface PodEnrolment {
   readonly uid: string;
@@ -26,6 +30,8 @@ export interface PodEnrolment {
   readonly capture?: CaptureKind | undefined;
   /** How it wants to be connected with other pods of the node; the node's way if it does not say. */
   readonly sameNode?: SameNode | undefined;
+  /** What its direct connections leave out; the node's way if it does not say. */
+  readonly bypass?: Bypass | undefined;
 }
 
 /** A pod on the list that outlives the agent. */
@@ -47,6 +53,7 @@ export function sameClaim(a: PodEnrolment, b: PodEnrolment): boolean {
     a.serviceAccount === b.serviceAccount &&
     a.capture === b.capture &&
     a.sameNode === b.sameNode &&
+    a.bypass === b.bypass &&
     a.nameservers.join() === b.nameservers.join()
   );
 }

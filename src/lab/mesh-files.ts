@@ -20,6 +20,7 @@ export interface PodObject {
   /** How it wants to be captured, if it says so. */
   readonly capture?: string | undefined;
   readonly sameNode?: string | undefined;
+  readonly bypass?: string | undefined;
   readonly containers: readonly ContainerObject[];
 }
 
@@ -39,6 +40,9 @@ export const captureAnnotation = 'weft.dev/capture';
 
 /** And the one for its connections with pods of its own node: direct or tunnel. */
 export const sameNodeAnnotation = 'weft.dev/same-node';
+
+/** And the one for what those leave out besides the proxy: none or sockmap. */
+export const bypassAnnotation = 'weft.dev/bypass';
 
 /** Most YAML files the lab reads. */
 export const filesMax = 1000;
@@ -106,6 +110,7 @@ function podOf(pod: RawPod, namespaces: ReadonlyMap<string, NamespaceWords>): Po
     serviceAccount: pod.spec.serviceAccountName,
     capture: annotations[captureAnnotation],
     sameNode: annotations[sameNodeAnnotation],
+    bypass: annotations[bypassAnnotation],
     addresses: pod.status.podIPs.map(({ ip }) => ip),
     enrolled: mode === 'ambient' && !pod.spec.hostNetwork,
     containers: pod.spec.containers.map((each) => ({

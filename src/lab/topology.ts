@@ -46,6 +46,7 @@ export interface PodPlan {
   /** How it wants to be captured, if it says so. */
   readonly capture?: string | undefined;
   readonly sameNode?: string | undefined;
+  readonly bypass?: string | undefined;
   readonly containers: readonly ContainerObject[];
 }
 
@@ -107,10 +108,10 @@ export function planPod(names: LabNames, nodes: readonly NodePlan[], pod: PodObj
   }
   const { ipv4, ipv6 } = addressesOf(pod, node);
   const { name, namespace, uid, serviceAccount, enrolled, containers } = pod;
-  const { capture, sameNode } = pod;
+  const { capture, sameNode, bypass } = pod;
   return {
     ...{ name, namespace, uid, serviceAccount, enrolled, containers, ipv4, ipv6 },
-    ...{ capture, sameNode },
+    ...{ capture, sameNode, bypass },
     node: node.name,
     netns: `${names.netnsPrefix}pod-${pod.name}`,
     link: `pod${ipv4.slice(ipv4.lastIndexOf('.') + 1)}`,

@@ -33,6 +33,8 @@ export interface CaptureStatus {
   readonly kernelPods: number;
   /** How often they ended in which way, by name; empty where there are none. */
   readonly counters: Readonly<Record<string, number>>;
+  /** Gates that keep the sockmap tier from a pod which asked for it; empty when none did. */
+  readonly sockmapRefused: readonly string[];
 }
 
 /** A pod that was handed over to the proxy. */

@@ -51,7 +51,11 @@ export function statusOf(node: string, change: Partial<ProxyStatus> = {}): Proxy
     ...{
       logLevel: 'info',
       synced: true,
-      capture: { kernelPods: 1, counters: { outbound_captured: 3, pass_lost: 0 } },
+      capture: {
+        kernelPods: 1,
+        counters: { outbound_captured: 3, pass_lost: 0 },
+        sockmapRefused: [],
+      },
       workloads: 4,
       services: 2,
       policies: 1,

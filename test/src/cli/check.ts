@@ -18,5 +18,5 @@ t.test('as JSON it is one object with the same verdict as the exit code', async 
   });
   const { ok, rows } = JSON.parse(printed) as { ok: boolean; rows: unknown[] };
   t.equal(code, ok ? 0 : 3);
-  t.equal(rows.length, 11);
+  t.equal(rows.length, 12);
 });
