@@ -9,8 +9,9 @@ namespace {
 class NetfilterCapture final : public Capture {
  public:
   Status serve(int, uint16_t) override { return {}; }
-  std::optional<Endpoint> outboundDst(int fd, const Endpoint&) override {
-    return netfilterOriginalDst(fd);
+  std::optional<Origin> outboundDst(int fd, const Endpoint&) override {
+    const std::optional<Endpoint> to = netfilterOriginalDst(fd);
+    return to.has_value() ? std::optional(Origin{*to}) : std::nullopt;
   }
   std::optional<Endpoint> inboundDst(int fd) override { return netfilterOriginalDst(fd); }
   uint32_t returnMark() const override { return 0; }

@@ -15,6 +15,14 @@
 
 namespace weft::io {
 
+/// Where a captured connection was going.
+struct Origin {
+  Endpoint destination;
+  /// The endpoint of the service at `destination` that whoever captured it has picked; port 0: it
+  /// has not.
+  Endpoint picked{};
+};
+
 /// How one pod is captured: each way of capture has its own. Called by all workers, so it is thread
 /// safe.
 class Capture {
@@ -24,7 +32,7 @@ class Capture {
   virtual Status serve(int listener, uint16_t port) = 0;
   /// Where a connection of the application was going, which was accepted as `fd` from `peer`. Asked
   /// once. Nothing makes the caller refuse the connection: it never guesses.
-  virtual std::optional<Endpoint> outboundDst(int fd, const Endpoint& peer) = 0;
+  virtual std::optional<Origin> outboundDst(int fd, const Endpoint& peer) = 0;
   /// The same for plaintext that came to the pod.
   virtual std::optional<Endpoint> inboundDst(int fd) = 0;
   /// SO_MARK for sockets that connect to the application under a client's address, so that answers

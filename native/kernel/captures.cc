@@ -67,7 +67,7 @@ class KernelCapture final : public io::Capture {
                : bpfError("note the listener at port " + std::to_string(port), errno);
   }
 
-  std::optional<Endpoint> outboundDst(int fd, const Endpoint& peer) override {
+  std::optional<io::Origin> outboundDst(int fd, const Endpoint& peer) override {
     const auto local = io::localEndpoint(fd);
     if (!local.has_value()) {
       return std::nullopt;
@@ -77,7 +77,7 @@ class KernelCapture final : public io::Capture {
     if (bpf_map_lookup_and_delete_elem(origins_.get(), &key, &origin) != 0) {
       return std::nullopt;
     }
-    return Endpoint{fromAbi(origin.ip), static_cast<uint16_t>(origin.port)};
+    return io::Origin{{fromAbi(origin.ip), static_cast<uint16_t>(origin.port)}};
   }
 
   std::optional<Endpoint> inboundDst(int fd) override {

@@ -15,6 +15,7 @@ namespace weft::proxy {
 /// What it takes to try a captured connection again: kept until its other side has taken it.
 struct Retry {
   Endpoint asked;                  ///< Where the application wants to go.
+  Endpoint picked;                 ///< The service's endpoint that was picked; port 0: none.
   std::vector<std::string> tried;  ///< Uids of endpoints that failed it.
   size_t attempts = 0;             ///< Made so far.
   /// All that was read from the application, at most kRetryBytesMax; then it is not tried again.

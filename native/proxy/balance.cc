@@ -74,6 +74,16 @@ uint32_t nearnessOf(const LoadBalancing& balancing, const Workload& source,
   return count;
 }
 
+/// The one with this target; null when there is none, as for port 0.
+const Candidate* candidateAt(const std::vector<Candidate>& candidates, const Endpoint& target) {
+  if (target.port == 0) {
+    return nullptr;
+  }
+  const auto found = std::find_if(candidates.begin(), candidates.end(),
+                                  [&](const Candidate& one) { return one.target == target; });
+  return found == candidates.end() ? nullptr : &*found;
+}
+
 /// Why an endpoint cannot serve a query, in the order in which it is found out.
 enum class Unfit { kNone, kUnhealthy, kElsewhere, kNoAddress, kNoPort, kTooFar, kTried };
 
@@ -219,9 +229,22 @@ Balancer::Pick Balancer::pick(const BalanceQuery& query, uint64_t nowMs) {
     out.why = plan.why;
     return out;
   }
-  out.candidate = draw(plan);
-  out.lease = leaseOf(out.candidate, nowMs);
+  const Candidate* picked = candidateAt(plan.near, query.picked);
+  out.candidate = picked != nullptr ? *picked : draw(plan);
+  out.lease = leaseOf(out.candidate.endpoint->workload->uid, out.candidate.target.port, nowMs);
   return out;
+}
+
+void Balancer::note(std::string_view uid, uint16_t port, bool reached, uint64_t nowMs) {
+  if (reached && stateOf(uid, port) == nullptr) {
+    return;  // nothing is held against it
+  }
+  Lease lease = leaseOf(uid, port, nowMs);
+  if (reached) {
+    lease.succeeded();
+  } else {
+    lease.failed(nowMs);
+  }
 }
 
 const Balancer::Plan& Balancer::planFor(const BalanceQuery& query, uint64_t nowMs) {
@@ -337,9 +360,8 @@ const Candidate& Balancer::draw(const Plan& plan) {
 }
 
 /// Past kEndpointStatesMax endpoints are chosen without being counted.
-Lease Balancer::leaseOf(const Candidate& candidate, uint64_t nowMs) {
-  const std::string& uid = candidate.endpoint->workload->uid;
-  auto found = states_.find({uid, candidate.target.port});
+Lease Balancer::leaseOf(std::string_view uid, uint16_t port, uint64_t nowMs) {
+  auto found = states_.find({uid, port});
   if (found == states_.end()) {
     if (states_.size() >= sweepAt_) {
       sweep(nowMs);
@@ -349,7 +371,7 @@ Lease Balancer::leaseOf(const Candidate& candidate, uint64_t nowMs) {
     }
     auto state = std::make_unique<EndpointState>();
     state->uid = uid;
-    state->port = candidate.target.port;
+    state->port = port;
     const Key key{state->uid, state->port};
     found = states_.emplace(key, std::move(state)).first;
   }

@@ -81,6 +81,7 @@ struct BalanceQuery {
   const Workload& source;
   Endpoint destination;                ///< The service's address and port.
   std::span<const std::string> tried;  ///< Uids of endpoints that already failed this connection.
+  Endpoint picked{};  ///< Chosen already, if it can be: its target. Port 0: nothing was.
 };
 
 /// An endpoint that can serve a query.
@@ -98,8 +99,9 @@ uint16_t targetPortOf(const Service& service, const ServiceBinding& binding, uin
 /// says why there is none. Pure.
 std::vector<Candidate> candidatesOf(const BalanceQuery& query, std::string& why);
 
-/// Chooses endpoints: among the nearest ones that were not ejected, the less busy of two drawn by
-/// capacity. One for each worker, on its thread: it knows the worker's own connections only.
+/// Chooses endpoints: among the nearest ones that were not ejected, the one that was picked before,
+/// else the less busy of two drawn by capacity. One for each worker, on its thread: it knows the
+/// worker's own connections only.
 class Balancer {
  public:
   explicit Balancer(uint64_t seed) : random_(seed) {}
@@ -114,12 +116,27 @@ class Balancer {
   /// Never leaves out more than half of the candidates because they were ejected.
   Pick pick(const BalanceQuery& query, uint64_t nowMs);
 
+  /// What pick() chooses from now.
+  struct Choice {
+    std::span<const Candidate> near;  ///< Valid until the next call, and as the query's tables.
+    uint64_t untilMs = 0;             ///< When it is another one by itself.
+  };
+  Choice choiceOf(const BalanceQuery& query, uint64_t nowMs) {
+    const Plan& plan = planFor(query, nowMs);
+    return {plan.near, plan.untilMs};
+  }
+  /// Somebody else connected to an endpoint, or could not: counts as Lease::succeeded() or failed()
+  /// would.
+  void note(std::string_view uid, uint16_t port, bool reached, uint64_t nowMs);
+
   /// Null when nothing is remembered of the endpoint.
   const EndpointState* stateOf(std::string_view uid, uint16_t port) const;
   size_t stateCount() const { return states_.size(); }
   /// How many services are prepared for choosing now, and how often one was, for tests.
   size_t planCount() const { return plans_.size(); }
   uint64_t plansMade() const { return plansMade_; }
+  /// Rises with each endpoint that is left out or comes back by what was reported of it.
+  uint64_t ejections() const { return ejections_; }
 
  private:
   friend class Lease;
@@ -163,7 +180,7 @@ class Balancer {
   bool holds(const Plan& plan, const BalanceQuery& query, uint64_t nowMs) const;
   uint64_t leaveOutEjected(std::vector<Candidate>& candidates, uint64_t nowMs) const;
   const Candidate& draw(const Plan& plan);
-  Lease leaseOf(const Candidate& candidate, uint64_t nowMs);
+  Lease leaseOf(std::string_view uid, uint16_t port, uint64_t nowMs);
   void succeed(EndpointState& state);
   void fail(EndpointState& state, uint64_t nowMs);
   void release(EndpointState& state);

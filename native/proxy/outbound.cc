@@ -38,18 +38,19 @@ void Outbound::onAccept(UniqueFd fd, const Endpoint& peer) {
     refuse(std::move(fd), info, {Reason::kLimit, "the pod has too many connections", ""});
     return;
   }
-  const auto destination = pod_.capture().outboundDst(fd.get(), peer);
-  if (!destination.has_value()) {
+  const auto origin = pod_.capture().outboundDst(fd.get(), peer);
+  if (!origin.has_value()) {
     refuse(std::move(fd), info, {Reason::kNoRoute, "no original destination", ""});
     return;
   }
-  info.destination = *destination;
+  info.destination = origin->destination;
   if (info.sourceWorkload == nullptr) {
     refuse(std::move(fd), info, {Reason::kNoRoute, "the source workload is unknown", ""});
     return;
   }
   Attempt attempt{std::move(fd), std::move(info), std::make_unique<Retry>()};
-  attempt.retry->asked = *destination;
+  attempt.retry->asked = origin->destination;
+  attempt.retry->picked = origin->picked;
   Route route = decide(attempt);
   connect(std::move(attempt), std::move(route));
 }
@@ -58,7 +59,7 @@ Route Outbound::decide(const Attempt& attempt) {
   WorkerState& worker = pod_.worker();
   const Retry& retry = *attempt.retry;
   return decideRoute({*worker.tables, *attempt.info.sourceWorkload, retry.asked,
-                      worker.settings.registryOnly, retry.tried},
+                      worker.settings.registryOnly, retry.tried, retry.picked},
                      worker.balancer, monotonicMillis());
 }
 

@@ -156,7 +156,8 @@ Route decideRoute(const RouteQuery& query, Balancer& balancer, uint64_t nowMs) {
     return std::move(way.route);
   }
   Balancer::Pick pick = balancer.pick(
-      {query.tables, way.choice, query.source, query.destination, query.tried}, nowMs);
+      {query.tables, way.choice, query.source, query.destination, query.tried, query.picked},
+      nowMs);
   if (pick.candidate.endpoint == nullptr) {
     Route refused = refuse(std::move(pick.why));
     refused.service = way.choice->key;

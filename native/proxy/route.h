@@ -41,6 +41,7 @@ struct RouteQuery {
   Endpoint destination;       ///< As the application asked for it.
   bool registryOnly = false;  ///< Refuse what is not in the mesh, instead of passing it through.
   std::span<const std::string> tried;  ///< Uids of endpoints that already failed it.
+  Endpoint picked{};  ///< The endpoint of a service to take, if it may be; port 0: none.
 };
 
 /// Why a connection that was routed to `target` of `workload`, as it was then, may not stay: the

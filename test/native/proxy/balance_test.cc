@@ -55,7 +55,7 @@ class Fixture {
 
   Balancer::Pick pick(std::vector<std::string> tried = {}) {
     tried_ = std::move(tried);
-    return balancer_.pick({*tables_, service_, source_, at_, tried_}, now_);
+    return balancer_.pick({*tables_, service_, source_, at_, tried_, picked_}, now_);
   }
   std::string uid(std::vector<std::string> tried = {}) { return uidOf(pick(std::move(tried))); }
   static std::string uidOf(const Balancer::Pick& pick) {
@@ -86,6 +86,7 @@ class Fixture {
   std::shared_ptr<const Tables> tables_;
   Balancer balancer_{1};
   std::vector<std::string> tried_;
+  Endpoint picked_;
   uint64_t now_ = 1'000'000;
   Endpoint at_{*Ip::parse("10.96.0.1"), 80};
 };
@@ -117,6 +118,65 @@ TEST_CASE("capacity weighs, both among idle endpoints and among busy ones") {
     held.push_back(f.pick().lease);
   }
   CHECK(f.balancer_.stateOf("big", 8080)->active == 300);
+}
+
+TEST_CASE("an endpoint that was picked before is chosen, if it can be, however busy") {
+  Workload far = placed(endpoint("far", "10.0.0.3"), "us", "us-1", "n3");
+  Workload ill = endpoint("ill", "10.0.0.4");
+  ill.healthy = false;
+  LoadBalancing balancing;
+  balancing.mode = Mode::kFailover;
+  balancing.preference = {Nearness::kRegion};
+  Fixture f({placed(endpoint("a", "10.0.0.1"), "eu", "eu-1", "n1"),
+             placed(endpoint("b", "10.0.0.2"), "eu", "eu-1", "n2"), far, ill},
+            balancing);
+  f.picked_ = {*Ip::parse("10.0.0.2"), 8080};
+  std::vector<Lease> held;
+  for (int i = 0; i < 50; i++) {
+    Balancer::Pick chosen = f.pick();
+    CHECK(Fixture::uidOf(chosen) == "b");
+    held.push_back(std::move(chosen.lease));
+  }
+  CHECK(f.balancer_.stateOf("b", 8080)->active == 50);
+  CHECK(f.uid({"b"}) == "a");
+  for (const char* ip : {"10.0.0.3", "10.0.0.4", "10.0.0.9"}) {
+    f.picked_ = {*Ip::parse(ip), 8080};
+    CHECK(f.spread(20).at("a") == 20);  // the less busy
+  }
+  f.picked_ = {*Ip::parse("10.0.0.2"), 8081};
+  CHECK(f.uid() == "a");
+  held.clear();
+  f.picked_ = {};
+  f.failConnects("b", 3);
+  f.picked_ = {*Ip::parse("10.0.0.2"), 8080};
+  CHECK(f.spread(20).at("a") == 20);
+}
+
+TEST_CASE("what others say of an endpoint counts as what a lease says") {
+  Fixture f({endpoint("a", "10.0.0.1"), endpoint("b", "10.0.0.2")});
+  const auto choice = [&] {
+    return f.balancer_.choiceOf({*f.tables_, f.service_, f.source_, f.at_, {}}, f.now_);
+  };
+  CHECK(choice().near.size() == 2);
+  CHECK(choice().untilMs == UINT64_MAX);
+  f.balancer_.note("a", 8080, true, f.now_);
+  CHECK(f.balancer_.stateCount() == 0);
+  f.balancer_.note("a", 8080, false, f.now_);
+  f.balancer_.note("a", 8080, false, f.now_);
+  f.balancer_.note("a", 8080, true, f.now_);
+  const uint64_t before = f.balancer_.ejections();
+  f.balancer_.note("a", 8080, false, f.now_);
+  f.balancer_.note("a", 8080, false, f.now_);
+  CHECK(f.balancer_.ejections() == before);
+  CHECK(choice().near.size() == 2);
+  f.balancer_.note("a", 8080, false, f.now_);
+  CHECK(f.balancer_.ejections() > before);
+  REQUIRE(choice().near.size() == 1);
+  CHECK(choice().near[0].endpoint->workload->uid == "b");
+  CHECK(choice().untilMs == f.now_ + kEjectMs);
+  CHECK(f.spread(50).count("a") == 0);
+  f.balancer_.note("a", 8080, true, f.now_);
+  CHECK(choice().near.size() == 2);
 }
 
 TEST_CASE("a lease counts until it dies, wherever it was moved") {

@@ -21,7 +21,7 @@ class OneDestination final : public io::Captures {
    public:
     explicit Row(const Endpoint& to) : to_(to) {}
     Status serve(int, uint16_t) override { return {}; }
-    std::optional<Endpoint> outboundDst(int, const Endpoint&) override { return to_; }
+    std::optional<io::Origin> outboundDst(int, const Endpoint&) override { return io::Origin{to_}; }
     std::optional<Endpoint> inboundDst(int) override { return to_; }
     uint32_t returnMark() const override { return 0; }
 
