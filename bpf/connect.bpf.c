@@ -7,7 +7,8 @@
  * Fail directions. Not a pod's namespace: passes. A pod's, and the kernel has no room to remember
  * where it was going: refused, since the proxy could not know. Bound to a device: refused, since
  * the proxy cannot be reached through one. The proxy is dead: refused, or passes where the node was
- * told so. */
+ * told so. To a service, and no endpoint of it can be picked here: captured, and the proxy chooses.
+ */
 #include <linux/bpf.h>
 #include <linux/in.h>
 #include <stddef.h>
@@ -18,6 +19,7 @@
 #include "addr.h"
 #include "mesh_heartbeat.h"
 #include "mesh_maps.h"
+#include "mesh_services.h"
 #include "mesh_sockets.h"
 
 char LICENSE[] SEC("license") = "GPL";
@@ -86,6 +88,7 @@ static __always_inline struct weft_socket* remember(struct bpf_sock_addr* ctx,
     return NULL;
   socket->ip = *ip;
   socket->port = port;
+  socket->picked_port = 0;
   socket->kind = kind;
   socket->is_v4 = weft_ip_is_v4(ip);
   socket->netns = netns;
@@ -127,8 +130,10 @@ static __always_inline int without_proxy(const struct weft_config* config, int i
   return REFUSE;
 }
 
+/* `picked` is for the proxy, if it is not NULL. */
 static __always_inline int capture(struct bpf_sock_addr* ctx, const struct weft_config* config,
-                                   int family, const struct weft_ip* ip, __u32 port, __u64 netns) {
+                                   int family, const struct weft_ip* ip, __u32 port, __u64 netns,
+                                   const struct weft_pick* picked) {
   const int is_dns = port == DNS_PORT;
   const int instead = without_proxy(config, is_dns, netns);
   if (instead >= 0)
@@ -139,17 +144,31 @@ static __always_inline int capture(struct bpf_sock_addr* ctx, const struct weft_
     return REFUSE;
   }
   const __u16 kind = is_dns ? WEFT_SOCKET_DNS : WEFT_SOCKET_CAPTURED;
-  if (!remember(ctx, ip, port, kind, netns)) {
+  struct weft_socket* socket = remember(ctx, ip, port, kind, netns);
+  if (!socket) {
     weft_count(WEFT_COUNT_OUTBOUND_REFUSED_STORAGE);
     return REFUSE;
+  }
+  if (picked) {
+    socket->picked = picked->ip;
+    socket->picked_port = picked->port;
   }
   set_loopback(ctx, family, ip, port, is_dns ? DNS_CAPTURE_PORT : PROXY_PORT);
   weft_count(is_dns ? WEFT_COUNT_DNS_CAPTURED : WEFT_COUNT_OUTBOUND_CAPTURED);
   return GO_ON;
 }
 
-static __always_inline void tell_denied(const struct weft_ip* ip, __u32 port, __u64 source,
-                                        __u64 destination) {
+/* A connection that the application asked for, and the pod that it leads to. */
+struct direct_way {
+  const struct weft_ip* asked;
+  const struct weft_ip* ip;
+  __u32 asked_port;
+  __u32 port;
+  __u64 source;
+  __u64 destination;
+};
+
+static __always_inline void tell_denied(const struct direct_way* way) {
   struct weft_event* event = bpf_ringbuf_reserve(&weft_events, sizeof *event, 0);
   if (!event) {
     weft_count(WEFT_COUNT_EVENTS_LOST);
@@ -157,10 +176,12 @@ static __always_inline void tell_denied(const struct weft_ip* ip, __u32 port, __
   }
   __builtin_memset(event, 0, sizeof *event);
   event->kind = WEFT_EVENT_DIRECT_DENIED;
-  event->tuple.local = *ip;
-  event->tuple.local_port = port;
-  event->source = source;
-  event->destination = destination;
+  event->tuple.local = *way->ip;
+  event->tuple.local_port = way->port;
+  event->asked = *way->asked;
+  event->asked_port = way->asked_port;
+  event->source = way->source;
+  event->destination = way->destination;
   bpf_ringbuf_submit(event, 0);
 }
 
@@ -172,24 +193,65 @@ static __always_inline int is_direct(const struct weft_pod* pod, const struct we
 
 /* To another pod of this node, when policy says so here: as if there were no mesh, or not at all.
  */
-static __always_inline int go_direct(struct bpf_sock_addr* ctx, const struct weft_ip* ip,
-                                     __u32 port, __u64 netns, __u64 destination, int* result) {
-  switch (weft_verdict_of(destination, netns, port)) {
+static __always_inline int go_direct(struct bpf_sock_addr* ctx, const struct direct_way* way,
+                                     int* result) {
+  switch (weft_verdict_of(way->destination, way->source, way->port)) {
     case WEFT_ALLOW:
-      if (!remember(ctx, ip, port, WEFT_SOCKET_DIRECT, destination))
+      if (!remember(ctx, way->asked, way->asked_port, WEFT_SOCKET_DIRECT, way->destination))
         return 0;
       weft_count(WEFT_COUNT_DIRECT_ALLOWED);
       *result = GO_ON;
       return 1;
     case WEFT_DENY:
       weft_count(WEFT_COUNT_DIRECT_DENIED);
-      tell_denied(ip, port, netns, destination);
+      tell_denied(way);
       if (weft_has_retval)
         bpf_set_retval(-ECONNREFUSED);
       *result = REFUSE;
       return 1;
   }
   return 0;
+}
+
+static __always_inline int is_proxy_port(__u32 port) {
+  return port == PROXY_PORT || port == PLAINTEXT_PORT || port == HBONE_PORT;
+}
+
+/* To the endpoint of a service that was picked, when that is a pod of this node and of the family
+ * that the application asked for. */
+static __always_inline int go_picked(struct bpf_sock_addr* ctx, int family, struct direct_way* way,
+                                     const struct weft_pod* pod, const struct weft_pick* pick,
+                                     int* result) {
+  const struct weft_address* owner = bpf_map_lookup_elem(&weft_addresses, &pick->ip);
+  if (!owner || !is_direct(pod, owner) || is_proxy_port(pick->port) ||
+      weft_ip_is_v4(&pick->ip) != weft_ip_is_v4(way->asked))
+    return 0;
+  way->ip = &pick->ip;
+  way->port = pick->port;
+  way->destination = owner->netns;
+  if (!go_direct(ctx, way, result))
+    return 0;
+  if (*result == GO_ON)
+    set_address(ctx, family, &pick->ip, pick->port);
+  return 1;
+}
+
+/* What a pod opens to somebody else by TCP. */
+static __always_inline int leave(struct bpf_sock_addr* ctx, const struct weft_config* config,
+                                 int family, const struct weft_ip* ip, __u32 port, __u64 netns,
+                                 const struct weft_pod* pod, const struct weft_address* owner) {
+  struct direct_way way = {ip, ip, port, port, netns, owner ? owner->netns : 0};
+  const struct weft_pick* pick = NULL;
+  int result = GO_ON;
+  if (owner) {
+    if (!is_proxy_port(port) && is_direct(pod, owner) && go_direct(ctx, &way, &result))
+      return result;
+  } else if (port != DNS_PORT && (pod->flags & WEFT_POD_DIRECT)) {
+    pick = weft_pick_for(ip, port);
+    if (pick && go_picked(ctx, family, &way, pod, pick, &result))
+      return result;
+  }
+  return capture(ctx, config, family, ip, port, netns, pick);
 }
 
 static __always_inline int on_connect(struct bpf_sock_addr* ctx, int family) {
@@ -230,12 +292,8 @@ static __always_inline int on_connect(struct bpf_sock_addr* ctx, int family) {
     weft_count(WEFT_COUNT_OUTBOUND_LOCAL);
     return is_tcp ? pass_to(ctx, &ip, port, WEFT_SOCKET_PASS, netns) : GO_ON;
   }
-  int result = GO_ON;
-  const int is_proxy_port = port == PROXY_PORT || port == PLAINTEXT_PORT || port == HBONE_PORT;
-  if (is_tcp && owner && !is_proxy_port && is_direct(pod, owner) &&
-      go_direct(ctx, &ip, port, netns, owner->netns, &result))
-    return result;
-  return capture(ctx, config, family, &ip, port, netns);
+  return is_tcp && pod ? leave(ctx, config, family, &ip, port, netns, pod, owner)
+                       : capture(ctx, config, family, &ip, port, netns, NULL);
 }
 
 SEC("cgroup/connect4")
@@ -248,20 +306,24 @@ int weft_connect6(struct bpf_sock_addr* ctx) {
   return on_connect(ctx, 6);
 }
 
-static __always_inline const struct weft_socket* captured(struct bpf_sock_addr* ctx) {
+static __always_inline const struct weft_socket* known(struct bpf_sock_addr* ctx) {
   struct bpf_sock* sk = ctx->sk;
-  if (!sk)
-    return NULL;
-  const struct weft_socket* socket = bpf_sk_storage_get(&weft_sockets, sk, NULL, 0);
-  const int is_rewritten =
-      socket && (socket->kind == WEFT_SOCKET_CAPTURED || socket->kind == WEFT_SOCKET_DNS);
-  return is_rewritten ? socket : NULL;
+  return sk ? bpf_sk_storage_get(&weft_sockets, sk, NULL, 0) : NULL;
 }
 
-/* Whom the application believes that it speaks to. */
+static __always_inline const struct weft_socket* captured(struct bpf_sock_addr* ctx) {
+  const struct weft_socket* socket = known(ctx);
+  const int is_captured =
+      socket && (socket->kind == WEFT_SOCKET_CAPTURED || socket->kind == WEFT_SOCKET_DNS);
+  return is_captured ? socket : NULL;
+}
+
+/* Whom the application believes that it speaks to: a direct connection may have been to a service.
+ */
 static __always_inline int on_getpeername(struct bpf_sock_addr* ctx, int family) {
-  const struct weft_socket* socket = captured(ctx);
-  if (socket)
+  const struct weft_socket* socket = known(ctx);
+  if (socket && (socket->kind == WEFT_SOCKET_CAPTURED || socket->kind == WEFT_SOCKET_DNS ||
+                 socket->kind == WEFT_SOCKET_DIRECT))
     set_address(ctx, family, &socket->ip, socket->port);
   return GO_ON;
 }
@@ -321,7 +383,7 @@ static __always_inline int on_sendmsg(struct bpf_sock_addr* ctx, int family) {
   const struct weft_address* owner = bpf_map_lookup_elem(&weft_addresses, &ip);
   if (weft_ip_is_loopback(&ip) || weft_ip_is_any(&ip) || (owner && owner->netns == netns))
     return GO_ON;
-  return capture(ctx, config, family, &ip, DNS_PORT, netns);
+  return capture(ctx, config, family, &ip, DNS_PORT, netns, NULL);
 }
 
 SEC("cgroup/sendmsg4")

@@ -9,6 +9,10 @@ const struct {
   struct weft_pass pass;
   struct weft_verdict_key verdict_key;
   struct weft_verdict verdict;
+  struct weft_service_key service_key;
+  struct weft_service service;
+  struct weft_pick_key pick_key;
+  struct weft_pick pick;
   struct weft_direct direct;
   struct weft_event event;
   struct weft_end end;

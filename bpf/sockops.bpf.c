@@ -55,6 +55,8 @@ static __always_inline void publish_origin(struct bpf_sock_ops* ctx,
   struct weft_origin origin = {};
   origin.ip = socket->ip;
   origin.port = socket->port;
+  origin.picked = socket->picked;
+  origin.picked_port = socket->picked_port;
   origin.cookie = bpf_get_socket_cookie(ctx);
   origin.born_ns = bpf_ktime_get_ns();
   if (!origins || bpf_map_update_elem(origins, &key, &origin, BPF_ANY))
@@ -88,6 +90,8 @@ static __always_inline void publish_direct(struct bpf_sock_ops* ctx,
   direct.destination = socket->netns;
   direct.cookie = bpf_get_socket_cookie(ctx);
   direct.born_ns = bpf_ktime_get_ns();
+  direct.asked = socket->ip;
+  direct.asked_port = socket->port;
   if (!directs || bpf_map_update_elem(directs, &key, &direct, BPF_ANY))
     weft_count(WEFT_COUNT_DIRECT_LOST);
   tell_close(ctx);
@@ -132,6 +136,8 @@ static __always_inline void on_opened(struct bpf_sock_ops* ctx) {
   event->kind = WEFT_EVENT_DIRECT_OPENED;
   event->source = bpf_get_netns_cookie(ctx);
   event->destination = socket->netns;
+  event->asked = socket->ip;
+  event->asked_port = socket->port;
   bpf_ringbuf_submit(event, 0);
 }
 
@@ -179,6 +185,8 @@ static __always_inline void tell_closed(struct bpf_sock_ops* ctx,
     event->kind = WEFT_EVENT_DIRECT_CLOSED;
     event->source = source;
     event->destination = direct->destination;
+    event->asked = direct->asked;
+    event->asked_port = direct->asked_port;
     count_bytes(ctx, event);
     take_pair(&key, event);
     event->duration_ns = bpf_ktime_get_ns() - direct->born_ns;

@@ -18,6 +18,11 @@
 #define WEFT_ADDRESSES_MAX 16384
 /* Most connections of one node that may leave TCP out. */
 #define WEFT_PAIRS_MAX 16384
+/* Most addresses and ports of services that an endpoint is picked for here, places that all of them
+ * have to pick from, and places of one. */
+#define WEFT_SERVICES_MAX 16384
+#define WEFT_PICKS_MAX 65536
+#define WEFT_PICKS_OF_ONE_MAX 4096
 /* How long an authorized tuple waits for its SYN, in nanoseconds. */
 #define WEFT_PASS_NS 10000000000ULL
 /* A proxy that has not said that it lives for so long is taken for dead. It says so every second:
@@ -47,8 +52,9 @@ struct weft_tuple {
 struct weft_origin {
   struct weft_ip ip;
   __u32 port;
-  __u32 unused;
-  __u64 cookie; /* of the application's socket */
+  __u32 picked_port;     /* 0: no endpoint was picked */
+  struct weft_ip picked; /* of the service, for the proxy to take */
+  __u64 cookie;          /* of the application's socket */
   __u64 born_ns;
 };
 
@@ -77,6 +83,36 @@ struct weft_verdict {
   __u32 unused;
 };
 
+/* An address of a service, at one of its ports. */
+struct weft_service_key {
+  struct weft_ip ip;
+  __u32 port;
+  __u32 unused;
+};
+
+/* Where its places are to pick from: a table of its own for each time that they changed. */
+struct weft_service {
+  __u64 table;
+  __u32 count;
+  __u32 unused;
+};
+
+struct weft_pick_key {
+  __u64 table;
+  __u32 index;
+  __u32 unused;
+};
+
+/* One place: all of a table are equally likely, and of 2^32 chances at this one `keep` stay, while
+ * the others go to the place `other` (the alias method: Walker, Vose). */
+struct weft_pick {
+  struct weft_ip ip; /* of an endpoint */
+  __u32 port;
+  __u32 keep;
+  __u32 other;
+  __u32 unused;
+};
+
 enum weft_direct_state {
   WEFT_DIRECT_AUTHORIZED = 0, /* its SYN may come */
   WEFT_DIRECT_ESTABLISHED = 1,
@@ -88,7 +124,8 @@ struct weft_direct {
   __u64 cookie;      /* of the client's socket */
   __u64 born_ns;
   __u32 state;
-  __u32 unused;
+  __u32 asked_port;
+  struct weft_ip asked; /* by the application: the same as the pod's, or a service's */
 };
 
 /* One end of a direct connection whose data may go past TCP. */
@@ -156,7 +193,8 @@ struct weft_event {
   __u32 rtt_us;
   __u32 retransmits;
   __u32 established;
-  __u32 unused;
+  __u32 asked_port;
+  struct weft_ip asked; /* by the application */
 };
 
 /* A pod that is captured, by the cookie of its network namespace. */
@@ -214,6 +252,8 @@ struct weft_config {
   X(INBOUND_REFUSED_DOWN, "inbound_refused_down")               \
   X(PASS_PUBLISHED, "pass_published")                           \
   X(PASS_LOST, "pass_lost")                                     \
+  X(SERVICE_PICKED, "service_picked")                           \
+  X(SERVICE_LOST, "service_lost")                               \
   X(DIRECT_ALLOWED, "direct_allowed")                           \
   X(DIRECT_DENIED, "direct_denied")                             \
   X(DIRECT_EXPIRED, "direct_expired")                           \

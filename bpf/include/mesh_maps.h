@@ -88,6 +88,27 @@ struct {
   __array(values, struct weft_verdicts_of_pod);
 } weft_verdicts SEC(".maps");
 
+/* Addresses of services that an endpoint is picked for here. */
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(max_entries, WEFT_SERVICES_MAX);
+  __uint(map_flags, BPF_F_NO_PREALLOC);
+  __uint(key_size, sizeof(struct weft_service_key));
+  __uint(value_size, sizeof(struct weft_service));
+  __uint(pinning, LIBBPF_PIN_BY_NAME);
+} weft_services SEC(".maps");
+
+/* The places of all their tables. One is complete before its service leads to it, and is taken away
+ * after that leads elsewhere. */
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(max_entries, WEFT_PICKS_MAX);
+  __uint(map_flags, BPF_F_NO_PREALLOC);
+  __uint(key_size, sizeof(struct weft_pick_key));
+  __uint(value_size, sizeof(struct weft_pick));
+  __uint(pinning, LIBBPF_PIN_BY_NAME);
+} weft_picks SEC(".maps");
+
 struct weft_directs_of_pod {
   __uint(type, BPF_MAP_TYPE_HASH);
   __uint(max_entries, WEFT_ENTRIES_MAX);

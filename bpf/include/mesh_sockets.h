@@ -15,8 +15,10 @@ enum weft_socket_kind {
 };
 
 struct weft_socket {
-  struct weft_ip ip; /* where the application meant to go */
+  struct weft_ip ip;     /* where the application meant to go */
+  struct weft_ip picked; /* CAPTURED: the endpoint of that service, for the proxy */
   __u32 port;
+  __u32 picked_port; /* 0: none */
   __u16 kind;
   __u16 is_v4; /* the connection's family, whatever the socket's */
   __u64 netns; /* PASS, STRAY, DIRECT: of the namespace that it arrives in; else of its own */

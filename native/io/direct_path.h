@@ -3,6 +3,8 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -19,6 +21,9 @@ struct DirectFlow {
   Endpoint client;
   Endpoint server;
   uint64_t cookie = 0;  ///< Of the client's socket; 0 where it is not known.
+  /// What the application asked for, such as the address of a service; port 0 where that is not
+  /// known.
+  Endpoint asked{};
 };
 
 /// Whether connections from `source` may go directly, to one port or, with port 0, to every port
@@ -29,6 +34,24 @@ struct DirectVerdict {
   bool allowed = false;
   uint64_t expiresNs = 0;  ///< Monotonic. From then on the proxy is asked.
 };
+
+/// One of the places of a table to pick an endpoint from. All places are equally likely; of 2^32
+/// chances at this one `keep` stay, and the others go to the place `other`.
+struct ServicePick {
+  Endpoint target;  ///< The endpoint's application.
+  uint32_t keep = UINT32_MAX;
+  uint32_t other = 0;
+
+  bool operator==(const ServicePick&) const = default;
+};
+
+/// What the kernel picks from for one address and port of a service. Never empty.
+using ServicePicks = std::vector<ServicePick>;
+/// All of them.
+using ServiceTables = std::map<Endpoint, ServicePicks>;
+
+/// Most places of one table.
+inline constexpr size_t kServicePicksMax = 4096;
 
 /// What became of one.
 struct DirectEvent {
@@ -52,6 +75,9 @@ class DirectPath {
   virtual Status publish(uint64_t destination, std::span<const DirectVerdict> verdicts) = 0;
   /// Leaves connections to `destination` to the proxy.
   virtual void withdraw(uint64_t destination) = 0;
+  /// Picks from these tables from now on and from no others, each of which is replaced at once. One
+  /// that finds no room is left to the proxy; the first error is returned.
+  virtual Status publishServices(const ServiceTables& tables) = 0;
   /// Those of `source` that are open or about to be.
   virtual std::vector<DirectFlow> flowsOf(uint64_t source) const = 0;
   /// Whether the pod may have direct connections at all.

@@ -77,7 +77,10 @@ class KernelCapture final : public io::Capture {
     if (bpf_map_lookup_and_delete_elem(origins_.get(), &key, &origin) != 0) {
       return std::nullopt;
     }
-    return io::Origin{{fromAbi(origin.ip), static_cast<uint16_t>(origin.port)}};
+    return io::Origin{
+        {fromAbi(origin.ip), static_cast<uint16_t>(origin.port)},
+        {fromAbi(origin.picked), static_cast<uint16_t>(origin.picked_port)},
+    };
   }
 
   std::optional<Endpoint> inboundDst(int fd) override {

@@ -13,8 +13,8 @@
 namespace weft::kernel {
 namespace {
 
-Endpoint endpointOf(const weft_ip& ip, uint16_t port) {
-  return {fromAbi(ip), port};
+Endpoint endpointOf(const weft_ip& ip, uint32_t port) {
+  return {fromAbi(ip), static_cast<uint16_t>(port)};
 }
 
 /// A table for one destination, filled before it is put in its place.
@@ -55,7 +55,11 @@ bool isOfProxy(const TcpSocket& socket) {
 }  // namespace
 
 Result<std::unique_ptr<KernelDirectPath>> KernelDirectPath::open(const Pins& pins) {
-  std::unique_ptr<KernelDirectPath> path(new KernelDirectPath);
+  Result<KernelServices> services = KernelServices::open(pins);
+  if (!services.ok()) {
+    return services.status();
+  }
+  std::unique_ptr<KernelDirectPath> path(new KernelDirectPath(std::move(services).value()));
   const std::pair<UniqueFd&, const char*> all[] = {{path->pods_, "weft_pods"},
                                                    {path->verdicts_, "weft_verdicts"},
                                                    {path->directs_, "weft_directs"},
@@ -99,6 +103,10 @@ void KernelDirectPath::withdraw(uint64_t destination) {
   bpf_map_delete_elem(verdicts_.get(), &destination);
 }
 
+Status KernelDirectPath::publishServices(const io::ServiceTables& tables) {
+  return services_.publish(tables);
+}
+
 std::vector<io::DirectFlow> KernelDirectPath::flowsOf(uint64_t source) const {
   std::vector<io::DirectFlow> all;
   uint32_t id = 0;
@@ -116,7 +124,8 @@ std::vector<io::DirectFlow> KernelDirectPath::flowsOf(uint64_t source) const {
     previous = &key;
     if (bpf_map_lookup_elem(table.get(), &key, &direct) == 0) {
       all.push_back({source, direct.destination, endpointOf(key.remote, key.remote_port),
-                     endpointOf(key.local, key.local_port), direct.cookie});
+                     endpointOf(key.local, key.local_port), direct.cookie,
+                     endpointOf(direct.asked, direct.asked_port)});
     }
   }
   return all;
@@ -187,8 +196,12 @@ int KernelDirectPath::onRecord(void* self, void* record, size_t size) {
   event.kind = raw.kind == WEFT_EVENT_DIRECT_OPENED   ? Kind::kOpened
                : raw.kind == WEFT_EVENT_DIRECT_CLOSED ? Kind::kClosed
                                                       : Kind::kDenied;
-  event.flow = {raw.source, raw.destination, endpointOf(raw.tuple.remote, raw.tuple.remote_port),
-                endpointOf(raw.tuple.local, raw.tuple.local_port), 0};
+  event.flow = {raw.source,
+                raw.destination,
+                endpointOf(raw.tuple.remote, raw.tuple.remote_port),
+                endpointOf(raw.tuple.local, raw.tuple.local_port),
+                0,
+                endpointOf(raw.asked, raw.asked_port)};
   event.established = raw.established != 0;
   event.bytesSent = raw.bytes_sent;
   event.bytesReceived = raw.bytes_received;

@@ -2,10 +2,12 @@
 #pragma once
 
 #include <memory>
+#include <utility>
 
 #include "io/direct_path.h"
 #include "kernel/bpf.h"
 #include "kernel/pins.h"
+#include "kernel/services.h"
 
 struct ring_buffer;
 
@@ -20,6 +22,7 @@ class KernelDirectPath final : public io::DirectPath {
 
   Status publish(uint64_t destination, std::span<const io::DirectVerdict> verdicts) override;
   void withdraw(uint64_t destination) override;
+  Status publishServices(const io::ServiceTables& tables) override;
   std::vector<io::DirectFlow> flowsOf(uint64_t source) const override;
   bool isOn(uint64_t pod) const override;
   Status end(const io::DirectFlow& flow, int netns) override;
@@ -29,11 +32,12 @@ class KernelDirectPath final : public io::DirectPath {
   void take(const std::function<void(const io::DirectEvent&)>& each) override;
 
  private:
-  KernelDirectPath() = default;
+  explicit KernelDirectPath(KernelServices services) : services_(std::move(services)) {}
   static int onRecord(void* self, void* record, size_t size);
 
   uint64_t ownerOf(const Ip& ip) const;
 
+  KernelServices services_;
   UniqueFd pods_;
   UniqueFd verdicts_;
   UniqueFd addresses_;

@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "io/netns.h"
+#include "proxy/route.h"
 #include "tls/verify.h"
 
 namespace weft::proxy {
@@ -59,6 +60,7 @@ DirectPaths::~DirectPaths() {
   worker_->post([&] {
     soon_.cancel();
     sweep_.cancel();
+    comeBack_.cancel();
     if (path_ != nullptr) {
       worker_->loop().unwatch(path_->eventsFd());
       worker_->loop().bury(std::move(events_));
@@ -220,6 +222,34 @@ void DirectPaths::publishAll() {
       changed_.clear();
     });
   }
+  publishServices();
+}
+
+/// What finds no room is left to the proxy.
+void DirectPaths::publishServices() {
+  std::vector<LocalPod> pods = usable();
+  std::erase_if(pods, [this](const LocalPod& pod) { return !path_->isOn(pod.netns); });
+  const uint64_t nowMs = monotonicMillis();
+  services_ = directServices(*tables_, pods, balancer_, nowMs);
+  static_cast<void>(path_->publishServices(services_.tables));
+  comeBack_.cancel();
+  if (services_.untilMs != UINT64_MAX) {
+    comeBack_.start(worker_->loop(), services_.untilMs - nowMs, [this] { publishServices(); });
+  }
+}
+
+/// An endpoint that does not accept is left out for a while, as the proxy would leave it out.
+void DirectPaths::learn(const io::DirectEvent& event, const Known& destination) {
+  const bool opened = event.kind == io::DirectEvent::Kind::kOpened;
+  const bool failed = event.kind == io::DirectEvent::Kind::kClosed && !event.established;
+  if ((!opened && !failed) || event.flow.asked == event.flow.server) {
+    return;
+  }
+  const uint64_t before = balancer_.ejections();
+  balancer_.note(destination.pod.workloadUid, event.flow.server.port, opened, monotonicMillis());
+  if (balancer_.ejections() != before) {
+    soon();
+  }
 }
 
 void DirectPaths::put(uint64_t netns, const std::vector<io::DirectVerdict>& rows) {
@@ -265,15 +295,27 @@ bool DirectPaths::hasVerdict(const LocalPod& source, const LocalPod& destination
   return found != nullptr && found->expiresNs > monotonicNs();
 }
 
-bool DirectPaths::decides(const std::string& sourceUid, const std::string& destinationUid,
-                          uint16_t port) {
-  std::promise<bool> answer;
+/// Whether a connection to `asked` that leads to `end` does so past the proxy.
+bool DirectPaths::leads(const Known& source, const Endpoint& asked, const End& end) const {
+  const Known* destination = byWorkload(end.workloadUid);
+  const bool isReached = asked == end.target || (services_.tables.contains(asked) &&
+                                                 asked.ip.isV4() == end.target.ip.isV4());
+  return destination != nullptr && isReached && path_ != nullptr && path_->isOn(source.pod.netns) &&
+         path_->isOn(destination->pod.netns) &&
+         hasVerdict(source.pod, destination->pod, end.target.port);
+}
+
+std::vector<bool> DirectPaths::decides(const std::string& sourceUid, const Endpoint& asked,
+                                       const std::vector<End>& ends) {
+  std::promise<std::vector<bool>> answer;
   worker_->post([&] {
     const Known* source = byWorkload(sourceUid);
-    const Known* destination = byWorkload(destinationUid);
-    answer.set_value(source != nullptr && destination != nullptr && path_ != nullptr &&
-                     path_->isOn(source->pod.netns) && path_->isOn(destination->pod.netns) &&
-                     hasVerdict(source->pod, destination->pod, port));
+    std::vector<bool> all;
+    for (const End& end : ends) {
+      all.push_back(source != nullptr && !isProxyPort(end.target.port) &&
+                    leads(*source, asked, end));
+    }
+    answer.set_value(std::move(all));
   });
   return answer.get_future().get();
 }
@@ -327,6 +369,9 @@ void DirectPaths::onEvents() {
   path_->take([this](const io::DirectEvent& event) {
     const Known* source = byNetns(event.flow.source);
     const Known* destination = byNetns(event.flow.destination);
+    if (destination != nullptr) {
+      learn(event, *destination);
+    }
     report_(event, source == nullptr ? "" : source->pod.uid,
             destination == nullptr ? "" : destination->pod.uid);
   });

@@ -12,7 +12,9 @@
 #include "base/unique_fd.h"
 #include "io/capture.h"
 #include "io/worker.h"
+#include "proxy/balance.h"
 #include "proxy/direct_policy.h"
+#include "proxy/direct_services.h"
 #include "proxy/pod.h"
 #include "proxy/tables.h"
 #include "tls/deny_list.h"
@@ -39,9 +41,15 @@ class DirectPaths {
   void setTables(std::shared_ptr<const Tables> tables);
   void setIdentity(std::shared_ptr<const tls::Identity> identity);
   void removeIdentity(std::string spiffeId);
-  /// Whether the kernel decides connections between these workloads to that port by itself. Waits
-  /// for this thread; not to be called on it.
-  bool decides(const std::string& sourceUid, const std::string& destinationUid, uint16_t port);
+  /// Where a connection may lead.
+  struct End {
+    std::string workloadUid;
+    Endpoint target;
+  };
+  /// For each of `ends`, whether the kernel decides connections of the workload `sourceUid` to
+  /// `asked` by itself if they lead there. Waits for this thread; not to be called on it.
+  std::vector<bool> decides(const std::string& sourceUid, const Endpoint& asked,
+                            const std::vector<End>& ends);
   /// Pods that are on it, or whose certificate is, have no direct connection at all.
   void setDenyList(std::shared_ptr<const tls::DenyList> list);
 
@@ -59,9 +67,12 @@ class DirectPaths {
   bool open();
   void soon();
   void publishAll();
+  void publishServices();
+  void learn(const io::DirectEvent& event, const Known& destination);
   void sweep();
   const Known* byWorkload(const std::string& uid) const;
   bool hasVerdict(const LocalPod& source, const LocalPod& destination, uint16_t port) const;
+  bool leads(const Known& source, const Endpoint& asked, const End& end) const;
   void endAllOf(const Known& gone);
   void put(uint64_t netns, const std::vector<io::DirectVerdict>& rows);
   bool isDenied(const LocalPod& pod) const;
@@ -80,11 +91,14 @@ class DirectPaths {
   std::shared_ptr<const tls::DenyList> denied_;
   std::shared_ptr<const Tables> tables_ = Tables::empty();
   std::map<uint64_t, std::vector<io::DirectVerdict>> published_;  // none: withdrawn
+  Balancer balancer_{1};        // what the kernel picks from, without what failed
+  DirectServices services_;     // published
   std::set<uint64_t> changed_;  // destinations that the next sweeps look into
   bool mustSweep_ = false;      // open connections may have to end, though no row changes
   bool mustSweepAll_ = false;   // and both ends of them, at every destination
   io::Timer soon_;
   io::Timer sweep_;
+  io::Timer comeBack_;  // of endpoints that failed
   // The thread ends before what it works with.
   std::unique_ptr<io::Worker> worker_;
 };

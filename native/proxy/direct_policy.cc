@@ -98,6 +98,12 @@ std::vector<io::DirectVerdict> directVerdicts(const Tables& tables, const LocalP
   return rows;
 }
 
+std::shared_ptr<const Service> serviceOf(const Tables& tables, const Workload& source,
+                                         const io::DirectFlow& flow) {
+  const bool isToPod = flow.asked.port == 0 || flow.asked == flow.server;
+  return isToPod ? nullptr : tables.serviceByVip(flow.asked.ip, source);
+}
+
 bool mayStay(const Tables& tables, const LocalPod& source, const LocalPod& destination,
              const io::DirectFlow& flow) {
   const auto from = tables.workloadByUid(source.workloadUid);
@@ -105,6 +111,10 @@ bool mayStay(const Tables& tables, const LocalPod& source, const LocalPod& desti
   if (from == nullptr || to == nullptr || from->spiffeId() != source.spiffeId ||
       to->spiffeId() != destination.spiffeId || !isEnrolled(*to) || to->waypoint ||
       tables.workloadByIp(flow.server.ip, from->network) != to) {
+    return false;
+  }
+  if (const auto service = serviceOf(tables, *from, flow);
+      service != nullptr && service->waypoint) {
     return false;
   }
   return tables.authorize(*to, {source.spiffeId, flow.client.ip, flow.server.ip, flow.server.port})

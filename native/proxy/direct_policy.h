@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -26,6 +27,10 @@ struct LocalPod {
 /// addresses policy would say another thing. Pure.
 std::vector<io::DirectVerdict> directVerdicts(const Tables& tables, const LocalPod& destination,
                                               const std::vector<LocalPod>& sources);
+
+/// The service that `source` asked for; null when it asked for the pod. Pure.
+std::shared_ptr<const Service> serviceOf(const Tables& tables, const Workload& source,
+                                         const io::DirectFlow& flow);
 
 /// Whether a direct connection that is open may stay: as long as the proxy would let it, if it had
 /// carried it. Pure.

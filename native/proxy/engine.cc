@@ -67,6 +67,24 @@ class Joining {
   std::function<void(Sum)> done_;
 };
 
+/// Says which endpoints are reached past the proxy.
+void markDirect(Explanation& out, const std::vector<bool>& isDirect) {
+  size_t count = 0;
+  for (size_t i = 0; i < isDirect.size(); i++) {
+    if (isDirect[i]) {
+      out.endpoints[i].direct = true;
+      out.endpoints[i].route.detail = "both pods are on this node, where the kernel decides";
+      count++;
+    }
+  }
+  if (count > 0 && out.service.empty()) {
+    out.why = out.endpoints.front().route.detail;
+  } else if (count > 0) {
+    out.why = "the kernel picks an endpoint, and decides by itself where it is on this node: " +
+              std::to_string(count) + " of " + std::to_string(out.endpointsTotal);
+  }
+}
+
 }  // namespace
 
 Engine::Engine(Settings settings, std::function<void()> onEvents,
@@ -131,16 +149,15 @@ void Engine::setIdentity(const std::shared_ptr<const tls::Identity>& identity) {
 Result<Explanation> Engine::explain(std::string_view sourceUid, const Endpoint& destination) const {
   Result<Explanation> out =
       proxy::explain(*tables_, sourceUid, destination, settings_.registryOnly);
-  if (out.ok() && direct_ != nullptr && out.value().service.empty() &&
-      out.value().path == Route::Kind::kTunnel) {
-    Explanation::Endpoint& only = out.value().endpoints.front();
-    only.direct =
-        direct_->decides(std::string(sourceUid), only.route.workload->uid, destination.port);
-    if (only.direct) {
-      only.route.detail = "both pods are on this node, where the kernel decides";
-      out.value().why = only.route.detail;
-    }
+  if (!out.ok() || direct_ == nullptr) {
+    return out;
   }
+  std::vector<DirectPaths::End> ends;
+  for (const Explanation::Endpoint& each : out.value().endpoints) {
+    const bool isTunnelled = each.route.kind == Route::Kind::kTunnel;
+    ends.push_back({isTunnelled ? each.route.workload->uid : "", each.route.target});
+  }
+  markDirect(out.value(), direct_->decides(std::string(sourceUid), destination, ends));
   return out;
 }
 

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/clock.h"
+#include "proxy/direct_policy.h"
 
 namespace weft::proxy {
 namespace {
@@ -12,7 +13,8 @@ constexpr uint64_t kDrainCheckMs = 10;
 /// Less than half of WEFT_STALE_NS, so that a loop may be late.
 constexpr uint64_t kBeatMs = 1000;
 
-ConnectionInfo infoOf(const io::DirectEvent& event, Pod& source, Pod& destination) {
+ConnectionInfo infoOf(const Tables& tables, const io::DirectEvent& event, Pod& source,
+                      Pod& destination) {
   ConnectionInfo info;
   info.direct = true;
   info.source = event.flow.client;
@@ -21,6 +23,10 @@ ConnectionInfo infoOf(const io::DirectEvent& event, Pod& source, Pod& destinatio
   info.destinationIdentity = destination.spec().spiffeId;
   info.sourceWorkload = source.workload();
   info.destinationWorkload = destination.workload();
+  if (info.sourceWorkload != nullptr) {
+    const auto service = serviceOf(tables, *info.sourceWorkload, event.flow);
+    info.destinationService = service == nullptr ? "" : service->key;
+  }
   info.bytesSent = event.bytesSent;
   info.bytesReceived = event.bytesReceived;
   info.startedMicros = monotonicMicros() - event.durationNs / 1000;
@@ -184,11 +190,12 @@ void EngineWorker::reportDirect(io::DirectEvent event, std::string sourceUid,
         if (source == pods_.end() || destination == pods_.end()) {
           return;
         }
-        ConnectionInfo info = infoOf(event, *source->second, *destination->second);
+        ConnectionInfo info = infoOf(*state_->tables, event, *source->second, *destination->second);
         const auto [kind, outcome] = endOf(event);
         source->second->report(kind, info, outcome);
         info.direction = Direction::kInbound;
         info.rttMicros = info.retransmits = 0;  // measured by the client's socket alone
+        info.destinationService.clear();  // it was asked for itself, as a tunnel asks for it
         destination->second->report(kind, info, outcome);
       });
 }

@@ -105,19 +105,26 @@ TEST_CASE("both compilers lay out what they share alike") {
   SAME(weft_ip, AT(weft_ip, words));
   SAME(weft_tuple, AT(weft_tuple, remote), AT(weft_tuple, local), AT(weft_tuple, remote_port),
        AT(weft_tuple, local_port));
-  SAME(weft_origin, AT(weft_origin, ip), AT(weft_origin, port), AT(weft_origin, unused),
-       AT(weft_origin, cookie), AT(weft_origin, born_ns));
+  SAME(weft_origin, AT(weft_origin, ip), AT(weft_origin, port), AT(weft_origin, picked_port),
+       AT(weft_origin, picked), AT(weft_origin, cookie), AT(weft_origin, born_ns));
   SAME(weft_pass, AT(weft_pass, born_ns), AT(weft_pass, cookie));
   SAME(weft_verdict_key, AT(weft_verdict_key, source), AT(weft_verdict_key, port),
        AT(weft_verdict_key, unused));
   SAME(weft_verdict, AT(weft_verdict, expires_ns), AT(weft_verdict, action),
        AT(weft_verdict, unused));
   SAME(weft_direct, AT(weft_direct, destination), AT(weft_direct, cookie), AT(weft_direct, born_ns),
-       AT(weft_direct, state), AT(weft_direct, unused));
+       AT(weft_direct, state), AT(weft_direct, asked_port), AT(weft_direct, asked));
   SAME(weft_event, AT(weft_event, tuple), AT(weft_event, kind), AT(weft_event, source),
        AT(weft_event, destination), AT(weft_event, bytes_sent), AT(weft_event, bytes_received),
        AT(weft_event, duration_ns), AT(weft_event, rtt_us), AT(weft_event, retransmits),
-       AT(weft_event, established), AT(weft_event, unused));
+       AT(weft_event, established), AT(weft_event, asked_port), AT(weft_event, asked));
+  SAME(weft_service_key, AT(weft_service_key, ip), AT(weft_service_key, port),
+       AT(weft_service_key, unused));
+  SAME(weft_service, AT(weft_service, table), AT(weft_service, count), AT(weft_service, unused));
+  SAME(weft_pick_key, AT(weft_pick_key, table), AT(weft_pick_key, index),
+       AT(weft_pick_key, unused));
+  SAME(weft_pick, AT(weft_pick, ip), AT(weft_pick, port), AT(weft_pick, keep), AT(weft_pick, other),
+       AT(weft_pick, unused));
   SAME(weft_end, AT(weft_end, cookie), AT(weft_end, socket));
   SAME(weft_pair, AT(weft_pair, ends), AT(weft_pair, redirected), AT(weft_pair, redirecting),
        AT(weft_pair, off), AT(weft_pair, unused));
@@ -135,4 +142,6 @@ TEST_CASE("keys have no padding, which programs would compare") {
   CHECK(sizeof(weft_tuple) == 2 * sizeof(weft_ip) + 2 * sizeof(uint16_t));
   CHECK(sizeof(weft_listener_key) == sizeof(uint64_t) + 2 * sizeof(uint32_t));
   CHECK(sizeof(weft_verdict_key) == sizeof(uint64_t) + 2 * sizeof(uint32_t));
+  CHECK(sizeof(weft_service_key) == sizeof(weft_ip) + 2 * sizeof(uint32_t));
+  CHECK(sizeof(weft_pick_key) == sizeof(uint64_t) + 2 * sizeof(uint32_t));
 }

@@ -10,6 +10,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <utility>
 #include <vector>
 
@@ -36,6 +37,8 @@ class DirectKernel {
     std::map<uint64_t, Rows> tables;  ///< In force, by destination.
     std::map<uint64_t, int> published;
     std::map<uint64_t, int> withdrawn;
+    io::ServiceTables services;  ///< In force.
+    std::set<uint64_t> off;      ///< Pods that may have no direct connections.
     std::vector<io::DirectFlow> flows;
     std::vector<io::DirectFlow> late;  ///< Which open as soon as one is ended.
     std::vector<Ended> ended;
@@ -106,6 +109,13 @@ class DirectKernel::Path final : public io::DirectPath {
       state.calls++;
     });
   }
+  Status publishServices(const io::ServiceTables& tables) override {
+    kernel_.change([&](State& state) {
+      state.calls += state.services == tables ? 0 : 1;
+      state.services = tables;
+    });
+    return {};
+  }
   std::vector<io::DirectFlow> flowsOf(uint64_t source) const override {
     std::vector<io::DirectFlow> out;
     kernel_.change([&](State& state) {
@@ -133,7 +143,11 @@ class DirectKernel::Path final : public io::DirectPath {
     });
     return {};
   }
-  bool isOn(uint64_t) const override { return true; }
+  bool isOn(uint64_t pod) const override {
+    bool isOn = true;
+    kernel_.change([&](State& state) { isOn = !state.off.contains(pod); });
+    return isOn;
+  }
   Status endAccepted(uint64_t destination, int netns,
                      const std::function<bool(const io::DirectFlow&)>& isAllowed) override {
     const Result<uint64_t> in = io::netnsCookie(netns);

@@ -21,6 +21,7 @@ using weft::io::DirectFlow;
 using weft::io::DirectVerdict;
 using weft::proxy::DirectPaths;
 using weft::proxy::PolicyMatch;
+using weft::proxy::Service;
 using weft::proxy::Tables;
 using State = DirectKernel::State;
 
@@ -154,6 +155,25 @@ bool says(const State& now, uint64_t destination, uint64_t source, bool allowed)
   return found != now.tables.end() && found->second.size() == 1 &&
          found->second[0].source == source && found->second[0].port == 0 &&
          found->second[0].allowed == allowed;
+}
+
+/// A service at 10.96.0.1:80 with "cart" as its endpoint here, and one elsewhere.
+DeltaWriter& addService(DeltaWriter&& to) {
+  Service service;
+  service.key = "shop/store";
+  service.namespaceName = "shop";
+  service.addresses = {weft::proxy::vip("10.96.0.1")};
+  Workload cart = workload("cart", kCart4);
+  cart.services = {{service.key, {{80, 8080}}}};
+  Workload other = workload("other", "10.1.2.1");
+  other.services = cart.services;
+  return to.add(cart).add(other).add(service);
+}
+
+/// How many endpoints there are to pick from.
+bool picksFrom(const State& now, size_t count) {
+  const auto found = now.services.find({*Ip::parse("10.96.0.1"), 80});
+  return found == now.services.end() ? count == 0 : found->second.size() == count;
 }
 
 uint16_t clientPort(const DirectKernel::Ended& ended) {
@@ -466,4 +486,126 @@ TEST_CASE("nothing is told while nothing captures in the kernel, and all as soon
   kernel.change([](State& state) { state.captures = true; });
   node->apply(DeltaWriter().add(workload("other", "10.1.1.9")));
   CHECK(kernel.until([&](const State& now) { return now.tables.size() == 2; }));
+}
+
+TEST_CASE(
+    "services are picked from that have an endpoint on the node, as long as it may be direct") {
+  const auto node = Node::make();
+  if (!node) {
+    return;
+  }
+  DirectKernel& kernel = node->kernel;
+  node->startAll();
+  CHECK(kernel.now().services.empty());
+  node->apply(addService(DeltaWriter()));
+  CHECK(kernel.until([](const State& now) { return picksFrom(now, 2); }));
+  SUBCASE("the endpoint elsewhere goes") {
+    node->apply(DeltaWriter().removeWorkload("Kubernetes//Pod/shop/other"));
+    CHECK(kernel.until([](const State& now) { return picksFrom(now, 1); }));
+    return;
+  }
+  SUBCASE("its pod goes") {
+    node->paths->removePod("cart");
+  }
+  SUBCASE("its certificate goes") {
+    node->paths->removeIdentity(kCart);
+  }
+  SUBCASE("it is denied") {
+    node->deny({kCart});
+  }
+  SUBCASE("the kernel says no for its pod") {
+    kernel.change([&](State& state) { state.off = {node->cart}; });
+    node->apply(DeltaWriter().add(workload("third", "10.1.1.9")));
+  }
+  CHECK(kernel.until([](const State& now) { return picksFrom(now, 0); }));
+}
+
+TEST_CASE("an endpoint that fails is not picked for a while") {
+  const auto node = Node::make();
+  if (!node) {
+    return;
+  }
+  using Kind = DirectEvent::Kind;
+  DirectKernel& kernel = node->kernel;
+  node->startAll();
+  node->apply(addService(DeltaWriter()));
+  CHECK(kernel.until([](const State& now) { return picksFrom(now, 2); }));
+  DirectEvent failed{Kind::kClosed, node->flow(40001, 8080)};
+  // Asked for itself, it is no matter of the service.
+  failed.flow.asked = failed.flow.server;
+  const auto tellOften = [&] {
+    for (uint32_t i = 0; i < weft::proxy::kEjectFailures; i++) {
+      kernel.tell(failed);
+    }
+  };
+  tellOften();
+  failed.flow.asked = {*Ip::parse("10.96.0.1"), 80};
+  failed.established = true;
+  tellOften();
+  CHECK(kernel.isQuiet());
+  CHECK(picksFrom(kernel.now(), 2));
+  failed.established = false;
+  const uint64_t begunMs = weft::monotonicMillis();
+  tellOften();
+  CHECK(kernel.until([](const State& now) { return picksFrom(now, 0); }));
+  SUBCASE("until the time is over") {
+    CHECK(kernel.until([](const State& now) { return picksFrom(now, 2); }));
+    CHECK(weft::monotonicMillis() - begunMs >= weft::proxy::kEjectMs);
+  }
+  SUBCASE("or one connects") {
+    DirectEvent opened{Kind::kOpened, failed.flow};
+    kernel.tell(opened);
+    CHECK(kernel.until([](const State& now) { return picksFrom(now, 2); }));
+    CHECK(weft::monotonicMillis() - begunMs < weft::proxy::kEjectMs);
+  }
+}
+
+TEST_CASE("connections end that were to a service which has a waypoint now, and no others") {
+  const auto node = Node::make();
+  if (!node) {
+    return;
+  }
+  DirectKernel& kernel = node->kernel;
+  node->startAll();
+  node->apply(addService(DeltaWriter()));
+  DirectFlow toService = node->flow(40001, 8080);
+  toService.asked = {*Ip::parse("10.96.0.1"), 80};
+  DirectFlow toPod = node->flow(40002, 8080);
+  toPod.asked = toPod.server;
+  kernel.change([&](State& state) { state.flows = {toService, toPod}; });
+  Service service;
+  service.key = "shop/store";
+  service.namespaceName = "shop";
+  service.addresses = {weft::proxy::vip("10.96.0.1")};
+  service.waypoint = true;
+  node->apply(DeltaWriter().add(service));
+  CHECK(kernel.until([](const State& now) { return now.ended.size() == 1; }));
+  CHECK(kernel.isQuiet());
+  CHECK(clientPort(kernel.now().ended.at(0)) == 40001);
+  CHECK(kernel.now().ended.size() == 1);
+}
+
+TEST_CASE("it is told which connections the kernel decides") {
+  const auto node = Node::make();
+  if (!node) {
+    return;
+  }
+  node->startAll();
+  node->apply(addService(DeltaWriter()).add(denyPort(8081)));
+  CHECK(node->kernel.until([](const State& now) { return picksFrom(now, 2); }));
+  const Endpoint vip{*Ip::parse("10.96.0.1"), 80};
+  const Endpoint pod{*Ip::parse(kCart4), 8080};
+  const std::string web = "Kubernetes//Pod/shop/web";
+  using Ends = std::vector<DirectPaths::End>;
+  const Ends both = {{kCartUid, pod},
+                     {"Kubernetes//Pod/shop/other", {*Ip::parse("10.1.2.1"), 8080}}};
+  CHECK(node->paths->decides(web, vip, both) == std::vector<bool>{true, false});
+  CHECK(node->paths->decides(web, pod, {both[0]}) == std::vector<bool>{true});
+  const Endpoint other{vip.ip, 81};
+  CHECK(node->paths->decides(web, other, {both[0]}) == std::vector<bool>{false});
+  CHECK(node->paths->decides("nobody", vip, both) == std::vector<bool>{false, false});
+  CHECK(node->paths->decides(web, vip, {{kCartUid, {*Ip::parse(kCart6), 8080}}}) ==
+        std::vector<bool>{false});
+  const Endpoint tunnel{pod.ip, 15008};
+  CHECK(node->paths->decides(web, tunnel, {{kCartUid, tunnel}}) == std::vector<bool>{false});
 }

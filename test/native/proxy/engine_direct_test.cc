@@ -14,6 +14,7 @@ using weft::Ip;
 using weft::Status;
 using weft::io::DirectEvent;
 using weft::proxy::Direction;
+using weft::proxy::Service;
 using State = DirectKernel::State;
 using Kind = DirectEvent::Kind;
 
@@ -42,7 +43,11 @@ class Node {
         cart(weft::io::netnsCookie(cartNs.fd().get()).value()),
         web(weft::io::netnsCookie(webNs.fd().get()).value()),
         mesh(cartNs, directSettings(), std::make_unique<DirectCaptures>(kernel)) {
+    Service store;
+    store.key = "shop/store";
+    store.addresses = {weft::proxy::vip("10.96.0.1")};
     mesh.apply(DeltaWriter()
+                   .add(store)
                    .add(workload("cart", "10.1.1.1"))
                    .add(workload("web", "10.1.1.2"))
                    .policiesReceived());
@@ -115,6 +120,13 @@ TEST_CASE("what the kernel tells of a direct connection both pods report") {
     kind = EventKind::kRefused;
     reason = Reason::kDenied;
   }
+  std::string service;
+  SUBCASE("closed, and asked for by a service's address") {
+    told = node->event(Kind::kClosed, true);
+    kind = EventKind::kClosed;
+    told.flow.asked = {*Ip::parse("10.96.0.1"), 80};
+    service = "shop/store";
+  }
   node->kernel.tell(told);
   for (const auto& [direction, uid] :
        {std::pair{Direction::kOutbound, "web"}, std::pair{Direction::kInbound, "cart"}}) {
@@ -130,6 +142,8 @@ TEST_CASE("what the kernel tells of a direct connection both pods report") {
     CHECK(event->destinationIdentity == kCart);
     CHECK(event->sourceWorkload == kWebUid);
     CHECK(event->destinationWorkload == kCartUid);
+    // As a tunnel asks the destination's side: for the pod.
+    CHECK(event->destinationService == (direction == Direction::kOutbound ? service : ""));
     CHECK_FALSE(event->mutualTls);
     if (kind == EventKind::kClosed) {
       CHECK(event->sent == 5);
