@@ -8,22 +8,18 @@ import t, { type Test } from 'tap';
 import { Mode, Nearness } from '../../native/gen/tables_pb.js';
 import {
   type ConnectionEvent,
-  closeFd,
-  Engine,
+  type Engine,
   type ExplainedEndpoint,
   type Explanation,
   Kind,
-  openPath,
   PolicyAction,
   PolicyScope,
   Protocol,
   Reason,
 } from '../../native/index.ts';
-import { NftCapture } from '../../src/cni/capture-nft.ts';
-import { mustRun } from '../../src/lib/program.ts';
-import { MeshPair, type MeshPod, workloadOf } from '../support/mesh-pair.ts';
-import { makeNetNamespace } from '../support/net-namespace.ts';
+import { MeshPair, workloadOf } from '../support/mesh-pair.ts';
 import { Dice } from '../support/random.ts';
+import { enrolRemote, joinRemote } from '../support/remote-pod.ts';
 
 const seed = Number(process.env['WEFT_EXPLAIN_SEED'] ?? 1130);
 const rounds = 60;
@@ -67,48 +63,6 @@ async function tellsWhere(t: Test, netnsPath: string): Promise<void> {
   });
   t.teardown(() => child.kill());
   await once(child.stdout, 'data');
-}
-
-/** Joins a new namespace to that of the client, by a link of its own. */
-async function join(t: Test, client: MeshPod, last: number): Promise<string> {
-  const namespace = await makeNetNamespace();
-  t.teardown(() => namespace.close());
-  const batch = (path: string, lines: readonly string[]): Promise<string> =>
-    mustRun('nsenter', [`--net=${path}`, '--', 'ip', '-batch', '-'], { input: lines.join('\n') });
-  const [near, far] = [`02:00:00:00:01:${last}`, `02:00:00:00:02:${last}`];
-  const peer = `peer name eth0 address ${far} netns ${namespace.path}`;
-  await batch(client.netnsPath, [
-    `link add eth${last} address ${near} type veth ${peer}`,
-    `link set eth${last} up`,
-    `route add 10.9.0.${last}/32 dev eth${last} src ${client.ipv4}`,
-    `route add fd09::${last}/128 dev eth${last} src ${client.ipv6}`,
-    `neighbour add 10.9.0.${last} lladdr ${far} dev eth${last}`,
-    `neighbour add fd09::${last} lladdr ${far} dev eth${last}`,
-  ]);
-  await batch(namespace.path, [
-    'link set lo up',
-    `address add 10.9.0.${last}/24 dev eth0`,
-    `address add fd09::${last}/64 dev eth0 nodad`,
-    'link set eth0 up',
-    `neighbour add ${client.ipv4} lladdr ${near} dev eth0`,
-    `neighbour add ${client.ipv6} lladdr ${near} dev eth0`,
-  ]);
-  await tellsWhere(t, namespace.path);
-  return namespace.path;
-}
-
-async function enrol(t: Test, pair: MeshPair, name: string, netnsPath: string): Promise<Engine> {
-  const engine = new Engine({ workers: 1 }, () => {});
-  t.teardown(() => engine.stop());
-  const material = await pair.material(name);
-  const { spiffeId } = material;
-  engine.setIdentity(material);
-  await new NftCapture().install(netnsPath);
-  const netns = openPath(netnsPath);
-  await engine.addPod({ uid: name, workloadUid: name, spiffeId, netns });
-  closeFd(netns);
-  engine.apply({ policiesReceived: true });
-  return engine;
 }
 
 const six = (last: number): Uint8Array =>
@@ -254,9 +208,10 @@ t.test('explain names the endpoints that connections use', async (t) => {
   await tellsWhere(t, pair.server.netnsPath);
   const engines = [pair.client.engine, pair.server.engine];
   for (const { name, last, enrolled } of others) {
-    const netnsPath = await join(t, pair.client, last);
+    const netnsPath = await joinRemote(t, pair.client, last);
+    await tellsWhere(t, netnsPath);
     if (enrolled) {
-      engines.push(await enrol(t, pair, name, netnsPath));
+      engines.push(await enrolRemote(t, pair, name, netnsPath));
     }
   }
   const bases = [

@@ -179,6 +179,17 @@ export class PodApp {
     await this.ask({ op: 'echo', port, backlog });
   }
 
+  /** Listens, and tells each connection the address that it reached. */
+  async tell(port: number): Promise<void> {
+    await this.ask({ op: 'tell', port, backlog: 1024 });
+  }
+
+  /** Connects `count` times to who does that; how often each address, or errno, came. */
+  async reachEach(host: string, port: number, count: number): Promise<Record<string, number>> {
+    const ask = { op: 'reach_each', host, port, count };
+    return (await this.ask<{ results: Record<string, number> }>(ask)).results;
+  }
+
   async connect(host: string, port: number, how: ConnectHow = {}): Promise<AppStream> {
     return new AppStream(this, await this.ask<Opened>({ op: 'connect', host, port, ...how }));
   }

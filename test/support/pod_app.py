@@ -120,6 +120,26 @@ def echo(request):
     return {}
 
 
+def tell_all(listener):
+    while True:
+        connection = listener.accept()[0]
+        try:
+            address = connection.getsockname()[0].removeprefix("::ffff:")
+            connection.sendall(address.encode())
+        except OSError:
+            pass
+        connection.close()
+
+
+def tell(request):
+    """Tells each connection the address that it reached, and ends it."""
+    listen(request)
+    listener = listeners[request["port"]]
+    listener.settimeout(None)
+    threading.Thread(target=tell_all, args=(listener,), daemon=True).start()
+    return {}
+
+
 def family_of(host):
     return socket.AF_INET6 if ":" in host else socket.AF_INET
 
@@ -201,6 +221,24 @@ def connect_each(request):
             kept.append(connection)
         else:
             connection.close()
+    return {"results": results}
+
+
+def reached_by(address):
+    try:
+        with socket.create_connection(address, timeout=TIMEOUT_SECONDS) as connection:
+            return connection.recv(100).decode() or "nowhere"
+    except OSError as error:
+        return name_of(error)
+
+
+def reach_each(request):
+    """Connects `count` times to who tells the address that was reached; how often each was."""
+    address = (request["host"], request["port"])
+    results = {}
+    for _ in range(request["count"]):
+        name = reached_by(address)
+        results[name] = results.get(name, 0) + 1
     return {"results": results}
 
 
@@ -372,6 +410,8 @@ OPERATIONS = {
         echo,
         connect,
         connect_each,
+        tell,
+        reach_each,
         connect_many,
         alive,
         drop,
