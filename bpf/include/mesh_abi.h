@@ -18,11 +18,10 @@
 #define WEFT_ADDRESSES_MAX 16384
 /* Most connections of one node that may leave TCP out. */
 #define WEFT_PAIRS_MAX 16384
-/* Most addresses and ports of services that an endpoint is picked for here, places that all of them
- * have to pick from, and places of one. */
+/* Most addresses and ports of services that an endpoint is picked for here, and places that all of
+ * them have to pick from. */
 #define WEFT_SERVICES_MAX 16384
 #define WEFT_PICKS_MAX 65536
-#define WEFT_PICKS_OF_ONE_MAX 4096
 /* How long an authorized tuple waits for its SYN, in nanoseconds. */
 #define WEFT_PASS_NS 10000000000ULL
 /* A proxy that has not said that it lives for so long is taken for dead. It says so every second:
