@@ -88,7 +88,8 @@ function verdictText(verdict: VerdictAnswer | undefined): string {
 function endpointLines(endpoint: EndpointAnswer): [string, string][] {
   const { target = 'nowhere', workload, node, tunnel, expectedIdentities, path, why } = endpoint;
   const of = workload === undefined ? '' : `, ${workload} on ${node ?? '?'}`;
-  const by = tunnel === undefined ? '' : `, through a tunnel to ${tunnel}`;
+  const past = path === 'direct' ? ', past the proxy' : '';
+  const by = tunnel === undefined ? past : `, through a tunnel to ${tunnel}`;
   return [
     ['endpoint', path === 'refused' ? `refused: ${why}` : `${target}${of}${by}`],
     ...expectedIdentities.map((id): [string, string] => ['has to be', id]),

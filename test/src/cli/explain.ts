@@ -58,6 +58,16 @@ t.test('agreement is said in a word', async (t) => {
   t.match(textOf(await explainBy(sockets, 'client', 'web', '80')), /^there +b says the same$/m);
 });
 
+t.test('of each endpoint it is said how it is reached', async (t) => {
+  const { tunnel: _, ...rest } = endpoint;
+  const near: EndpointAnswer = { ...rest, path: 'direct', target: '10.0.0.3:8080' };
+  const both = { endpoints: [near, endpoint], endpointsTotal: 2 };
+  const socket = await serveFakeAdmin(t, { '/explain': answerOf('a', both) });
+  const text = textOf(await explainBy([socket], 'client', 'web', '80'));
+  t.match(text, /^endpoint +10\.0\.0\.3:8080, web-1 on b, past the proxy$/m);
+  t.match(text, /^endpoint +10\.0\.0\.2:8080, web-1 on b, through a tunnel to 10\.0\.0\.2:15008$/m);
+});
+
 t.test("without the source's proxy it is said whose word it is", async (t) => {
   const sockets = [
     await serveFakeAdmin(t, { '/explain': answerOf('b') }),
