@@ -15,19 +15,20 @@ import {
   uncarried,
 } from '../src/lib/admin-api.ts';
 import { MeshError } from '../src/lib/error.ts';
-import { type Logger, type LogLevel, logLevels } from '../src/lib/log.ts';
-import { listenPrivate } from '../src/lib/unix-socket.ts';
-import { dumpPods, dumpPolicy, dumpService, dumpWorkload, endpointsOf } from './config-dump.ts';
-import type { ExplainText, Known } from './explain.ts';
 import {
   closeHttpServer,
   createHttpServer,
   jsonAnswer,
   type Routes,
   textAnswer,
-} from './http-server.ts';
+} from '../src/lib/http-server.ts';
+import type { ListenAddress } from '../src/lib/listen-address.ts';
+import { type Logger, type LogLevel, logLevels } from '../src/lib/log.ts';
+import { type StatusServer, serveTcp } from '../src/lib/status-server.ts';
+import { listenPrivate } from '../src/lib/unix-socket.ts';
+import { dumpPods, dumpPolicy, dumpService, dumpWorkload, endpointsOf } from './config-dump.ts';
+import type { ExplainText, Known } from './explain.ts';
 import type { PodEntry } from './pods.ts';
-import { type ListenAddress, type StatusServer, serveTcp } from './status-server.ts';
 import type { TablePolicy } from './translate-policy.ts';
 
 /** What is shown. */

@@ -5,12 +5,16 @@ import { join } from 'node:path';
 import { Command, CommanderError } from 'commander';
 import * as z from 'zod';
 import { MeshError, type Result } from '../src/lib/error.ts';
+import {
+  type ListenAddress,
+  listenAddressOf,
+  listenAddressPattern,
+} from '../src/lib/listen-address.ts';
 import { type LogLevel, logLevels } from '../src/lib/log.ts';
 import { defaultPins } from '../src/lib/node-places.ts';
 import { ports } from '../src/lib/ports.ts';
 import { type EngineSettings, parseEngineSettings } from './engine-options.ts';
 import { splitAddress } from './join.ts';
-import type { ListenAddress } from './status-server.ts';
 
 /** The settings of one node proxy. */
 export interface Config {
@@ -64,14 +68,8 @@ const address = z.string().superRefine((text, context) => {
 // Unlike an address to connect to, it may have port 0.
 const listenAddress = z
   .string()
-  .regex(/^(\[[^\]]+\]|[^:]+):\d{1,5}$/, 'is not ADDR:PORT')
-  .transform((text): ListenAddress => {
-    const colon = text.lastIndexOf(':');
-    return {
-      host: text.slice(0, colon).replace(/^\[|\]$/g, ''),
-      port: Number(text.slice(colon + 1)),
-    };
-  })
+  .regex(listenAddressPattern, 'is not ADDR:PORT')
+  .transform(listenAddressOf)
   .refine(({ port }) => port <= 65535, 'port is over 65535');
 
 // The kernel keeps it with its end in 108 bytes.

@@ -3,6 +3,7 @@
 // is one of each on a node, so a successor opens its own when the proxy before it has let go.
 import type { Logger, LogLevel } from '../src/lib/log.ts';
 import { ensurePrivateFolder } from '../src/lib/private-files.ts';
+import { serveMetrics, serveReadiness } from '../src/lib/status-server.ts';
 import {
   type AdminView,
   type PeerUser,
@@ -13,7 +14,6 @@ import {
 } from './admin.ts';
 import type { Config } from './config.ts';
 import type { Metrics } from './metrics.ts';
-import { serveMetrics, serveReadiness } from './status-server.ts';
 
 /** What the servers show, and what they let be done. */
 export interface NodeServersParts {

@@ -5,9 +5,9 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import t, { type Test } from 'tap';
 import { peerUser } from '../../native/index.ts';
+import { textAnswer } from '../../src/lib/http-server.ts';
 import { createLog } from '../../src/lib/log.ts';
 import { isLoopback, serveAdminSocket, serveAdminTcp } from '../../ztunnel/admin.ts';
-import { textAnswer } from '../../ztunnel/http-server.ts';
 import { askUnix } from '../support/unix-http.ts';
 
 const log = createLog('test', 'silent');

@@ -2,14 +2,9 @@
 // Two small HTTP servers: metrics, and readiness.
 import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { MeshError } from '../src/lib/error.ts';
+import { MeshError } from './error.ts';
 import { closeHttpServer, createHttpServer, type Routes, textAnswer } from './http-server.ts';
-
-/** An address to listen at. Port 0 lets the system choose. */
-export interface ListenAddress {
-  readonly host: string;
-  readonly port: number;
-}
+import type { ListenAddress } from './listen-address.ts';
 
 /** A listening server. */
 export interface StatusServer {

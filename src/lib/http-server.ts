@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The small HTTP servers of the node proxy: fixed paths, no bodies, and a limit on everything.
+// The small HTTP servers of a node: fixed paths, no bodies, and a limit on everything.
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import { MeshError } from '../src/lib/error.ts';
+import { MeshError } from './error.ts';
 
 /** Most connections of one server. */
 export const connectionsMax = 64;

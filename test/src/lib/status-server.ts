@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap';
-import { serveMetrics, serveReadiness } from '../../ztunnel/status-server.ts';
+import { serveMetrics, serveReadiness } from '../../../src/lib/status-server.ts';
 
 const local = { host: '127.0.0.1', port: 0 };
 

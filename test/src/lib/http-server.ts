@@ -2,7 +2,7 @@
 import { once } from 'node:events';
 import { type AddressInfo, connect, type Socket } from 'node:net';
 import t, { type Test } from 'tap';
-import { MeshError } from '../../src/lib/error.ts';
+import { MeshError } from '../../../src/lib/error.ts';
 import {
   closeHttpServer,
   connectionsMax,
@@ -10,7 +10,7 @@ import {
   headerBytesMax,
   jsonAnswer,
   textAnswer,
-} from '../../ztunnel/http-server.ts';
+} from '../../../src/lib/http-server.ts';
 
 async function serve(t: Test): Promise<{ port: number; url: string }> {
   const server = createHttpServer({
