@@ -16,6 +16,7 @@ interface Addon {
   ): void;
   unshare(fd: number): void;
   duplicate(fd: number): number;
+  sendFrames(netns: number, frames: readonly PodFrame[]): void;
 }
 
 const addon: Addon = createRequire(import.meta.url)('../build/Release/weft.node') as Addon;
@@ -93,6 +94,24 @@ export function unshare(fd: number): void {
 export function duplicate(fd: number): number {
   try {
     return addon.duplicate(fd);
+  } catch (error) {
+    throw MeshError.from(error);
+  }
+}
+
+/** An Ethernet frame, header and all, and the pod's device that it leaves by. */
+export interface PodFrame {
+  readonly device: string;
+  readonly bytes: Uint8Array;
+}
+
+/**
+ * Sends frames, in their order, from the pod whose network namespace is open at `netns`. Any thread
+ * may call. Throws MeshError, and the rest is not sent.
+ */
+export function sendFrames(netns: number, frames: readonly PodFrame[]): void {
+  try {
+    addon.sendFrames(netns, frames);
   } catch (error) {
     throw MeshError.from(error);
   }

@@ -5,8 +5,10 @@
 #include <sys/socket.h>
 
 #include <cerrno>
+#include <cstddef>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "binding/convert.h"
 #include "io/pod_socket.h"
@@ -95,6 +97,20 @@ Napi::Value duplicate(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), copy);
 }
 
+void sendFrames(const Napi::CallbackInfo& info) {
+  const auto given = info[1].As<Napi::Array>();
+  std::vector<io::PodFrame> frames;
+  for (uint32_t i = 0; i < given.Length(); i++) {
+    const Napi::Object frame = given.Get(i).ToObject();
+    const auto bytes = frame.Get("bytes").As<Napi::Uint8Array>();
+    const auto* from = reinterpret_cast<const std::byte*>(bytes.Data());
+    frames.push_back({frame.Get("device").ToString().Utf8Value(), {from, bytes.ByteLength()}});
+  }
+  if (Status s = io::sendPodFrames(info[0].ToNumber().Int32Value(), frames); !s.ok()) {
+    throwStatus(info.Env(), s);
+  }
+}
+
 }  // namespace
 
 void definePodSocket(Napi::Env env, Napi::Object exports) {
@@ -103,6 +119,7 @@ void definePodSocket(Napi::Env env, Napi::Object exports) {
   exports.Set("checkPodSocket", Napi::Function::New(env, checkPodSocket));
   exports.Set("unshare", Napi::Function::New(env, unshare));
   exports.Set("duplicate", Napi::Function::New(env, duplicate));
+  exports.Set("sendFrames", Napi::Function::New(env, sendFrames));
 }
 
 }  // namespace weft::binding

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "io/pod_socket.h"
 
+#include <linux/if_packet.h>
+#include <net/if.h>
 #include <netinet/in.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include <cerrno>
@@ -89,6 +92,33 @@ Result<UniqueFd> bound(int netns, const Endpoint& local, int type, uint32_t mark
   return made;
 }
 
+Status sendFrame(int fd, const PodFrame& frame) {
+  ifreq request{};
+  frame.device.copy(request.ifr_name, sizeof request.ifr_name - 1);
+  if (::ioctl(fd, SIOCGIFINDEX, &request) != 0) {
+    return Status::fromErrno(frame.device.c_str(), errno);
+  }
+  sockaddr_ll to{};
+  to.sll_family = AF_PACKET;
+  to.sll_ifindex = request.ifr_ifindex;
+  const ssize_t sent = ::sendto(fd, frame.bytes.data(), frame.bytes.size(), 0,
+                                reinterpret_cast<const sockaddr*>(&to), sizeof to);
+  return sent < 0 ? Status::fromErrno("send a frame", errno) : Status{};
+}
+
+Status sendFrames(int netns, std::span<const PodFrame> frames) {
+  const Result<UniqueFd> made = socketIn(netns, AF_PACKET, SOCK_RAW);
+  if (!made.ok()) {
+    return made.status();
+  }
+  for (const PodFrame& frame : frames) {
+    if (Status status = sendFrame(made.value().get(), frame); !status.ok()) {
+      return status;
+    }
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<UniqueFd> openPodUdp(int netns, const Endpoint& local, uint32_t mark) {
@@ -131,6 +161,12 @@ Result<UniqueFd> connectPodTcp(int netns, const Endpoint& to, uint32_t mark) {
   TcpOptions options;
   options.mark = mark;
   return onOwnThread([&] { return connectTcp(netns, to, std::nullopt, options); });
+}
+
+Status sendPodFrames(int netns, std::span<const PodFrame> frames) {
+  Status status;
+  std::thread([&] { status = sendFrames(netns, frames); }).join();
+  return status;
 }
 
 }  // namespace weft::io

@@ -4,7 +4,10 @@
 // it (tens of microseconds). Any thread may call; the caller owns the result.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <span>
+#include <string>
 
 #include "base/ip.h"
 #include "base/status.h"
@@ -37,5 +40,14 @@ Result<UniqueFd> listenPodTcp(int netns, const Endpoint& local, uint32_t mark);
 
 /// A TCP socket that connects to `to`. It may still be connecting: it fails as sockets do.
 Result<UniqueFd> connectPodTcp(int netns, const Endpoint& to, uint32_t mark);
+
+/// An Ethernet frame, header and all, and the device that it leaves by. It does not own the bytes.
+struct PodFrame {
+  std::string device;
+  std::span<const std::byte> bytes;
+};
+
+/// Sends frames from the namespace `netns`, in their order. An error leaves the rest unsent.
+Status sendPodFrames(int netns, std::span<const PodFrame> frames);
 
 }  // namespace weft::io

@@ -3,6 +3,7 @@
 
 #include <doctest/doctest.h>
 #include <fcntl.h>
+#include <linux/if_ether.h>
 #include <linux/sockios.h>
 #include <net/if.h>
 #include <netinet/in.h>
@@ -13,8 +14,11 @@
 
 #include <cerrno>
 #include <cstring>
+#include <string>
 #include <thread>
+#include <vector>
 
+#include "io/netns.h"
 #include "io/sys.h"
 
 using weft::Endpoint;
@@ -184,4 +188,30 @@ TEST_CASE("a connection begins in the namespace; an address that is not there is
   CHECK_FALSE(weft::io::connectPodTcp(ns.get(), at("192.0.2.1", 53), 0).ok());
   CHECK_FALSE(weft::io::openPodUdp(ns.get(), at("192.0.2.1", 53), 0).ok());
   CHECK_FALSE(weft::io::openPodUdp(9999, at("127.0.0.1", 53), 0).ok());
+}
+
+TEST_CASE("frames leave in their order by the device that is named") {
+  const UniqueFd netns = newNamespace();
+  if (!netns) {
+    MESSAGE("skipped: no right to make a namespace");
+    return;
+  }
+  Result<UniqueFd> sniffer = weft::Status{weft::Code::kInternal, "not made"};
+  std::thread([&] {
+    sniffer = weft::io::socketIn(netns.get(), AF_PACKET, SOCK_RAW, htons(ETH_P_ALL));
+  }).join();
+  REQUIRE(sniffer.ok());
+  std::vector<std::byte> first(60, std::byte{1});
+  std::vector<std::byte> second(60, std::byte{2});
+  const weft::io::PodFrame frames[] = {{"lo", first}, {"lo", second}};
+  REQUIRE(weft::io::sendPodFrames(netns.get(), frames).ok());
+  // The loopback shows what is sent, and then what comes in: both in the order of the frames.
+  std::string seen;
+  std::byte buffer[128];
+  while (::recv(sniffer.value().get(), buffer, sizeof buffer, MSG_DONTWAIT) == 60) {
+    seen += static_cast<char>('0' + static_cast<int>(buffer[59]));
+  }
+  CHECK(seen.find("1") < seen.find("2"));
+  const weft::io::PodFrame nowhere[] = {{"none", first}, {"lo", second}};
+  CHECK(weft::io::sendPodFrames(netns.get(), nowhere).message().starts_with("none: "));
 }
