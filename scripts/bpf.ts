@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The kernel's programs: bpf/X.bpf.c -> build/bpf/X.bpf.o, which the addon then holds.
+// The kernel's programs: bpf/X.bpf.c -> build/bpf/X.bpf.o, and bpf/probe/X.bpf.c -> probe_X.bpf.o,
+// which the addon then holds.
 import { createHash } from 'node:crypto';
 import {
   accessSync,
@@ -11,7 +12,7 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs';
-import { basename, join } from 'node:path';
+import { basename, join, relative } from 'node:path';
 import { linkObjects } from '../native/linker.ts';
 import { MeshError } from '../src/lib/error.ts';
 import { root, run } from './steps.ts';
@@ -22,7 +23,7 @@ const stampFile = join(out, 'sources.stamp');
 const compilers = ['clang-14', 'clang', 'clang-16', 'clang-19'];
 
 function sourceFiles(): string[] {
-  return globSync('bpf/*.bpf.c', { cwd: root }).sort();
+  return globSync('bpf/{,probe/}*.bpf.c', { cwd: root }).sort();
 }
 
 /** Names what the objects are made of. */
@@ -49,7 +50,8 @@ function findCompiler(): string | undefined {
 }
 
 async function compile(compiler: string, prefix: string, source: string): Promise<string> {
-  const object = join(out, 'unlinked', basename(source).replace(/\.c$/, '.o'));
+  const name = relative('bpf', source).replaceAll('/', '_').replace(/\.c$/, '.o');
+  const object = join(out, 'unlinked', name);
   const machine = (await run('uname', ['-m'])).trim();
   await run(compiler, [
     ...['-target', 'bpf', '-mcpu=v3', '-g', '-O2', '-Wall', '-Wextra', '-Werror'],

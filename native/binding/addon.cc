@@ -18,6 +18,7 @@
 #include "binding/convert.h"
 #include "binding/engine.h"
 #include "binding/pod_socket.h"
+#include "binding/probe.h"
 #include "binding/seqpacket.h"
 #include "binding/sockmap.h"
 #include "io/netns.h"
@@ -105,6 +106,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   defineSockmap(env, exports);
   defineCapture(env, exports);
   definePodSocket(env, exports);
+  defineProbe(env, exports);
   defineSeqpacket(env, exports);
   return exports;
 }

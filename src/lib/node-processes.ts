@@ -36,6 +36,7 @@ const sources = [
     'src',
     'native/index.ts',
     'native/capture.ts',
+    'native/kernel-probe.ts',
     'native/pod-socket.ts',
     'native/gen',
   ],

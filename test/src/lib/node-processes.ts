@@ -17,7 +17,13 @@ function folder(t: Test): string {
     'package-lock.json': '{}',
     ztunnel: { 'main.ts': '' },
     src: { lib: { 'error.ts': '' } },
-    native: { 'index.ts': '', 'capture.ts': '', 'pod-socket.ts': '', gen: { 'tables_pb.js': '' } },
+    native: {
+      'index.ts': '',
+      'capture.ts': '',
+      'kernel-probe.ts': '',
+      'pod-socket.ts': '',
+      gen: { 'tables_pb.js': '' },
+    },
     dist: { 'ztunnel.js': '' },
   });
   const old = new Date(Date.now() - 60_000);
@@ -27,6 +33,7 @@ function folder(t: Test): string {
   for (const file of [
     'native/index.ts',
     'native/capture.ts',
+    'native/kernel-probe.ts',
     'native/pod-socket.ts',
     'native/gen/tables_pb.js',
   ]) {
