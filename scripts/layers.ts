@@ -41,7 +41,10 @@ export const layers: Readonly<Record<string, Layer>> = {
     packages: ['node:', ...wire, 'commander', 'vega', 'vega-lite', 'yaml', 'zod'],
   },
   'src/cni': {
-    uses: ['src/lib/', 'native/index.ts', 'native/capture.ts'],
+    uses: [
+      ...['src/lib/', 'native/index.ts', 'native/capture.ts'],
+      ...['native/kernel-probe.ts', 'native/pod-socket.ts'],
+    ],
     packages: ['node:', '@bufbuild/protobuf', 'commander', 'pino', 'zod'],
   },
   // The launcher, and nobody else, starts each process's main.
@@ -59,6 +62,8 @@ export const layers: Readonly<Record<string, Layer>> = {
         'src/registry/check-folder.ts',
         'src/registry/problem.ts',
       ],
+      // What an agent tries at its start, check tries as well.
+      ...['src/cni/capture-probe.ts', 'src/cni/guard-probe.ts'],
       ...['src/cni/main.ts', 'src/lab/main.ts', 'src/bench/main.ts', 'ztunnel/main.ts'],
     ],
     packages: ['node:', 'commander'],

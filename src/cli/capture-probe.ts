@@ -6,6 +6,8 @@ import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { type CaptureProbe, probeCapture } from '../cni/capture-probe.ts';
+import { guardFeature, openTriedGuard } from '../cni/guard-probe.ts';
 import { MeshError } from '../lib/error.ts';
 import { type Capability, cgroup2RootOf } from '../lib/machine.ts';
 
@@ -26,7 +28,7 @@ function ownCgroup(root: string): string {
   return join(root, line?.slice(3) ?? '/');
 }
 
-async function inNewNetns<T>(work: (path: string) => T): Promise<T> {
+async function inNewNetns<T>(work: (path: string) => T | Promise<T>): Promise<T> {
   const child = spawn('unshare', ['--net', 'sh', '-c', 'ip link set lo up; echo; exec cat'], {
     stdio: ['pipe', 'pipe', 'ignore'],
   });
@@ -35,7 +37,7 @@ async function inNewNetns<T>(work: (path: string) => T): Promise<T> {
     if (!Buffer.isBuffer(first[0])) {
       throw new MeshError('unsupported', 'a network namespace cannot be made');
     }
-    return work(`/proc/${child.pid}/ns/net`);
+    return await work(`/proc/${child.pid}/ns/net`);
   } finally {
     child.kill('SIGKILL');
   }
@@ -72,7 +74,16 @@ async function removeAll(top: string, pins: string): Promise<void> {
   rmdirSync(top);
 }
 
-/** Probes it. Leaves nothing behind. Needs root. */
+/**
+ * Tries each thing that it builds on by itself, the guard of addresses on a node that is made up.
+ * Leaves nothing behind. Needs root.
+ */
+export async function probeFeatures(): Promise<CaptureProbe> {
+  const guard = inNewNetns((path) => openTriedGuard(['nsenter', `--net=${path}`, '--']));
+  return await probeCapture(undefined, guardFeature(guard));
+}
+
+/** Probes it as a whole. Leaves nothing behind. Needs root. */
 export async function probeKernelCapture(): Promise<Capability> {
   const root = cgroup2RootOf(readFileSync('/proc/mounts', 'utf8'));
   if (root === undefined) {

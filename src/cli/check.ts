@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 import { Command, Option } from 'commander';
+import type { CaptureProbe } from '../cni/capture-probe.ts';
+import { adviceOn } from '../lib/capture-tier.ts';
 import { type Capability, missingOf, probeMachine } from '../lib/machine.ts';
-import { probeKernelCapture } from './capture-probe.ts';
+import { probeFeatures, probeKernelCapture } from './capture-probe.ts';
 import { probeSockmap } from './sockmap-probe.ts';
 
 function mark(row: Capability): string {
@@ -11,15 +13,43 @@ function mark(row: Capability): string {
   return row.required ? 'NO' : 'no';
 }
 
-/** The rows as a table for a person; a missing one is followed by how to get it. */
-export function tableOf(rows: readonly Capability[]): string {
-  const width = Math.max(...rows.map(({ name }) => name.length));
-  return rows
-    .map((row) => {
-      const line = `${mark(row).padEnd(4)}${row.name.padEnd(width)}  ${row.seen}\n`;
-      return row.ok ? line : `${line}    ${' '.repeat(width)}  get it: ${row.how}\n`;
+interface Line {
+  readonly mark: string;
+  readonly name: string;
+  readonly seen: string;
+  /** What follows in a line of its own; nothing when all is well. */
+  readonly hint?: string;
+}
+
+function textOf(lines: readonly Line[]): string {
+  const width = Math.max(...lines.map(({ name }) => name.length));
+  return lines
+    .map(({ mark: word, name, seen, hint }) => {
+      const line = `${word.padEnd(5)}${name.padEnd(width)}  ${seen}\n`;
+      return hint === undefined ? line : `${line}     ${' '.repeat(width)}  ${hint}\n`;
     })
     .join('');
+}
+
+/** The rows as a table for a person; a missing one is followed by how to get it. */
+export function tableOf(rows: readonly Capability[]): string {
+  return textOf(
+    rows.map(({ name, seen, how, ...row }) => {
+      const line = { mark: mark({ name, seen, how, ...row }), name, seen };
+      return row.ok ? line : { ...line, hint: `get it: ${how}` };
+    }),
+  );
+}
+
+/** What capture in the kernel builds on, as a table for a person, and what follows from it. */
+export function captureTable({ tier, reasons, features }: CaptureProbe): string {
+  const lines = features.map(({ name, result, seen }) => {
+    const { loses, how } = adviceOn(name);
+    const line = { mark: result, name, seen };
+    return result === 'yes' ? line : { ...line, hint: `${loses}; get it: ${how}` };
+  });
+  const because = reasons.map((reason) => `  because of ${reason}\n`).join('');
+  return `${textOf(lines)}capture: ${tier}\n${because}`;
 }
 
 /** `weft check`: probes this machine. Exit code 3 when something required is missing. */
@@ -32,9 +62,14 @@ export async function main(
     .addOption(new Option('-o, --output <format>', 'how to print').choices(['table', 'json']))
     .exitOverride()
     .parse([...argv], { from: 'user' });
+  const capture = await probeFeatures();
   const rows = [...(await probeMachine()), await probeKernelCapture(), await probeSockmap()];
   const ok = missingOf(rows).length === 0;
   const json = command.opts<{ output?: string }>().output === 'json';
-  print(json ? `${JSON.stringify({ ok, rows })}\n` : tableOf(rows));
+  print(
+    json
+      ? `${JSON.stringify({ ok, rows, capture })}\n`
+      : `${tableOf(rows)}\n${captureTable(capture)}`,
+  );
   return ok ? 0 : 3;
 }

@@ -2,6 +2,7 @@
 import { Command } from 'commander';
 import type { ProxyStatus } from '../lib/admin-api.ts';
 import { type Asked, askAll, type ProxyFlags, withProxyFlags } from './admin-client.ts';
+import { captureStatus, captureStatusTable } from './capture-status.ts';
 import { controlStatus, controlTable } from './control-status.ts';
 import {
   durationText,
@@ -84,16 +85,17 @@ export async function main(argv: readonly string[], print: Print = toStdout): Pr
   withOutputFlag(withProxyFlags(command)).action(async (flags: StatusFlags) => {
     const asked = await askAll<ProxyStatus>(flags, '/status');
     const control = flags.control === undefined ? undefined : await controlStatus(flags.control);
+    const captures = await captureStatus(asked.map(({ socket }) => socket));
     const ok = asked.every((each) => 'answer' in each && each.answer.ready);
     code = ok ? 0 : 1;
     if (flags.output === 'json') {
       const proxies = asked.map((each) => {
         return 'answer' in each ? { socket: each.socket, ...each.answer } : each;
       });
-      print(`${JSON.stringify({ ok, proxies, control })}\n`);
+      print(`${JSON.stringify({ ok, proxies, captures, control })}\n`);
       return;
     }
-    print(proxyTables(asked));
+    print(proxyTables(asked) + captureStatusTable(captures));
     print(control === undefined ? '' : `\n${controlTable(control)}`);
   });
   return await runCommand(command, argv, () => code);

@@ -5,6 +5,7 @@ import { z } from 'zod';
 import { MeshError, type MeshErrorCode } from '../lib/error.ts';
 import type { Logger } from '../lib/log.ts';
 import { listenPrivate } from '../lib/unix-socket.ts';
+import type { CaptureProbe } from './capture-probe.ts';
 import {
   bypassWays,
   captureKinds,
@@ -59,6 +60,8 @@ const deletionSchema = z.strictObject({ netns: netnsPath.optional() });
 /** What the API does its work with. */
 export interface ApiAgent {
   list(): readonly PodEnrolment[];
+  /** How this node captures. */
+  capture(): CaptureProbe;
   enrol(pod: PodEnrolment): Promise<void>;
   unenrol(uid: string, netns?: string): Promise<void>;
 }
@@ -114,6 +117,9 @@ function uidOf(path: string): string {
 
 async function answer(request: IncomingMessage, agent: ApiAgent, ready: boolean): Promise<unknown> {
   const { method, url = '' } = request;
+  if (method === 'GET' && url === '/capture') {
+    return agent.capture();
+  }
   if (method === 'GET' && url === '/pods') {
     return { pods: agent.list() };
   }
@@ -142,7 +148,8 @@ function send(response: ServerResponse, status: number, body: unknown): void {
 
 /**
  * Serves the API at `path` (0600, in a 0700 folder): `PUT /pods/<uid>`, `DELETE /pods/<uid>` (with
- * `{netns}` it also releases a pod that the agent does not know), `GET /pods`, `GET /ready`. Errors are `{error}` with the status of their code. Rejects with
+ * `{netns}` it also releases a pod that the agent does not know), `GET /pods`, `GET /ready`, `GET
+ * /capture`. Errors are `{error}` with the status of their code. Rejects with
  * MeshError `conflict` when another agent serves there.
  */
 export async function serveApi(

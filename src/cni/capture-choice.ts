@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // Which way of capture this node has.
 import { NodeCapture, type NodeCaptureOptions } from '../../native/capture.ts';
+import { adviceOn, type CaptureFeature } from '../lib/capture-tier.ts';
 import { MeshError } from '../lib/error.ts';
 import type { Logger } from '../lib/log.ts';
 import type { Capture, CaptureRow, CaptureWants } from './capture.ts';
 import { EbpfCapture } from './capture-ebpf.ts';
 import { canMatchCgroup, NftCapture } from './capture-nft.ts';
-import { Guard } from './guard.ts';
+import { type CaptureProbe, probeCapture } from './capture-probe.ts';
+import type { Guard } from './guard.ts';
+import { guardFeature, openTriedGuard } from './guard-probe.ts';
 import {
   type Bypass,
   type CaptureKind,
@@ -43,17 +46,34 @@ async function nftCapture(folder: string | undefined, log: Logger): Promise<NftC
   return new NftCapture();
 }
 
-async function guardOf({ sameNode }: CaptureChoice, log: Logger): Promise<Guard | undefined> {
-  try {
-    return sameNode === 'direct' ? await Guard.open() : undefined;
-  } catch (error) {
-    const { message: reason } = MeshError.from(error);
-    log.warn({ reason }, "pods' addresses cannot be guarded: pods of this node have tunnels, too");
-    return undefined;
+const noGuard: CaptureFeature = { name: 'guard', result: 'no', seen: 'was not asked for' };
+
+/** What the machine can, told line by line, and the guard if it holds. */
+async function probe(
+  { podsCgroup, sameNode }: CaptureChoice,
+  log: Logger,
+): Promise<{ found: CaptureProbe; guard: Guard | undefined }> {
+  const opened = sameNode === 'direct' ? openTriedGuard() : undefined;
+  const feature = opened === undefined ? Promise.resolve(noGuard) : guardFeature(opened);
+  const found = await probeCapture(podsCgroup === '' ? undefined : podsCgroup, feature);
+  for (const { name, result, seen } of found.features) {
+    if (result !== 'yes') {
+      log.warn({ feature: name, result, seen, ...adviceOn(name) }, 'of capture in the kernel');
+    }
   }
+  const isDirect = found.tier === 'kernel-direct';
+  if (!isDirect && sameNode === 'direct') {
+    log.warn({ reasons: found.reasons }, 'pods of this node have tunnels between them, too');
+  }
+  // Its rejection was looked at as a feature.
+  return { found, guard: isDirect ? (await opened)?.guard : undefined };
 }
 
-async function ebpfCapture(choice: CaptureChoice, log: Logger): Promise<EbpfCapture> {
+async function ebpfCapture(
+  choice: CaptureChoice,
+  guard: Guard | undefined,
+  log: Logger,
+): Promise<EbpfCapture> {
   const { proxyCgroup, pins, podsCgroup, probeCgroup, whenProxyDown } = choice;
   if (proxyCgroup === undefined) {
     throw new MeshError('invalid', 'capture in the kernel needs --proxy-cgroup');
@@ -64,7 +84,6 @@ async function ebpfCapture(choice: CaptureChoice, log: Logger): Promise<EbpfCapt
   if (choice.bypass === 'sockmap') {
     sockmap.tier.check();
   }
-  const guard = await guardOf(choice, log);
   return new EbpfCapture(new NodeCapture(options), options, guard, log, sockmap);
 }
 
@@ -137,7 +156,13 @@ class NftOnly implements Capture {
   }
 }
 
-function nftOnly({ bypass }: CaptureChoice, nft: NftCapture, why: string, log: Logger): Capture {
+/** A way of capture, and why it is this one. */
+export interface ChosenCapture {
+  readonly capture: Capture;
+  readonly report: CaptureProbe;
+}
+
+function nftOnly({ bypass }: CaptureChoice, nft: NftCapture, why: string, log: Logger): NftOnly {
   if (bypass === 'sockmap') {
     throw new MeshError('unsupported', `the sockmap tier needs capture in the kernel: ${why}`);
   }
@@ -145,28 +170,37 @@ function nftOnly({ bypass }: CaptureChoice, nft: NftCapture, why: string, log: L
 }
 
 /** Sets capture up. Throws MeshError when what was asked for by name cannot be had. */
-export async function chooseCapture(choice: CaptureChoice, log: Logger): Promise<Capture> {
+export async function chooseCapture(choice: CaptureChoice, log: Logger): Promise<ChosenCapture> {
   const { mode, whenProxyDown } = choice;
   if (mode === 'nft' && whenProxyDown === 'pass') {
     throw new MeshError('unsupported', 'nftables captures also when there is no proxy');
   }
   const nft = await nftCapture(choice.proxyCgroup, log);
+  const byRules = (why: string, features: CaptureProbe['features']): ChosenCapture => {
+    const report: CaptureProbe = { tier: 'nftables', reasons: [why], features };
+    return { capture: nftOnly(choice, nft, why, log), report };
+  };
   if (mode === 'nft') {
-    return nftOnly(choice, nft, 'nftables was asked for', log);
+    log.info({ tier: 'nftables', reason: 'it was asked for' }, 'capture');
+    return byRules('nftables was asked for', []);
   }
+  const { found, guard } = await probe(choice, log);
   try {
-    const ebpf = await ebpfCapture(choice, log);
-    log.info({ tier: 'ebpf', pins: choice.pins }, 'capture');
-    return new BothCaptures({ ebpf, nft }, 'ebpf');
+    if (found.tier === 'nftables') {
+      throw new MeshError('unsupported', found.reasons.join('; '));
+    }
+    const ebpf = await ebpfCapture(choice, guard, log);
+    log.info({ tier: found.tier, pins: choice.pins }, 'capture');
+    return { capture: new BothCaptures({ ebpf, nft }, 'ebpf'), report: found };
   } catch (error) {
     const { message } = MeshError.from(error);
     if (mode === 'ebpf' || choice.bypass === 'sockmap') {
       throw new MeshError('unsupported', `capture in the kernel: ${message}`, { cause: error });
     }
-    log.warn({ tier: 'nft', reason: message }, 'no capture in the kernel');
+    log.warn({ tier: 'nftables', reason: message }, 'no capture in the kernel');
     if (whenProxyDown === 'pass') {
       log.warn('what pods open without a proxy is refused, since nftables cannot let it pass');
     }
-    return nftOnly(choice, nft, message, log);
+    return byRules(message, found.features);
   }
 }

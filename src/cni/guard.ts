@@ -5,13 +5,19 @@
 import { isIPv4 } from 'node:net';
 import { z } from 'zod';
 import { MeshError } from '../lib/error.ts';
-import { mustRun, runProgram } from '../lib/program.ts';
+import { mustRun, type ProgramResult, runProgram } from '../lib/program.ts';
 import { inside } from './pod-routes.ts';
 
-// Another layout is another name: what an older agent made goes with its uninstall.
-const table = 'weft_guard_1';
+/** The name of its tables. Another layout is another name: what an older agent made goes with its uninstall. */
+export const guardTable = 'weft_guard_1';
+const table = guardTable;
 
-const rules = `table inet ${table} {
+/** The families of nftables that it has a table in: what is routed, and what passes a bridge. */
+export const guardFamilies = ['inet', 'bridge'] as const;
+export type GuardFamily = (typeof guardFamilies)[number];
+
+const rulesOf: Readonly<Record<GuardFamily, string>> = {
+  inet: `table inet ${table} {
   set own4 { type ipv4_addr; }
   set own6 { type ipv6_addr; }
   set cables4 { type iface_index . ipv4_addr; }
@@ -22,8 +28,8 @@ const rules = `table inet ${table} {
     ip6 saddr @own6 iif . ip6 saddr != @cables6 counter drop
   }
 }
-`;
-const bridgeRules = `table bridge ${table} {
+`,
+  bridge: `table bridge ${table} {
   set own4 { type ipv4_addr; }
   set own6 { type ipv6_addr; }
   set cables4 { type iface_index . ipv4_addr; }
@@ -35,7 +41,8 @@ const bridgeRules = `table bridge ${table} {
     arp saddr ip @own4 iif . arp saddr ip != @cables4 counter drop
   }
 }
-`;
+`,
+};
 
 /** An interface, as `ip -j link` tells of it. */
 export interface Link {
@@ -58,17 +65,26 @@ const linkList: z.ZodType<Link[]> = z.array(
 
 const routeList = z.array(z.object({ dev: z.string() }));
 
-async function linksOf(command: readonly string[]): Promise<Link[]> {
-  const [file = '', ...args] = [...command, 'ip', '-j', 'link'];
-  return linkList.parse(JSON.parse(await mustRun(file, args)));
-}
-
-/** Whether this node sends what is for `address` by one of these interfaces. */
-async function isReachedBy(address: string, devices: readonly string[]): Promise<boolean> {
-  const { code, stdout } = await runProgram('ip', ['-j', 'route', 'get', address]);
-  const [route] = code === 0 ? routeList.parse(JSON.parse(stdout)) : [];
-  return route !== undefined && devices.includes(route.dev);
-}
+// What is in force, as `nft -j list table` tells of it: addresses, and interfaces with addresses.
+const pairList = z.object({
+  nftables: z.array(
+    z.object({
+      set: z
+        .object({
+          name: z.string(),
+          elem: z
+            .array(
+              z.union([
+                z.string(),
+                z.object({ concat: z.tuple([z.union([z.string(), z.int()]), z.string()]) }),
+              ]),
+            )
+            .default([]),
+        })
+        .optional(),
+    }),
+  ),
+});
 
 /** The node's ends of the cables whose other end is among `inner`, both of which say so. */
 export function cablesOf(inner: readonly Link[], outer: readonly Link[]): Link[] {
@@ -98,30 +114,37 @@ export function elementsOf(
   return `${lines.join('\n')}\n`;
 }
 
-/** The guard of this node's network namespace. Needs root, `nft` and `ip`. */
+/** The guard of a node's network namespace. Needs root, `nft` and `ip`. */
 export class Guard {
-  readonly #families: readonly string[];
+  /** Those that it has a table in. */
+  readonly families: readonly GuardFamily[];
+  readonly #node: readonly string[];
 
-  private constructor(families: readonly string[]) {
-    this.#families = families;
+  /**
+   * Over tables that are there: see `open`. Commands that begin with `node` run in the node's
+   * namespace; this process is in it when that is empty.
+   */
+  constructor(families: readonly GuardFamily[], node: readonly string[] = []) {
+    this.families = families;
+    this.#node = node;
   }
 
   /** Puts the rules into force, with what they hold already. Throws MeshError. */
-  static async open(): Promise<Guard> {
-    const families: string[] = [];
-    for (const [family, text] of [
-      ['inet', rules],
-      ['bridge', bridgeRules],
-    ] as const) {
-      const found = await runProgram('nft', ['list', 'table', family, table]);
-      const made = found.code === 0 ? found : await runProgram('nft', ['-f', '-'], { input: text });
-      if (made.code === 0) {
-        families.push(family);
-      } else if (family === 'inet') {
-        throw new MeshError('unsupported', `nft: ${made.stderr.trim()}`);
-      }
+  static async open(node: readonly string[] = []): Promise<Guard> {
+    const nft = (args: string[], input = ''): Promise<ProgramResult> => {
+      const [file = '', ...rest] = [...node, 'nft', ...args];
+      return runProgram(file, rest, { input });
+    };
+    const made = guardFamilies.map(async (family) => {
+      const found = await nft(['list', 'table', family, table]);
+      return found.code === 0 ? found : await nft(['-f', '-'], rulesOf[family]);
+    });
+    const results = await Promise.all(made);
+    const families = guardFamilies.filter((_, at) => results[at]?.code === 0);
+    if (!families.includes('inet')) {
+      throw new MeshError('unsupported', `nft: ${results[0]?.stderr.trim()}`);
     }
-    return new Guard(families);
+    return new Guard(families, node);
   }
 
   /** Takes the rules away. */
@@ -140,19 +163,18 @@ export class Guard {
     if (cables.length === 0) {
       return 'the node has no end of a cable of it';
     }
-    if (cables.some(({ master }) => master !== undefined) && !this.#families.includes('bridge')) {
+    if (cables.some(({ master }) => master !== undefined) && !this.families.includes('bridge')) {
       return 'it hangs on a bridge, whose frames this kernel cannot filter';
     }
     // A pod may name any address as its own, that of the control plane, too: the node knows better.
     const devices = cables.flatMap(({ ifname, master }) => master ?? ifname);
     for (const address of addresses) {
-      if (!(await isReachedBy(address, devices))) {
+      if (!(await this.#isReachedBy(address, devices))) {
         return `the node does not reach ${address} by its cable`;
       }
     }
     const indices = cables.map(({ ifindex }) => ifindex);
-    const input = elementsOf('add', this.#families, indices, addresses);
-    await mustRun('nft', ['-f', '-'], { input });
+    await this.#run(['nft', '-f', '-'], elementsOf('add', this.families, indices, addresses));
     return undefined;
   }
 
@@ -160,14 +182,69 @@ export class Guard {
   async remove(netnsPath: string, addresses: readonly string[]): Promise<void> {
     const indices = (await this.#cables(netnsPath)).map(({ ifindex }) => ifindex);
     // One by one: what is not there is no error.
-    for (const line of elementsOf('delete', this.#families, indices, addresses).split('\n')) {
-      await runProgram('nft', ['-f', '-'], { input: `${line}\n` });
+    for (const line of elementsOf('delete', this.families, indices, addresses).split('\n')) {
+      await this.#try(['nft', '-f', '-'], `${line}\n`);
     }
   }
 
+  /** No longer keeps `addresses` for anybody, by whatever cable, also one that is gone. */
+  async forget(addresses: readonly string[]): Promise<void> {
+    if ((await this.#forget(addresses)).code !== 0) {
+      // An interface went meanwhile, and is called by its number now.
+      const { code, stderr } = await this.#forget(addresses);
+      if (code !== 0) {
+        throw new MeshError('internal', `nft: ${stderr.trim()}`);
+      }
+    }
+  }
+
+  async #forget(addresses: readonly string[]): Promise<ProgramResult> {
+    const found = await Promise.all(this.families.map((each) => this.#linesOf(each, addresses)));
+    const lines = found.flat();
+    return lines.length === 0
+      ? { code: 0, signal: '', stdout: '', stderr: '' }
+      : await this.#try(['nft', '-f', '-'], `${lines.join('\n')}\n`);
+  }
+
+  async #linesOf(family: GuardFamily, addresses: readonly string[]): Promise<string[]> {
+    const text = await this.#run(['nft', '-j', 'list', 'table', family, table]);
+    const { nftables } = pairList.parse(JSON.parse(text));
+    return nftables.flatMap(({ set }) =>
+      (set?.elem ?? []).flatMap((element) => {
+        const [device, address] = typeof element === 'string' ? [] : element.concat;
+        if (address === undefined || !addresses.includes(address)) {
+          return [];
+        }
+        const own = `element ${family} ${table} own${isIPv4(address) ? 4 : 6} { ${address} }`;
+        const pair = `element ${family} ${table} ${set?.name} { ${device} . ${address} }`;
+        // Both cables of an address name it: what is there twice is taken away once.
+        return [`add ${own}`, `delete ${own}`, `delete ${pair}`];
+      }),
+    );
+  }
+
+  /** Whether the node sends what is for `address` by one of these interfaces. */
+  async #isReachedBy(address: string, devices: readonly string[]): Promise<boolean> {
+    const { code, stdout } = await this.#try(['ip', '-j', 'route', 'get', address]);
+    const [route] = code === 0 ? routeList.parse(JSON.parse(stdout)) : [];
+    return route !== undefined && devices.includes(route.dev);
+  }
+
   async #cables(netnsPath: string): Promise<Link[]> {
-    const inner = await linksOf(['nsenter', ...inside(netnsPath)]);
-    const outer = await linksOf(['env']);
-    return cablesOf(inner, outer);
+    const [inner, outer] = await Promise.all([
+      mustRun('nsenter', [...inside(netnsPath), 'ip', '-j', 'link']),
+      this.#run(['ip', '-j', 'link']),
+    ]);
+    return cablesOf(linkList.parse(JSON.parse(inner)), linkList.parse(JSON.parse(outer)));
+  }
+
+  #run(command: readonly string[], input = ''): Promise<string> {
+    const [file = '', ...args] = [...this.#node, ...command];
+    return mustRun(file, args, { input });
+  }
+
+  #try(command: readonly string[], input = ''): Promise<ProgramResult> {
+    const [file = '', ...args] = [...this.#node, ...command];
+    return runProgram(file, args, { input });
   }
 }

@@ -6,15 +6,23 @@ import { dirname, join } from 'node:path';
 import { Command, CommanderError } from 'commander';
 import { z } from 'zod';
 import { MeshError } from '../lib/error.ts';
+import {
+  type ListenAddress,
+  listenAddressOf,
+  listenAddressPattern,
+} from '../lib/listen-address.ts';
 import { createLog, type Logger, type LogLevel, logLevels } from '../lib/log.ts';
 import { cgroup2RootOf } from '../lib/machine.ts';
 import { defaultPins } from '../lib/node-places.ts';
+import { ports } from '../lib/ports.ts';
+import { type StatusServer, serveMetrics } from '../lib/status-server.ts';
 import { prepareSocketFolder } from '../lib/unix-socket.ts';
 import { Agent } from './agent.ts';
 import { serveApi } from './api.ts';
-import type { Capture } from './capture.ts';
-import { captureModes, chooseCapture } from './capture-choice.ts';
-import { bypassWays, sameNodeWays, whenProxyDownWays } from './pod.ts';
+import { type ChosenCapture, captureModes, chooseCapture } from './capture-choice.ts';
+import { captureMetrics, metricsType } from './capture-metrics.ts';
+import type { CaptureProbe } from './capture-probe.ts';
+import { bypassWays, type PodEnrolment, sameNodeWays, whenProxyDownWays } from './pod.ts';
 import { loadPods, savePods } from './pod-file.ts';
 import { ZdsServer } from './zds-server.ts';
 
@@ -30,6 +38,11 @@ const schema = z.object({
   bypass: z.enum(bypassWays),
   probeCgroup: z.string().optional(),
   whenProxyDown: z.enum(whenProxyDownWays),
+  metrics: z
+    .string()
+    .regex(listenAddressPattern, 'is not ADDR:PORT')
+    .transform(listenAddressOf)
+    .refine(({ port }) => port <= 65535, 'port is over 65535'),
   logLevel: z.enum(logLevels),
 });
 
@@ -49,6 +62,7 @@ function parse(argv: readonly string[]): Config {
     .option('--pods-cgroup <folder>', "a cgroup v2 above all pods' processes (the root)")
     .option('--probe-cgroup <folder>', 'that of the kubelet, whose probes reach applications')
     .option('--when-proxy-down <way>', 'connections that pods open: refuse, pass', 'refuse')
+    .option('--metrics <addr:port>', 'where metrics are served', `[::]:${ports.agentMetrics}`)
     .option('--log-level <level>', logLevels.join(', '), 'info' satisfies LogLevel)
     .exitOverride()
     .configureOutput({ writeErr: () => undefined });
@@ -63,7 +77,7 @@ function usageOf(error: unknown): string {
   return MeshError.from(error).message.replace(/^error: /, '');
 }
 
-function captureOf(config: Config, log: Logger): Promise<Capture> {
+function captureOf(config: Config, log: Logger): Promise<ChosenCapture> {
   const { capture: mode, bpfPins: pins, proxyCgroup, probeCgroup } = config;
   const { sameNode, whenProxyDown, bypass } = config;
   const root = cgroup2RootOf(readFileSync('/proc/mounts', 'utf8'));
@@ -72,12 +86,30 @@ function captureOf(config: Config, log: Logger): Promise<Capture> {
   return chooseCapture({ mode, ...places, sameNode, whenProxyDown, bypass }, log);
 }
 
+// A scrape that nobody can make must not keep pods from being captured.
+async function serveTier(
+  address: ListenAddress,
+  report: CaptureProbe,
+  log: Logger,
+): Promise<StatusServer | undefined> {
+  const text = captureMetrics(report);
+  try {
+    const source = { contentType: metricsType, text: async () => text };
+    const server = await serveMetrics(address, source);
+    log.info({ metrics: server.port }, 'listening');
+    return server;
+  } catch (error) {
+    log.warn({ reason: MeshError.from(error).message }, 'metrics are not served');
+    return undefined;
+  }
+}
+
 async function serve(config: Config, log: Logger): Promise<{ api: Server; close(): void }> {
   const native = await import('../../native/index.ts');
   const podFile = join(dirname(config.api), 'pods.json');
   prepareSocketFolder(config.api);
   prepareSocketFolder(config.zds);
-  const capture = await captureOf(config, log);
+  const { capture, report } = await captureOf(config, log);
   const zds = new ZdsServer({ pods: () => agent.snapshot(), closeFd: native.closeFd, log });
   const agent = new Agent({
     capture,
@@ -89,13 +121,21 @@ async function serve(config: Config, log: Logger): Promise<{ api: Server; close(
   });
   const pods = loadPods(podFile);
   // The API first: it is what refuses a second agent, before anything is touched.
-  const api = await serveApi(config.api, agent, () => zds.ready, log);
+  const face = {
+    list: () => agent.list(),
+    capture: () => report,
+    enrol: (pod: PodEnrolment) => agent.enrol(pod),
+    unenrol: (uid: string, netns?: string) => agent.unenrol(uid, netns),
+  };
+  const api = await serveApi(config.api, face, () => zds.ready, log);
+  const metrics = await serveTier(config.metrics, report, log);
   await agent.restore(pods);
   const listener = native.listenPackets(config.zds, (packets) => zds.accept(packets));
   return {
     api,
     close: () => {
       listener.close();
+      metrics?.close().catch(() => undefined);
       zds.close();
       api.close();
       api.closeAllConnections();

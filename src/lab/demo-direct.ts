@@ -60,10 +60,10 @@ export async function captureRow(lab: Lab): Promise<Row> {
   const bare = rules.code === 0 && rules.stdout === '' && tracked.stdout === '';
   return {
     name: 'pods are captured in the kernel',
-    expected: 'tier ebpf; neither a rule nor a tracked connection in the pod',
+    expected: 'tier kernel-direct; neither a rule nor a tracked connection in the pod',
     seen: `tier ${tier}; ${bare ? 'neither a rule nor a tracked connection' : 'rules'} in the pod`,
     how: "the agent's log; nft list ruleset and nf_conntrack in the client pod",
-    ok: tier === 'ebpf' && bare,
+    ok: tier === 'kernel-direct' && bare,
   };
 }
 

@@ -7,6 +7,7 @@ export const ports = {
   hbone: 15008,
   control: 15012,
   admin: 15000,
+  agentMetrics: 15014,
   metrics: 15020,
   readiness: 15021,
   dns: 15053,

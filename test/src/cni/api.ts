@@ -5,7 +5,8 @@ import { request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import t, { type Test } from 'tap';
-import { bodyBytesMax, serveApi } from '../../../src/cni/api.ts';
+import { type ApiAgent, bodyBytesMax, serveApi } from '../../../src/cni/api.ts';
+import type { CaptureProbe } from '../../../src/cni/capture-probe.ts';
 import type { PodEnrolment } from '../../../src/cni/pod.ts';
 import { MeshError, type MeshErrorCode } from '../../../src/lib/error.ts';
 import { createLog } from '../../../src/lib/log.ts';
@@ -13,6 +14,7 @@ import { runProgram } from '../../../src/lib/program.ts';
 
 const log = createLog('test', 'silent');
 const body = { name: 'one', namespace: 'demo', serviceAccount: 'web', netns: '/run/netns/one' };
+const report: CaptureProbe = { tier: 'nftables', reasons: ['btf: no'], features: [] };
 
 interface Fixture {
   readonly path: string;
@@ -42,6 +44,7 @@ async function serve(t: Test): Promise<Fixture> {
   };
   const agent = {
     list: () => pods,
+    capture: () => report,
     enrol: (pod: PodEnrolment) => act(() => pods.push(pod)),
     unenrol: (uid: string, netns?: string) =>
       act(() => {
@@ -74,6 +77,20 @@ async function serve(t: Test): Promise<Fixture> {
   });
   return fixture;
 }
+
+function idleAgent(): ApiAgent {
+  return {
+    list: () => [],
+    capture: () => report,
+    enrol: async () => undefined,
+    unenrol: async () => undefined,
+  };
+}
+
+t.test('how the node captures is told', async (t) => {
+  const fixture = await serve(t);
+  t.same(await fixture.call('GET', '/capture'), { status: 200, body: report });
+});
 
 t.test('the socket is for its owner only, and so is its folder', async (t) => {
   const { path } = await serve(t);
@@ -161,7 +178,7 @@ t.test('readiness follows the proxy', async (t) => {
 
 t.test('the socket of a dead agent is taken over, that of a live one is not', async (t) => {
   const { path } = await serve(t);
-  const agent = { list: () => [], enrol: async () => undefined, unenrol: async () => undefined };
+  const agent = idleAgent();
   await t.rejects(
     serveApi(path, agent, () => true, log),
     { code: 'conflict' },
@@ -181,7 +198,7 @@ t.test('a folder that others can enter is refused', async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'weft-api-'));
   t.teardown(() => rmSync(folder, { recursive: true }));
   chmodSync(folder, 0o755);
-  const agent = { list: () => [], enrol: async () => undefined, unenrol: async () => undefined };
+  const agent = idleAgent();
   await t.rejects(
     serveApi(join(folder, 'cni.sock'), agent, () => true, log),
     { code: 'denied' },

@@ -1,0 +1,345 @@
+// SPDX-License-Identifier: Apache-2.0
+// Whether the guard of addresses holds, tried with frames: two scratch pods with cables to the node,
+// of which one has an address and the other says so. What the first sends has to pass the guard, and
+// what the second sends must not; neither goes any further. No pod of anybody's is touched.
+import { type ChildProcessByStdio, spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { connect, createServer, type Socket } from 'node:net';
+import type { Readable, Writable } from 'node:stream';
+import { z } from 'zod';
+import { closeFd, openPath } from '../../native/index.ts';
+import { type PodFrame, sendFrames } from '../../native/pod-socket.ts';
+import type { CaptureFeature } from '../lib/capture-tier.ts';
+import { MeshError } from '../lib/error.ts';
+import { mustRun, runProgram } from '../lib/program.ts';
+import { Guard, type GuardFamily } from './guard.ts';
+import { arpFrame, packetFrame } from './guard-frames.ts';
+
+/** Of documentation (RFC 5737, RFC 3849): nobody has them. */
+const own = { ipv4: '192.0.2.254', ipv6: '2001:db8:ffff::254' } as const;
+const to = { ipv4: '192.0.2.1', ipv6: '2001:db8:ffff::1' } as const;
+
+const table = 'weft_guard_probe';
+const bridge = 'weftgbr';
+/** The pods' ends of cables, by what passes these. */
+const inPod = { inet: 'eth0', bridge: 'eth1' } as const;
+const waitMs = 1_000;
+const turnMs = 5_000;
+const lockName = '\0weft-guard-probe';
+
+/** What is sent in each family: how a rule matches it, and its frame. */
+const kinds = {
+  v4: { match: `ip saddr ${own.ipv4}`, frame: packetFrame(own.ipv4, to.ipv4) },
+  v6: { match: `ip6 saddr ${own.ipv6}`, frame: packetFrame(own.ipv6, to.ipv6) },
+  arp: { match: `arp saddr ip ${own.ipv4}`, frame: arpFrame(own.ipv4, to.ipv4) },
+} as const;
+type Kind = keyof typeof kinds;
+const kindsOf: Readonly<Record<GuardFamily, readonly Kind[]>> = {
+  inet: ['v4', 'v6'],
+  bridge: ['v4', 'v6', 'arp'],
+};
+const senders = ['owner', 'stranger'] as const;
+
+type Sender = (typeof senders)[number];
+/** The node's ends: of the pod that has the address, and of the other. */
+type Cables = Readonly<Record<GuardFamily, Readonly<Record<Sender, string>>>>;
+
+// New ones each time: the kernel takes those of a pod that is gone away in its own time.
+function cablesFor(id: string): Cables {
+  return {
+    inet: { owner: `weftg${id}0`, stranger: `weftg${id}1` },
+    bridge: { owner: `weftg${id}2`, stranger: `weftg${id}3` },
+  };
+}
+
+/** A counter before the guard's chain, and one behind it, for each kind and sender. */
+function tableOf(family: GuardFamily, cables: Cables): string {
+  const each = kindsOf[family].flatMap((kind) => senders.map((sender) => ({ kind, sender })));
+  const names = (where: string) =>
+    each.map(({ kind, sender }) => {
+      const rule = `iifname "${cables[family][sender]}" ${kinds[kind].match}`;
+      return { name: `${sender}_${kind}_${where}`, rule };
+    });
+  const rules = (where: string): string =>
+    names(where)
+      .map(({ name, rule }) => `    ${rule} counter name ${name}\n`)
+      .join('');
+  const counters = [...names('before'), ...names('behind')]
+    .map(({ name }) => `  counter ${name} { }\n`)
+    .join('');
+  const { owner, stranger } = cables[family];
+  return `table ${family} ${table} {
+${counters}  chain before {
+    type filter hook prerouting priority -301; policy accept;
+${rules('before')}  }
+  chain behind {
+    type filter hook prerouting priority -299; policy accept;
+${rules('behind')}    iifname { "${owner}", "${stranger}" } drop
+  }
+}
+`;
+}
+
+const counterList = z.object({
+  nftables: z.array(
+    z.object({ counter: z.object({ name: z.string(), packets: z.int() }).optional() }),
+  ),
+});
+
+type Pod = ChildProcessByStdio<Writable, Readable, null>;
+
+/** Rejects when the namespace cannot be made. It goes with its process, and that with this one. */
+async function startPod(): Promise<Pod> {
+  const script =
+    'echo; read go; ip link set eth0 up; ip link set eth1 up 2>/dev/null; echo; exec cat';
+  const pod = spawn('unshare', ['--net', 'sh', '-c', script], {
+    stdio: ['pipe', 'pipe', 'ignore'],
+  });
+  await said(pod);
+  return pod;
+}
+
+async function said(pod: Pod): Promise<void> {
+  const first = await Promise.race([once(pod.stdout, 'data'), once(pod, 'exit')]);
+  if (!Buffer.isBuffer(first[0])) {
+    throw new MeshError('unsupported', 'a network namespace cannot be made');
+  }
+}
+
+const pathOf = (pod: Pod): string => `/proc/${pod.pid}/ns/net`;
+
+/** One try, on a node whose namespace commands enter that begin with `node`. */
+class GuardTrial {
+  readonly #guard: Guard;
+  readonly #node: readonly string[];
+  readonly #cables: Cables = cablesFor(randomBytes(3).toString('hex'));
+
+  constructor(guard: Guard, node: readonly string[]) {
+    this.#guard = guard;
+    this.#node = node;
+  }
+
+  /** Why it does not hold in a family; nothing for one in which it does. */
+  async run(): Promise<Map<GuardFamily, string>> {
+    const [owner, stranger] = await Promise.all([startPod(), startPod(), this.#clean()]);
+    try {
+      const families = await this.#lay(owner, stranger);
+      const left = await this.#guard.add(pathOf(owner), [own.ipv4, own.ipv6]);
+      if (left !== undefined) {
+        throw new MeshError('unsupported', `the scratch pod's address: ${left}`);
+      }
+      const verdicts = await this.#send(families, { owner, stranger });
+      const missing = this.#guard.families.filter((family) => !families.includes(family));
+      const why = 'a bridge cannot be made to try it with';
+      return new Map([...verdicts, ...missing.map((family) => [family, why] as const)]);
+    } finally {
+      await this.#clean();
+      owner.kill('SIGKILL');
+      stranger.kill('SIGKILL');
+    }
+  }
+
+  // What one that was killed has left goes, too; cables go with their pods.
+  async #clean(): Promise<void> {
+    const [file = '', ...args] = [...this.#node, 'ip', 'link', 'del', bridge];
+    await Promise.all([
+      runProgram(file, args),
+      this.#guard.forget([own.ipv4, own.ipv6]),
+      this.#run(
+        ['nft', '-f', '-'],
+        this.#guard.families
+          .map((family) => `add table ${family} ${table}\ndelete table ${family} ${table}\n`)
+          .join(''),
+      ),
+    ]);
+  }
+
+  /** Lays the cables, and answers for which families that could be done. */
+  async #lay(owner: Pod, stranger: Pod): Promise<GuardFamily[]> {
+    const pods = { owner, stranger } as const;
+    const lines = (family: GuardFamily, last: string): string[] => {
+      const peer = `type veth peer name ${inPod[family]}`;
+      return senders.flatMap((sender) => {
+        const end = this.#cables[family][sender];
+        return [
+          `link add ${end} ${peer} netns ${pathOf(pods[sender])}`,
+          `link set ${end} ${last} up`,
+        ];
+      });
+    };
+    const device = this.#cables.inet.owner;
+    const routes = [own.ipv4, own.ipv6].map((each) => `route replace ${each} dev ${device}`);
+    const routed = [...lines('inet', ''), ...routes];
+    const bridged = [
+      `link add ${bridge} type bridge`,
+      `link set ${bridge} up`,
+      ...lines('bridge', `master ${bridge}`),
+    ];
+    const families: GuardFamily[] = ['inet'];
+    await this.#run(['ip', '-batch', '-'], routed.join('\n'));
+    if (this.#guard.families.includes('bridge')) {
+      const [file = '', ...args] = [...this.#node, 'ip', '-batch', '-'];
+      const made = await runProgram(file, args, { input: bridged.join('\n') });
+      families.push(...(made.code === 0 ? (['bridge'] as const) : []));
+    }
+    const up = Promise.all(
+      senders.map((sender) => {
+        pods[sender].stdin.write('go\n');
+        return said(pods[sender]);
+      }),
+    );
+    const tables = families.map((family) => tableOf(family, this.#cables)).join('');
+    await Promise.all([up, this.#run(['nft', '-f', '-'], tables)]);
+    return families;
+  }
+
+  // Links come up in their own time: what was not seen before the guard is sent again.
+  async #send(
+    families: readonly GuardFamily[],
+    pods: Readonly<Record<Sender, Pod>>,
+  ): Promise<Map<GuardFamily, string>> {
+    const verdicts = new Map<GuardFamily, string>();
+    for (const until = Date.now() + waitMs; ; ) {
+      const frames = families.flatMap((family) =>
+        kindsOf[family].map((kind) => ({ device: inPod[family], bytes: kinds[kind].frame })),
+      );
+      // The stranger first: when the owner's have passed, so would have its.
+      sendFrom(pods.stranger, frames);
+      sendFrom(pods.owner, frames);
+      const counted = await this.#count(families);
+      const isSeen = [...counted.values()].every((counters) =>
+        [...counters].every(([name, packets]) => !name.endsWith('_before') || packets > 0),
+      );
+      if (isSeen || Date.now() > until) {
+        break;
+      }
+    }
+    for (const [family, counters] of await this.#count(families)) {
+      const why = verdictOf(family, counters);
+      if (why !== '') {
+        verdicts.set(family, why);
+      }
+    }
+    return verdicts;
+  }
+
+  async #count(
+    families: readonly GuardFamily[],
+  ): Promise<Map<GuardFamily, ReadonlyMap<string, number>>> {
+    const all = await Promise.all(
+      families.map(async (family) => {
+        const text = await this.#run(['nft', '-j', 'list', 'counters', 'table', family, table]);
+        const { nftables } = counterList.parse(JSON.parse(text));
+        const counters = nftables.flatMap(({ counter }) =>
+          counter === undefined ? [] : [counter],
+        );
+        return [family, new Map(counters.map(({ name, packets }) => [name, packets]))] as const;
+      }),
+    );
+    return new Map(all);
+  }
+
+  #run(command: readonly string[], input = ''): Promise<string> {
+    const [file = '', ...args] = [...this.#node, ...command];
+    return mustRun(file, args, { input });
+  }
+}
+
+function sendFrom(pod: Pod, frames: readonly PodFrame[]): void {
+  const netns = openPath(pathOf(pod));
+  try {
+    sendFrames(netns, frames);
+  } finally {
+    closeFd(netns);
+  }
+}
+
+const spoken: Readonly<Record<Kind, string>> = { v4: 'IPv4', v6: 'IPv6', arp: 'ARP' };
+
+/** Why the guard does not hold, by what was counted; empty when it does. */
+export function verdictOf(family: GuardFamily, counters: ReadonlyMap<string, number>): string {
+  const count = (name: string): number => counters.get(name) ?? 0;
+  for (const kind of kindsOf[family]) {
+    if (count(`owner_${kind}_before`) === 0 || count(`stranger_${kind}_before`) === 0) {
+      return `${spoken[kind]} does not come over a cable to this node`;
+    }
+    if (count(`stranger_${kind}_behind`) > 0) {
+      return `${spoken[kind]} from a pod's address passes by another pod's cable`;
+    }
+    if (count(`owner_${kind}_behind`) === 0) {
+      return `${spoken[kind]} from a pod's own address does not pass`;
+    }
+  }
+  return '';
+}
+
+/**
+ * Waits until it is this process's turn in its network namespace, and answers how to end it. That
+ * ends with the process, too, however it ends: the name is free again, and who waits is connected.
+ */
+async function takeTurn(): Promise<() => void> {
+  for (const until = Date.now() + turnMs; ; ) {
+    const waiting = new Set<Socket>();
+    const server = createServer((socket) => waiting.add(socket.on('error', () => undefined)));
+    try {
+      await once(server.listen({ path: lockName }), 'listening');
+      return () => {
+        server.close();
+        for (const socket of waiting) {
+          socket.destroy();
+        }
+      };
+    } catch (error) {
+      if (Date.now() > until) {
+        throw new MeshError('conflict', 'another agent tries the guard here', { cause: error });
+      }
+    }
+    const holder = connect({ path: lockName }).on('error', () => undefined);
+    holder.setTimeout(turnMs, () => holder.destroy());
+    await new Promise((resolve) => holder.once('close', resolve));
+  }
+}
+
+/** A guard that holds, and what it does not hold for. */
+export interface TriedGuard {
+  readonly guard: Guard;
+  /** Why pods on a bridge are not guarded; empty when they are. */
+  readonly bridge: string;
+}
+
+/**
+ * Puts the guard of a node into force, and tries it: within a third of a second. Commands that begin
+ * with `node` run in the node's namespace; this process is in it when that is empty. Throws
+ * MeshError with the reason when it does not hold for what is routed.
+ */
+export async function openTriedGuard(node: readonly string[] = []): Promise<TriedGuard> {
+  const guard = await Guard.open(node);
+  const end = node.length === 0 ? await takeTurn() : undefined;
+  try {
+    const verdicts = await new GuardTrial(guard, node).run();
+    const routed = verdicts.get('inet');
+    if (routed !== undefined) {
+      throw new MeshError('unsupported', routed);
+    }
+    const bridge = guard.families.includes('bridge')
+      ? (verdicts.get('bridge') ?? '')
+      : 'this kernel cannot filter the frames of a bridge';
+    return bridge === '' ? { guard, bridge } : { guard: new Guard(['inet'], node), bridge };
+  } finally {
+    end?.();
+  }
+}
+
+/** What became of a guard, as a feature; `opened` rejects with the reason where it does not hold. */
+export async function guardFeature(opened: Promise<TriedGuard>): Promise<CaptureFeature> {
+  const name = 'guard';
+  try {
+    const { bridge } = await opened;
+    return bridge === ''
+      ? { name, result: 'yes', seen: 'holds, for routed pods and on a bridge' }
+      : { name, result: 'warn', seen: `holds for routed pods; not on a bridge: ${bridge}` };
+  } catch (error) {
+    return { name, result: 'no', seen: MeshError.from(error).message.split('\n')[0] ?? '' };
+  }
+}
