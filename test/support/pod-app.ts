@@ -109,6 +109,11 @@ export class AppStream {
     await this.#ask('end');
   }
 
+  /** Sets a layer over TCP, by the kernel's name of it. */
+  async setLayer(name: string): Promise<void> {
+    await this.#ask('set_layer', { name });
+  }
+
   /** Sends RST. */
   async reset(): Promise<void> {
     await this.#ask('reset');

@@ -27,6 +27,7 @@ IPPROTO_MPTCP = 262
 IP_TRANSPARENT = 19
 IPV6_TRANSPARENT = 75
 TCP_FASTOPEN_CONNECT = 30
+TCP_ULP = 31
 SNIFF_BUFFER_BYTES = 64 << 20
 
 listeners = {}
@@ -378,6 +379,13 @@ def reset(request):
     return {}
 
 
+def set_layer(request):
+    """Sets a layer over TCP, by the kernel's name of it."""
+    connection = streams[request["stream"]].connection
+    connection.setsockopt(socket.IPPROTO_TCP, TCP_ULP, request["name"].encode())
+    return {}
+
+
 def sniff(request):
     """Begins to keep the frames of eth0. The kernel queues them before TCP sees them."""
     sniffer = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
@@ -424,6 +432,7 @@ OPERATIONS = {
         read_all,
         end,
         reset,
+        set_layer,
         sniff,
         sniffed,
     )
