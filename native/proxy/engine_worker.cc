@@ -195,7 +195,7 @@ void EngineWorker::reportDirect(io::DirectEvent event, std::string sourceUid,
         source->second->report(kind, info, outcome);
         info.direction = Direction::kInbound;
         info.rttMicros = info.retransmits = 0;  // measured by the client's socket alone
-        info.destinationService.clear();  // it was asked for itself, as a tunnel asks for it
+        info.destinationService.clear();        // it was asked for itself, as a tunnel asks for it
         destination->second->report(kind, info, outcome);
       });
 }

@@ -103,8 +103,10 @@ TEST_CASE("the proxy is told once where a captured connection was going") {
     const Attempt app = connectFrom(pods.a.netns, spelling, to);
     REQUIRE(app.error == 0);
     const Accepted accepted = acceptFrom(proxy);
-    CHECK(capture->outboundDst(accepted.socket.get(), accepted.peer) == to);
-    CHECK(capture->outboundDst(accepted.socket.get(), accepted.peer) == std::nullopt);
+    const auto origin = capture->outboundDst(accepted.socket.get(), accepted.peer);
+    REQUIRE(origin.has_value());
+    CHECK(origin->destination == to);
+    CHECK_FALSE(capture->outboundDst(accepted.socket.get(), accepted.peer).has_value());
   }
 }
 
