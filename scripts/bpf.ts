@@ -49,12 +49,24 @@ function findCompiler(): string | undefined {
   );
 }
 
-async function compile(compiler: string, prefix: string, source: string): Promise<string> {
+/** Where objects go, and what they are compiled with beside. */
+interface Target {
+  readonly folder: string;
+  readonly defines: readonly string[];
+}
+
+async function compile(
+  compiler: string,
+  prefix: string,
+  { folder, defines }: Target,
+  source: string,
+): Promise<string> {
   const name = relative('bpf', source).replaceAll('/', '_').replace(/\.c$/, '.o');
-  const object = join(out, 'unlinked', name);
+  const object = join(folder, 'unlinked', name);
   const machine = (await run('uname', ['-m'])).trim();
   await run(compiler, [
     ...['-target', 'bpf', '-mcpu=v3', '-g', '-O2', '-Wall', '-Wextra', '-Werror'],
+    ...defines,
     ...['-I', join(root, 'bpf/include'), '-I', join(prefix, 'include')],
     ...['-I', join(prefix, 'include/uapi'), '-isystem', `/usr/include/${machine}-linux-gnu`],
     ...['-c', join(root, source), '-o', object],
@@ -71,6 +83,13 @@ export async function buildBpf(prefix: string): Promise<void> {
   if (existsSync(stampFile) && readFileSync(stampFile, 'utf8') === stamp) {
     return;
   }
+  await compileAll(prefix, { folder: out, defines: [] });
+  writeFileSync(stampFile, stamp);
+}
+
+/** Compiles every program anew into a folder, which is emptied. */
+export async function compileAll(prefix: string, target: Target): Promise<void> {
+  const { folder } = target;
   const compiler = findCompiler();
   if (compiler === undefined) {
     throw new MeshError(
@@ -78,11 +97,10 @@ export async function buildBpf(prefix: string): Promise<void> {
       "the kernel's programs need clang: apt-get install clang-14",
     );
   }
-  rmSync(out, { recursive: true, force: true });
-  mkdirSync(join(out, 'unlinked'), { recursive: true });
+  rmSync(folder, { recursive: true, force: true });
+  mkdirSync(join(folder, 'unlinked'), { recursive: true });
   for (const source of sourceFiles()) {
-    const object = await compile(compiler, prefix, source);
-    linkObjects(join(out, basename(object)), [object]);
+    const object = await compile(compiler, prefix, target, source);
+    linkObjects(join(folder, basename(object)), [object]);
   }
-  writeFileSync(stampFile, stamp);
 }

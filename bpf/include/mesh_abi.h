@@ -1,15 +1,25 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* What the programs in the kernel share with the processes of the node: keys and values of maps,
  * and the order of counters. A change of any of it is another WEFT_ABI: maps are pinned, and
- * outlive the process that made them. Addresses are 16 bytes in network order, IPv4 in its mapped
- * form; ports are in host order. No field is left to padding, since keys are compared byte by byte.
+ * outlive the process that made them. What is in them is carried over, field by field as far as
+ * both layouts go: values change at their end only. Addresses are 16 bytes in network order, IPv4
+ * in its mapped form; ports are in host order. No field is left to padding, since keys are compared
+ * byte by byte.
  */
 #ifndef WEFT_MESH_ABI_H
 #define WEFT_MESH_ABI_H
 
 #include <linux/types.h>
 
+#ifndef WEFT_NEXT_LAYOUT
 #define WEFT_ABI 1
+#define WEFT_LISTENERS_MAX (3 * WEFT_PODS_MAX)
+#define WEFT_ADDED_FIELD
+#else /* one that there is not yet, for tests of a change */
+#define WEFT_ABI 1000
+#define WEFT_LISTENERS_MAX (4 * WEFT_PODS_MAX)
+#define WEFT_ADDED_FIELD __u64 added;
+#endif
 
 /* Most entries of one pod in each of its tables: connections on their way. */
 #define WEFT_ENTRIES_MAX 16384
@@ -80,6 +90,7 @@ struct weft_verdict {
   __u64 expires_ns; /* monotonic: when the first of both certificates does */
   __u32 action;
   __u32 unused;
+  WEFT_ADDED_FIELD
 };
 
 /* An address of a service, at one of its ports. */
@@ -125,6 +136,7 @@ struct weft_direct {
   __u32 state;
   __u32 asked_port;
   struct weft_ip asked; /* by the application: the same as the pod's, or a service's */
+  WEFT_ADDED_FIELD
 };
 
 /* One end of a direct connection whose data may go past TCP. */

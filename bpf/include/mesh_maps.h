@@ -153,7 +153,7 @@ struct {
 
 struct {
   __uint(type, BPF_MAP_TYPE_SOCKHASH);
-  __uint(max_entries, WEFT_PODS_MAX * 3);
+  __uint(max_entries, WEFT_LISTENERS_MAX);
   __uint(key_size, sizeof(struct weft_listener_key));
   __type(value, __u64);
   __uint(pinning, LIBBPF_PIN_BY_NAME);

@@ -11,6 +11,8 @@
 #include <numeric>
 #include <vector>
 
+#include "kernel/map_shape.h"
+
 namespace weft::kernel {
 namespace {
 
@@ -90,15 +92,12 @@ Status addTable(int outer, uint64_t cookie, uint32_t valueBytes) {
   if (bpf_map_lookup_elem(outer, &cookie, &id) == 0) {
     return {};
   }
-  bpf_map_create_opts options{};
-  options.sz = sizeof options;
-  options.map_flags = BPF_F_NO_PREALLOC;
-  const UniqueFd table(bpf_map_create(BPF_MAP_TYPE_HASH, "weft_of_pod", sizeof(weft_tuple),
-                                      valueBytes, WEFT_ENTRIES_MAX, &options));
-  if (!table) {
-    return bpfError("a pod's table", errno);
+  const Result<UniqueFd> table = makeTable(
+      {BPF_MAP_TYPE_HASH, sizeof(weft_tuple), valueBytes, WEFT_ENTRIES_MAX, BPF_F_NO_PREALLOC});
+  if (!table.ok()) {
+    return table.status();
   }
-  const int fd = table.get();
+  const int fd = table.value().get();
   if (bpf_map_update_elem(outer, &cookie, &fd, BPF_ANY) != 0) {
     return bpfError("a pod's table", errno);
   }

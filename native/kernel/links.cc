@@ -26,6 +26,19 @@ void dropLink(const std::string& path) {
   ::unlink(path.c_str());
 }
 
+Status adopt(const std::string& path, const std::string& elsewhere, uint64_t target) {
+  const Result<UniqueFd> link = openPinned(elsewhere);
+  if (!link.ok() || openPinned(path).ok()) {
+    return {};
+  }
+  if (targetOf(link.value().get()) != target) {
+    dropLink(elsewhere);
+    return {};
+  }
+  return bpf_obj_pin(link.value().get(), path.c_str()) == 0 ? Status{}
+                                                            : bpfError("pin " + path, errno);
+}
+
 Status pinAttached(const bpf_program& program, const std::string& path, uint64_t target,
                    const std::function<bpf_link*()>& attachNew) {
   if (Result<UniqueFd> link = openPinned(path); link.ok()) {

@@ -25,6 +25,10 @@ uint64_t targetOf(int link);
 /// Ends a pinned link at once, whoever still holds it. None is no error.
 void dropLink(const std::string& path);
 
+/// Pins at `path` the link that is pinned at `elsewhere`, when it is attached to `target` and
+/// nothing is at `path` yet. One that is attached elsewhere ends.
+Status adopt(const std::string& path, const std::string& elsewhere, uint64_t target);
+
 /// Puts `program` in the place of the one that the link pinned at `path` runs, when it is attached
 /// to `target`; else attaches it by `attachNew`, whose result it owns, and pins that.
 Status pinAttached(const bpf_program& program, const std::string& path, uint64_t target,

@@ -11,13 +11,19 @@
 #include <charconv>
 #include <cstring>
 #include <filesystem>
+#include <string_view>
 #include <utility>
 #include <vector>
 
+#include "kernel/carry.h"
 #include "kernel/links.h"
+#include "kernel/map_shape.h"
 
 namespace weft::kernel {
 namespace {
+
+/// The link of the sockmap tier, which is opened after capture and puts its program there.
+constexpr std::string_view kOfSockmapTier = "weft_refuse_ulp";
 
 struct CgroupPlace {
   uint64_t id = 0;
@@ -63,6 +69,20 @@ Status setConstant(bpf_object& object, T constant) {
   return {Code::kInternal, "the object has no such constant"};
 }
 
+/// The pods that have a link in a folder of pins.
+std::vector<uint64_t> podsIn(const Pins& pins) {
+  std::vector<uint64_t> all;
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(pins.pods(), error)) {
+    const std::string name = entry.path().filename().string();
+    uint64_t pod = 0;
+    if (std::from_chars(name.data(), name.data() + name.size(), pod).ec == std::errc{}) {
+      all.push_back(pod);
+    }
+  }
+  return all;
+}
+
 /// Whether programs may choose the error of a refused connect(): Linux 5.18.
 uint32_t hasRetval() {
   return libbpf_probe_bpf_helper(BPF_PROG_TYPE_CGROUP_SOCK_ADDR, BPF_FUNC_set_retval, nullptr) == 1;
@@ -72,10 +92,7 @@ uint32_t hasRetval() {
 
 Result<std::unique_ptr<NodeCapture>> NodeCapture::open(const NodeCaptureOptions& options) {
   std::unique_ptr<NodeCapture> node(new NodeCapture(options.pins));
-  if (Status status = node->pins_.make(); !status.ok()) {
-    return status;
-  }
-  if (Status status = node->loadPrograms(options); !status.ok()) {
+  if (Status status = node->bringUp(options); !status.ok()) {
     return status;
   }
   node->prune();
@@ -84,35 +101,44 @@ Result<std::unique_ptr<NodeCapture>> NodeCapture::open(const NodeCaptureOptions&
 
 Status NodeCapture::uninstall(const std::string& pins) {
   const Pins places(pins);
+  std::vector<Pins> all = places.others();
+  all.push_back(places);
   std::error_code error;
-  for (const std::string& folder : {places.links(), places.pods()}) {
-    for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
-      dropLink(entry.path().string());
+  for (const Pins& each : all) {
+    for (const std::string& folder : {each.links(), each.pods()}) {
+      for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
+        dropLink(entry.path().string());
+      }
     }
   }
   return places.remove();
 }
 
-Status NodeCapture::loadPrograms(const NodeCaptureOptions& options) {
-  // All is loaded before anything is attached: a refusal changes nothing.
-  Result<ObjectPtr> connect = load(connectObject(), pins_.maps(), [](bpf_object& opened) {
-    return setConstant(opened, hasRetval());
-  });
-  if (!connect.ok()) {
-    return connect.status();
-  }
-  Result<ObjectPtr> sockops = load(sockopsObject(), pins_.maps());
-  if (!sockops.ok()) {
-    return sockops.status();
-  }
-  if (Result<ObjectPtr> lookup = load(lookupObject(), pins_.maps()); !lookup.ok()) {
-    return lookup.status();
-  }
+/// Until a draft is accepted nothing has changed. From then on it is what the next start finds:
+/// that attaches what this one did not come to, and drops what it did not drop.
+Status NodeCapture::bringUp(const NodeCaptureOptions& options) {
+  others_ = pins_.others();
+  const Pins draft = pins_.draft();
+  draft.drop();
+  const bool moves = !pins_.exists() && !others_.empty();
+  const Pins& home = moves ? draft : pins_;
   const UniqueFd cgroup(::open(options.cgroup.c_str(), O_RDONLY | O_CLOEXEC | O_DIRECTORY));
   if (!cgroup) {
     return Status::fromErrno(options.cgroup.c_str(), errno);
   }
-  if (Status status = openMaps(); !status.ok()) {
+  if (Status status = home.make(); !status.ok()) {
+    return status;
+  }
+  Result<std::unique_ptr<Carry>> carry =
+      moves ? share(others_.front(), draft) : std::unique_ptr<Carry>();
+  if (!carry.ok()) {
+    return carry.status();
+  }
+  Result<Programs> programs = loadPrograms(home);
+  if (!programs.ok()) {
+    return programs.status();
+  }
+  if (Status status = openMaps(home); !status.ok()) {
     return status;
   }
   if (Status status = configure(options); !status.ok()) {
@@ -123,21 +149,126 @@ Status NodeCapture::loadPrograms(const NodeCaptureOptions& options) {
   if (const int error = bpf_map_update_elem(sockmap_.get(), &zero, &none, BPF_ANY); error != 0) {
     return bpfError("forget refusals", error);
   }
-  // What publishes tuples comes before what relies on it.
-  if (Status status = attach(*sockops.value(), cgroup.get()); !status.ok()) {
-    return status;
+  if (moves) {
+    Status status = carry.value()->fill();
+    if (status.ok()) {
+      status = pins_.accept(draft);
+    }
+    if (!status.ok()) {
+      return status;
+    }
   }
-  return attach(*connect.value(), cgroup.get());
+  Status status = attachAll(programs.value(), cgroup.get());
+  if (status.ok() && moves) {
+    carry.value()->settle();
+  }
+  if (status.ok()) {
+    dropOthers();
+  }
+  return status;
 }
 
-Status NodeCapture::openMaps() {
+Result<std::unique_ptr<Carry>> NodeCapture::share(const Pins& from, const Pins& to) {
+  Result<std::map<std::string, MapShape>> shapes =
+      sharedShapes({connectObject(), sockopsObject(), lookupObject(), sockmapObject()});
+  if (!shapes.ok()) {
+    return shapes.status();
+  }
+  auto carry = std::make_unique<Carry>(from, to, std::move(shapes).value());
+  if (Status status = carry->share(); !status.ok()) {
+    return status;
+  }
+  return carry;
+}
+
+/// All is loaded before anything is attached: a refusal changes nothing.
+Result<NodeCapture::Programs> NodeCapture::loadPrograms(const Pins& home) const {
+  Programs all;
+  Result<ObjectPtr> connect = load(connectObject(), home.maps(), [](bpf_object& opened) {
+    return setConstant(opened, hasRetval());
+  });
+  if (!connect.ok()) {
+    return connect.status();
+  }
+  Result<ObjectPtr> sockops = load(sockopsObject(), home.maps());
+  if (!sockops.ok()) {
+    return sockops.status();
+  }
+  all.connect = std::move(connect).value();
+  all.sockops = std::move(sockops).value();
+  if (Result<ObjectPtr> lookup = load(lookupObject(), home.maps()); !lookup.ok()) {
+    return lookup.status();
+  }
+  for (const Pins& other : others_) {
+    for (const uint64_t pod : podsIn(other)) {
+      Result<ObjectPtr> lookup = loadLookup(home, pod);
+      if (!lookup.ok()) {
+        return lookup.status();
+      }
+      all.pods.insert_or_assign(pod, std::move(lookup).value());
+    }
+  }
+  return all;
+}
+
+/// What publishes tuples comes before what relies on it.
+Status NodeCapture::attachAll(const Programs& programs, int cgroup) {
+  if (Status status = attach(*programs.sockops, cgroup); !status.ok()) {
+    return status;
+  }
+  for (const auto& [pod, lookup] : programs.pods) {
+    if (Status status = replaceLookup(*lookup, pod); !status.ok()) {
+      return status;
+    }
+  }
+  return attach(*programs.connect, cgroup);
+}
+
+/// In the place of the one that another layout has for this pod, if its namespace is there still.
+Status NodeCapture::replaceLookup(bpf_object& lookup, uint64_t pod) {
+  for (const Pins& other : others_) {
+    const Result<UniqueFd> link = openPinned(other.pod(pod));
+    const uint64_t target = link.ok() ? targetOf(link.value().get()) : 0;
+    if (target != 0) {
+      const bpf_program* program = bpf_object__next_program(&lookup, nullptr);
+      Status status = adopt(pins_.pod(pod), other.pod(pod), target);
+      return !status.ok() ? status : pinAttached(*program, pins_.pod(pod), target, [] {
+        return static_cast<bpf_link*>(nullptr);
+      });
+    }
+  }
+  return {};
+}
+
+/// What this layout has no successor of ends with them, but for what is loaded later.
+void NodeCapture::dropOthers() {
+  for (const Pins& other : std::exchange(others_, {})) {
+    for (const auto& [from, to] :
+         {std::pair(other.links(), pins_.links()), std::pair(other.pods(), pins_.pods())}) {
+      std::error_code error;
+      for (const auto& entry : std::filesystem::directory_iterator(from, error)) {
+        const std::string old = entry.path().string();
+        const std::string name = entry.path().filename().string();
+        if (const Result<UniqueFd> link = openPinned(old); link.ok() && name == kOfSockmapTier) {
+          static_cast<void>(adopt(to + "/" + name, old, targetOf(link.value().get())));
+        }
+        if (!openPinned(to + "/" + name).ok()) {
+          dropLink(old);
+        }
+      }
+    }
+    other.drop();
+  }
+}
+
+Status NodeCapture::openMaps(const Pins& home) {
   const std::pair<UniqueFd&, const char*> all[] = {
       {config_, "weft_config"},   {podsMap_, "weft_pods"},      {addresses_, "weft_addresses"},
       {origins_, "weft_origins"}, {passes_, "weft_passes"},     {counters_, "weft_counters"},
       {directs_, "weft_directs"}, {verdicts_, "weft_verdicts"}, {sockmap_, "weft_sockmap"},
   };
   for (const auto& [fd, name] : all) {
-    Result<UniqueFd> opened = openPinned(pins_.map(name));
+    Result<UniqueFd> opened = openPinned(home.map(name));
     if (!opened.ok()) {
       return opened.status();
     }
@@ -176,6 +307,12 @@ Status NodeCapture::attach(bpf_object& object, int cgroup) {
   bpf_program* program = nullptr;
   bpf_object__for_each_program(program, &object) {
     const std::string path = pins_.link(bpf_program__name(program));
+    for (const Pins& other : others_) {
+      Status status = adopt(path, other.link(bpf_program__name(program)), place.st_ino);
+      if (!status.ok()) {
+        return status;
+      }
+    }
     if (Status status = pinAttached(*program, path, place.st_ino,
                                     [&] { return bpf_program__attach_cgroup(program, cgroup); });
         !status.ok()) {
@@ -185,9 +322,13 @@ Status NodeCapture::attach(bpf_object& object, int cgroup) {
   return {};
 }
 
+Result<ObjectPtr> NodeCapture::loadLookup(const Pins& home, uint64_t pod) const {
+  return load(lookupObject(), home.maps(),
+              [&](bpf_object& opened) { return setConstant(opened, pod); });
+}
+
 Status NodeCapture::attachLookup(int netns, uint64_t cookie) {
-  Result<ObjectPtr> object = load(lookupObject(), pins_.maps(),
-                                  [&](bpf_object& opened) { return setConstant(opened, cookie); });
+  Result<ObjectPtr> object = loadLookup(pins_, cookie);
   if (!object.ok()) {
     return object.status();
   }
@@ -302,19 +443,11 @@ bool NodeCapture::has(uint64_t cookie) const {
 }
 
 void NodeCapture::prune() {
-  std::vector<uint64_t> gone;
-  std::error_code error;
-  for (const auto& entry : std::filesystem::directory_iterator(pins_.pods(), error)) {
-    const std::string name = entry.path().filename().string();
-    uint64_t cookie = 0;
-    const auto [end, bad] = std::from_chars(name.data(), name.data() + name.size(), cookie);
-    const Result<UniqueFd> link = openPinned(entry.path().string());
-    if (bad == std::errc{} && link.ok() && targetOf(link.value().get()) == 0) {
-      gone.push_back(cookie);
+  for (const uint64_t pod : podsIn(pins_)) {
+    const Result<UniqueFd> link = openPinned(pins_.pod(pod));
+    if (link.ok() && targetOf(link.value().get()) == 0) {
+      static_cast<void>(release(pod));
     }
-  }
-  for (const uint64_t cookie : gone) {
-    static_cast<void>(release(cookie));
   }
 }
 

@@ -16,6 +16,8 @@
 
 namespace weft::kernel {
 
+class Carry;
+
 /// What capture of one node depends on.
 struct NodeCaptureOptions {
   std::string pins;           ///< See Pins.
@@ -30,7 +32,10 @@ struct NodeCaptureOptions {
 class NodeCapture {
  public:
   /// Loads everything afresh and puts it in the place of what is pinned there already, whose tables
-  /// stay as they are: connections go on. Any error leaves what was in force before.
+  /// stay as they are: connections go on. Where tables have another layout they are carried over
+  /// (see Carry), and programs change their tables one by one, each at once: nothing passes in
+  /// between that did not before. An error leaves what was in force before, or what the next call
+  /// brings to its end.
   static Result<std::unique_ptr<NodeCapture>> open(const NodeCaptureOptions& options);
   /// Takes every trace of a node away, whoever made it.
   static Status uninstall(const std::string& pins);
@@ -61,8 +66,20 @@ class NodeCapture {
  private:
   explicit NodeCapture(const std::string& pins) : pins_(pins) {}
 
-  Status loadPrograms(const NodeCaptureOptions& options);
-  Status openMaps();
+  struct Programs {
+    ObjectPtr connect;
+    ObjectPtr sockops;
+    std::map<uint64_t, ObjectPtr> pods;  ///< Of those that have one of another layout.
+  };
+
+  Status bringUp(const NodeCaptureOptions& options);
+  static Result<std::unique_ptr<Carry>> share(const Pins& from, const Pins& to);
+  Result<Programs> loadPrograms(const Pins& home) const;
+  Result<ObjectPtr> loadLookup(const Pins& home, uint64_t pod) const;
+  Status openMaps(const Pins& home);
+  Status attachAll(const Programs& programs, int cgroup);
+  Status replaceLookup(bpf_object& lookup, uint64_t pod);
+  void dropOthers();
   Status attach(bpf_object& object, int cgroup);
   Status attachLookup(int netns, uint64_t cookie);
   Status addTables(uint64_t cookie);
@@ -72,6 +89,7 @@ class NodeCapture {
   void prune();
 
   Pins pins_;
+  std::vector<Pins> others_;  // layouts that are given up, while it opens
   UniqueFd config_;
   UniqueFd podsMap_;
   UniqueFd addresses_;

@@ -13,5 +13,6 @@
 OBJECT(connect, "connect.bpf.o")
 OBJECT(sockops, "sockops.bpf.o")
 OBJECT(lookup, "lookup.bpf.o")
+OBJECT(carry, "carry.bpf.o")
 OBJECT(sockmap, "sockmap.bpf.o")
 .section .note.GNU-stack, "", %progbits

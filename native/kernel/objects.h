@@ -12,6 +12,8 @@ extern const std::byte weft_bpf_sockops[];
 extern const std::byte weft_bpf_sockops_end[];
 extern const std::byte weft_bpf_lookup[];
 extern const std::byte weft_bpf_lookup_end[];
+extern const std::byte weft_bpf_carry[];
+extern const std::byte weft_bpf_carry_end[];
 extern const std::byte weft_bpf_sockmap[];
 extern const std::byte weft_bpf_sockmap_end[];
 }
@@ -36,6 +38,11 @@ inline BpfObject sockopsObject() {
 /// What arrives in one pod.
 inline BpfObject lookupObject() {
   return {"weft_lookup", {weft_bpf_lookup, weft_bpf_lookup_end}};
+}
+
+/// Listeners from one map into another.
+inline BpfObject carryObject() {
+  return {"weft_carry", {weft_bpf_carry, weft_bpf_carry_end}};
 }
 
 /// Past TCP between two pods that ask for it.

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "base/status.h"
 
@@ -13,7 +14,12 @@ namespace weft::kernel {
 /// The paths below one node's folder. Nothing is made here.
 class Pins {
  public:
+  /// Of this program's own layout.
   explicit Pins(const std::string& folder);
+  /// Those of all other layouts that something is pinned for, the newest first.
+  std::vector<Pins> others() const;
+  /// Where this layout is made ready.
+  Pins draft() const;
 
   const std::string& root() const { return root_; }
   const std::string& version() const { return version_; }
@@ -27,10 +33,18 @@ class Pins {
 
   /// Makes the folders; where `root` is not in a BPF file system, one is mounted on it. 0700.
   Status make() const;
+  /// Whether this layout has a folder.
+  bool exists() const;
+  /// Puts a draft that is ready in the place of this layout, which has no folder yet: at once.
+  Status accept(const Pins& draft) const;
+  /// Removes the folder of this layout alone. What is pinned elsewhere, too, goes on.
+  void drop() const;
   /// Removes everything, and unmounts what make() mounted. What is attached only by pins ends.
   Status remove() const;
 
  private:
+  Pins(std::string root, std::string version);
+
   std::string root_;
   std::string version_;
   std::string maps_;
