@@ -111,6 +111,7 @@ export class Pods implements ZdsHandler {
   #listed = new Set<string>();
   #snapshotHandled = false;
   #closed = false;
+  #takesNoMore = false;
   #started = 0;
   #stopped = 0;
   #tail: Promise<void> = Promise.resolve();
@@ -122,6 +123,11 @@ export class Pods implements ZdsHandler {
   /** True when the connected agent's snapshot was carried out and no pod waits to be started. */
   get ready(): boolean {
     return this.#snapshotHandled && this.#pending.size === 0;
+  }
+
+  /** Whether the connected agent's list was carried out, though some pods may wait. */
+  get listed(): boolean {
+    return this.#snapshotHandled;
   }
 
   /** How many pods were started and stopped so far. */
@@ -157,6 +163,14 @@ export class Pods implements ZdsHandler {
 
   onRequest(request: ZdsRequest, netns: number): Promise<void> {
     return this.#inTurn(() => this.#carryOut(request, netns));
+  }
+
+  /** Another process has the node: pods that do not run here are refused, and wait no more. */
+  takeNoMore(): void {
+    this.#takesNoMore = true;
+    for (const pending of [...this.#pending.values()]) {
+      this.#forget(pending);
+    }
   }
 
   /** Starts and retries no more, and closes what waits. Running pods are the engine's to end. */
@@ -214,6 +228,10 @@ export class Pods implements ZdsHandler {
     if (running?.inode === inode && sameServers && sameClaim(running.claim, claim)) {
       closeFd(netns);
       return;
+    }
+    if (this.#takesNoMore) {
+      closeFd(netns);
+      throw new MeshError('unavailable', 'another process carries this node');
     }
     await this.#remove(uid);
     if (this.#running.size + this.#pending.size >= podsMax) {

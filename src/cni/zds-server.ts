@@ -10,10 +10,11 @@ import type { Logger } from '../lib/log.ts';
 import { ZdsConnection } from './zds-connection.ts';
 
 /**
- * Most connections at once: one proxy, and its successor during a hand-over. What has not said
- * hello has to go first: whoever only connects must not end a proxy.
+ * Most connections at once: one proxy, its successor during a hand-over, and two before them that
+ * still carry what they have. What has not said hello has to go first: whoever only connects must
+ * not end a proxy.
  */
-export const connectionsMax = 2;
+export const connectionsMax = 4;
 
 /** A pod as the proxy is told about it. */
 export interface ZdsPod {
@@ -67,8 +68,8 @@ function withChanges(
 }
 
 /**
- * Serves the proxies of this node: a full snapshot to each new one, adds to the newest, deletions
- * to all. Main thread only.
+ * Serves the proxies of this node: a full snapshot to each new one, adds and deletions to all. Main
+ * thread only.
  */
 export class ZdsServer {
   readonly #parts: ZdsServerParts;
@@ -117,19 +118,27 @@ export class ZdsServer {
   }
 
   /**
-   * Hands a pod to the newest proxy and resolves at its ack; a proxy that comes meanwhile gets it
-   * with its snapshot. One add for a uid at a time. Rejects with MeshError `unavailable`
-   * when there is none, or as `ZdsConnection.request` does; the proxy is then told to forget it.
+   * Hands a pod to all proxies and resolves when one has it; a proxy that comes meanwhile gets it
+   * with its snapshot. One after the other, the oldest first: a successor takes the pod's sockets
+   * from the proxy before it, and whichever of the two dies, the other has the pod. Those that only
+   * carry what they have refuse it. One add for a uid at a time. Rejects with MeshError
+   * `unavailable` when there is none, or as `ZdsConnection.request` does for the newest; the proxies
+   * are then told to forget it.
    */
   async add(pod: ZdsPod): Promise<void> {
-    const proxy = this.#proxies.findLast((other) => other.greeted);
-    if (proxy === undefined) {
-      throw new MeshError('unavailable', 'no node proxy is connected');
-    }
+    const proxies = this.#proxies.filter((proxy) => proxy.greeted);
     this.#adding.set(pod.uid, pod);
     this.#noteForNew(pod.uid, pod);
     try {
-      await proxy.connection.request(addOf(pod), pod.netns);
+      const errors: unknown[] = [];
+      for (const { connection } of proxies) {
+        await connection
+          .request(addOf(pod), pod.netns)
+          .catch((error: unknown) => errors.push(error));
+      }
+      if (errors.length === proxies.length) {
+        throw errors.at(-1) ?? new MeshError('unavailable', 'no node proxy is connected');
+      }
     } finally {
       this.#adding.delete(pod.uid);
     }

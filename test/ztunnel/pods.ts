@@ -111,6 +111,26 @@ t.test('an add waits for its placement, but not in a snapshot, which may be long
   t.same(state.waits, [0, placementWaitMs]);
 });
 
+t.test('one that takes no more carries what it has until that goes', async (t) => {
+  const { pods, add, calls, open, state } = setUp(t);
+  await add('u1');
+  state.placed = false;
+  await add('u2').catch(() => undefined);
+  state.placed = true;
+  pods.takeNoMore();
+  t.equal(open.size, 0, 'what waited is let go');
+  await add('u1');
+  await t.rejects(add('u3'), { code: 'unavailable', message: /another process/ });
+  t.equal(open.size, 0);
+  t.equal(pods.count, 1);
+  pods.onConnect();
+  await add('u1');
+  await pods.onRequest({ kind: 'snapshot sent' }, -1);
+  t.equal(pods.count, 1, 'also when the agent comes back');
+  await pods.onRequest({ kind: 'del', uid: 'u1' }, -1);
+  t.ok(calls.includes('remove u1'));
+});
+
 t.test('an add that it does not confirm is refused', async (t) => {
   const { pods, add, calls, state } = setUp(t);
   state.placed = false;

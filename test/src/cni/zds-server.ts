@@ -67,25 +67,41 @@ t.test('a new proxy gets all pods with their namespaces, then the end mark', asy
   t.same(proxy.heard, [addOf('one'), addOf('two'), 'snapshot']);
 });
 
-t.test('an add goes to the newest proxy, a deletion to all', async (t) => {
+t.test('adds and deletions go to all proxies, adds to one after the other', async (t) => {
   const { server, connected } = serve(t);
-  const older = await connected();
+  const older = await connected({ answer: (heard) => (heard === addOf('one') ? undefined : '') });
   const newer = await connected();
-  await server.add(pod('one'));
+  const added = server.add(pod('one'));
+  await older.until(({ heard }) => heard.includes(addOf('one')));
+  // A round trip through another connection, so that a second add would have arrived.
+  const other = await connected();
+  t.same(newer.heard, ['snapshot']);
+  older.sendAck('');
+  await added;
   await server.remove('one');
-  t.same(older.heard, ['snapshot', 'del one']);
+  t.same(older.heard, ['snapshot', addOf('one'), 'del one']);
   t.same(newer.heard, ['snapshot', addOf('one'), 'del one']);
+  t.same(other.heard, [addOf('one'), 'snapshot', 'del one']);
 });
 
-t.test('when the newest proxy ends the older one gets the adds again', async (t) => {
+t.test('one that takes no more, or ends, does not keep a pod from the others', async (t) => {
   const { server, connected } = serve(t);
-  const older = await connected();
-  const newer = await connected();
-  newer.close();
-  // It may be sent before the end is noticed, and then fails with it.
-  await server.add(pod('one')).catch(() => undefined);
-  await server.add(pod('two'));
-  t.ok(older.heard.includes(addOf('two')));
+  const ends = await connected({ answer: (heard) => (heard === 'snapshot' ? '' : undefined) });
+  await connected({ answer: (heard) => (heard === 'snapshot' ? '' : 'carries what it has') });
+  const newest = await connected();
+  const added = server.add(pod('one'));
+  await ends.until(({ heard }) => heard.includes(addOf('one')));
+  ends.close();
+  await added;
+  t.same(newest.heard, ['snapshot', addOf('one')]);
+});
+
+t.test('a pod that none takes is refused in the words of the newest', async (t) => {
+  const { server, connected } = serve(t);
+  for (const words of ['older', 'newer']) {
+    await connected({ answer: (heard) => (heard === 'snapshot' ? '' : words) });
+  }
+  await t.rejects(server.add(pod('one')), { code: 'denied', message: 'newer' });
 });
 
 t.test('requests are serial: the next goes out only after the ack', async (t) => {
@@ -152,12 +168,17 @@ t.test('a proxy that breaks the protocol is cut off', async (t) => {
   t.pass('bytes that are no message');
 });
 
-t.test('of three proxies the oldest has to go', async (t) => {
+t.test('of five proxies the oldest has to go', async (t) => {
   const { connected } = serve(t);
-  const [first, second, third] = [await connected(), await connected(), await connected()];
+  const first = await connected();
+  const others = [await connected(), await connected(), await connected()];
+  t.notOk(first.closed);
+  others.push(await connected());
   await first.until((proxy) => proxy.closed);
-  t.notOk(second.closed);
-  t.notOk(third.closed);
+  t.same(
+    others.map(({ closed }) => closed),
+    [false, false, false, false],
+  );
 });
 
 t.test('connections that say nothing push out each other, and no proxy', async (t) => {
