@@ -126,6 +126,7 @@ export class StateCache {
   readonly #refresh: NodeJS.Timeout;
   #timer: NodeJS.Timeout | undefined;
   #saving: Promise<void> = Promise.resolve();
+  #closed = false;
   #lastSaveMs = 0;
 
   constructor(options: StateCacheOptions) {
@@ -195,6 +196,7 @@ export class StateCache {
 
   /** Saves what waits to be saved, and no more after that. */
   async close(): Promise<void> {
+    this.#closed = true;
     clearInterval(this.#refresh);
     if (this.#timer !== undefined) {
       clearTimeout(this.#timer);
@@ -206,7 +208,7 @@ export class StateCache {
 
   #soon(): void {
     // What was restored is not news: it keeps its age until the control plane has confirmed it.
-    if (this.#timer === undefined && this.#options.live()) {
+    if (!this.#closed && this.#timer === undefined && this.#options.live()) {
       const waitMs = Math.max(saveDelayMs, this.#lastSaveMs / saveShare);
       this.#timer = setTimeout(() => {
         this.#timer = undefined;

@@ -67,6 +67,18 @@ t.test('the last version of each counts, and what was removed is gone', async (t
   t.match(open().load()?.resources.get(type), [{ name: 'one', version: '2' }]);
 });
 
+t.test('one that is closed writes no more, whatever it is told', async (t) => {
+  mock.timers.enable({ apis: ['setTimeout'] });
+  t.teardown(() => mock.timers.reset());
+  const { open, path } = setUp(t);
+  const cache = open();
+  await cache.close();
+  cache.record({ type: typeUrls.address, resources: [], removed: [] });
+  mock.timers.tick(saveDelayMs);
+  await cache.close();
+  t.throws(() => statSync(path), { code: 'ENOENT' });
+});
+
 t.test('without a file there is no state, and that is no news', (t) => {
   const { open, reasons } = setUp(t);
   t.equal(open().load(), undefined);
