@@ -56,19 +56,33 @@ DirectPaths::DirectPaths(io::Captures& captures, Report report, bool waits)
       worker_(std::make_unique<io::Worker>("weft-direct")) {}
 
 DirectPaths::~DirectPaths() {
-  std::promise<void> closed;
-  worker_->post([&] {
-    soon_.cancel();
-    sweep_.cancel();
-    comeBack_.cancel();
-    if (path_ != nullptr) {
-      worker_->loop().unwatch(path_->eventsFd());
-      worker_->loop().bury(std::move(events_));
-    }
-    closed.set_value();
-  });
-  closed.get_future().wait();
+  rest();
   worker_.reset();
+}
+
+void DirectPaths::rest() {
+  std::promise<void> rests;
+  worker_->post([&] {
+    waits_ = true;
+    leave();
+    rests.set_value();
+  });
+  rests.get_future().wait();
+}
+
+/// What was published is another's to change from here on, and is published anew by whoever begins.
+void DirectPaths::leave() {
+  soon_.cancel();
+  sweep_.cancel();
+  comeBack_.cancel();
+  if (path_ != nullptr) {
+    worker_->loop().unwatch(path_->eventsFd());
+    worker_->loop().bury(std::move(events_));
+    path_.reset();
+  }
+  published_.clear();
+  services_ = {};
+  changed_.clear();
 }
 
 void DirectPaths::begin() {
@@ -366,6 +380,9 @@ void DirectPaths::endAllOf(const Known& gone) {
 }
 
 void DirectPaths::onEvents() {
+  if (path_ == nullptr) {
+    return;  // it was left in this very turn
+  }
   path_->take([this](const io::DirectEvent& event) {
     const Known* source = byNetns(event.flow.source);
     const Known* destination = byNetns(event.flow.destination);

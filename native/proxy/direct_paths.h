@@ -36,6 +36,9 @@ class DirectPaths {
   ~DirectPaths();
 
   void begin();
+  /// Before begin() again. The kernel keeps what it was told; no event is taken from when this
+  /// returns.
+  void rest();
   void addPod(PodSpec spec, UniqueFd netns);
   void removePod(std::string uid);
   void setTables(std::shared_ptr<const Tables> tables);
@@ -65,6 +68,7 @@ class DirectPaths {
   class Events;
 
   bool open();
+  void leave();
   void soon();
   void publishAll();
   void publishServices();

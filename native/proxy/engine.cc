@@ -256,14 +256,23 @@ void Engine::takeOver() {
 }
 
 void Engine::releaseDirect() {
-  direct_.reset();
+  if (direct_ != nullptr) {
+    direct_->rest();
+  }
 }
 
 void Engine::drain(uint64_t deadlineMs, std::function<void(size_t)> done) {
   draining_ = true;
   auto joining = std::make_shared<Joining<size_t>>(workers_.size(), std::move(done));
+  // What one worker accepted for another is on its way there before any of them drains.
+  auto gathering =
+      std::make_shared<Gathering>(workers_.size(), [this, deadlineMs, joining](const Status&) {
+        for (auto& worker : workers_) {
+          worker->drain(deadlineMs, [joining](size_t cut) { joining->arrive(cut); });
+        }
+      });
   for (auto& worker : workers_) {
-    worker->drain(deadlineMs, [joining](size_t cut) { joining->arrive(cut); });
+    worker->stopListening([gathering] { gathering->arrive({}); });
   }
 }
 

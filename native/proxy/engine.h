@@ -69,7 +69,8 @@ class Engine {
   /// Settings::takesOver: the other process has let go. Inherited listeners are served, and direct
   /// connections kept in step.
   void takeOver();
-  /// The other side of it: direct connections are another process's from when this returns.
+  /// The other side of it: direct connections are another process's from when this returns, and
+  /// ours again after takeOver().
   void releaseDirect();
 
   /// Stops listening, takes no more pods, tells peers, and calls `done` when all connections have

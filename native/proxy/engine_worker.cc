@@ -233,6 +233,15 @@ void EngineWorker::listeners(std::string uid, std::function<void(Listeners)> don
   });
 }
 
+void EngineWorker::stopListening(std::function<void()> done) {
+  worker_->post([this, done = std::move(done)] {
+    for (auto& [uid, pod] : pods_) {
+      pod->stopListening();
+    }
+    done();
+  });
+}
+
 void EngineWorker::drain(uint64_t deadlineMs, std::function<void(size_t)> done) {
   worker_->post([this, deadlineMs, done = std::move(done)]() mutable {
     beatTimer_.cancel();

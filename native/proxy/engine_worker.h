@@ -42,6 +42,8 @@ class EngineWorker {
   void takeOver();
   /// Duplicates of the listening sockets that the pod has here.
   void listeners(std::string uid, std::function<void(Listeners)> done);
+  /// Closes the listening sockets that are here. What they accepted was handed over before `done`.
+  void stopListening(std::function<void()> done);
   /// `done` gets how many connections had to be cut.
   void drain(uint64_t deadlineMs, std::function<void(size_t)> done);
   void snapshot(std::function<void(const std::string&)> done);

@@ -232,9 +232,15 @@ void Pod::describe(Snapshot& snapshot) const {
   }
 }
 
+void Pod::stopListening() {
+  for (const auto& [port, listener] : std::exchange(listeners_, {})) {
+    listener->drain();
+  }
+}
+
 void Pod::drain() {
   draining_ = true;
-  listeners_.clear();
+  stopListening();
   forEachConnection([](Connection& connection) { connection.drain(); });
 }
 

@@ -185,7 +185,9 @@ class Pod final : public io::Object {
   void acceptInherited();
   /// Duplicates of its listening sockets; empty where it does not listen.
   Listeners listeners() const;
-  /// Stops listening, lets open connections end.
+  /// Closes its listening sockets; what they accepted goes on.
+  void stopListening();
+  /// Takes no more connections, lets open ones end.
   void drain();
   /// Ends everything now.
   void close(Reason reason, const std::string& detail);

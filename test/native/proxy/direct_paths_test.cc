@@ -471,6 +471,30 @@ TEST_CASE("what is published stays at the end, until a successor knows the polic
       kernel.until([&](const State& now) { return now.tables.empty() && now.ended.size() == 1; }));
 }
 
+TEST_CASE("while it rests the kernel is another's, and told all when it begins again") {
+  auto node = Node::make();
+  if (!node) {
+    return;
+  }
+  node->startAll();
+  node->paths->rest();
+  node->apply(DeltaWriter().add(denyPort(8080)));
+  node->kernel.tell({});
+  CHECK(node->kernel.isQuiet());
+  CHECK(node->kernel.now().events.size() == 1);
+  // Another's verdict, and a connection that opened by it.
+  node->kernel.change([&](State& state) {
+    state.tables.erase(node->cart);
+    state.flows = {node->flow(40001, 8080)};
+  });
+  node->paths->begin();
+  CHECK(node->kernel.until([&](const State& state) {
+    return state.tables.contains(node->cart) && state.ended.size() == 1 && state.events.empty();
+  }));
+  node->paths->rest();
+  node->paths->rest();
+}
+
 TEST_CASE("nothing is told while nothing captures in the kernel, and all as soon as it does") {
   const auto node = Node::make();
   if (!node) {

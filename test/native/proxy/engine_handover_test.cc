@@ -2,6 +2,7 @@
 // Two engines, as two processes would have them: one takes the pod's listeners over from the other.
 // Needs root. base/check.h and doctest both define CHECK, and the later one counts.
 // clang-format off
+#include "proxy/one_destination.h"
 #include "proxy/one_pod.h"
 
 #include <doctest/doctest.h>
@@ -164,6 +165,41 @@ TEST_CASE("what is no listener of the pod is not taken") {
   }
   CHECK(addWith(mesh, std::move(given)).code() == Code::kInvalid);
   CHECK(mesh.addPod("cart").ok());
+}
+
+TEST_CASE("what one worker accepted for another when a drain begins is carried to its end") {
+  auto ns = newNamespace();
+  if (!ns) {
+    return;
+  }
+  ns->addOutside();
+  const App app(*ns, NetworkNamespace::kOutside);
+  Mesh mesh(*ns, settingsOf(2),
+            std::make_unique<OneDestination>(
+                weft::Endpoint{*weft::Ip::parse(NetworkNamespace::kOutside), app.port()}));
+  mesh.start();
+  // The listening worker carries the first, so that the second goes to the other one.
+  Line first = dial(*ns, "127.0.0.1", 15001);
+  const Line firstEnd = app.accept();
+  std::promise<void> held;
+  std::promise<void> goOn;
+  mesh.engine->listeners("cart", [&](const Listeners&) {
+    held.set_value();
+    goOn.get_future().wait();
+  });
+  held.get_future().wait();
+  Line second = dial(*ns, "127.0.0.1", 15001);
+  std::promise<size_t> drained;
+  mesh.engine->drain(kWaitSeconds * 1000, [&](size_t cut) { drained.set_value(cut); });
+  goOn.set_value();
+  const Line secondEnd = app.accept();
+  CHECK(second.send(bytesOf("late")));
+  CHECK(secondEnd.read(4) == bytesOf("late"));
+  for (const Line* line : {&first, &second, &firstEnd, &secondEnd}) {
+    line->end();
+  }
+  CHECK(drained.get_future().get() == 0);
+  CHECK(mesh.count(Counter::kOutboundAccepted) == 2);
 }
 
 TEST_CASE("a pod that is not known, or drains, has no listeners") {
