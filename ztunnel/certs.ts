@@ -25,6 +25,8 @@ export interface CertificatesParts {
   readonly issuer: CertificateIssuer;
   readonly sink: IdentitySink;
   readonly keys: KeyStore;
+  /** Called when the sink got a certificate that `has` tells of. */
+  readonly onIssued?: () => void;
   readonly log: Logger;
 }
 
@@ -274,6 +276,7 @@ export class Certificates implements TrustFollower {
       before?.key.fill(0);
     }
     this.#schedule(entry, issued);
+    this.#parts.onIssued?.();
   }
 
   #hand({ spiffeId }: Entry, { chain, key, roots }: IssuedCertificate): void {

@@ -1,12 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The node proxy put together: what is built from what, and in which order it starts and ends.
-import type {
-  Engine,
-  EventBatch,
-  IdentityMaterial,
-  PacketHandlers,
-  Packets,
-} from '../native/index.ts';
+import { setTimeout as wait } from 'node:timers/promises';
+import type { Engine, EventBatch, PacketHandlers, Packets } from '../native/index.ts';
 import { MeshError } from '../src/lib/error.ts';
 import type { Logger, LogLevel } from '../src/lib/log.ts';
 import { version } from '../src/lib/version.ts';
@@ -23,6 +18,7 @@ import type { NameChange } from './dns/names.ts';
 import type { DnsProxy } from './dns/proxy.ts';
 import { explain } from './explain.ts';
 import type { Predecessor } from './handover/predecessor.ts';
+import { sharedKeys, type Tenure } from './handover/shared-keys.ts';
 import { dnsSocketsOf, listenersOf, nameSockets, type PodSockets } from './handover/sockets.ts';
 import { Successors } from './handover/successors.ts';
 import { KeyFolder } from './key-folder.ts';
@@ -93,6 +89,8 @@ export interface ProxyHooks {
   quit(): void;
   /** Called once, when the proxy is ready for the first time. */
   ready(): void;
+  /** `wholeWaitMs` unless a test says otherwise. */
+  readonly wholeWaitMs?: number;
 }
 
 /**
@@ -100,6 +98,17 @@ export interface ProxyHooks {
  * which the proxy before it may know to be old. In milliseconds.
  */
 export const controlWaitMs = 5_000;
+
+/**
+ * How long a successor waits for pods that it cannot carry and certificates that it does not get,
+ * which the proxy before it may lack too, in milliseconds.
+ */
+export const wholeWaitMs = 30_000;
+
+/** How long a successor tries to open ports whose owner may be on its way out, in milliseconds. */
+export const portsWaitMs = 10_000;
+
+const portsRetryMs = 50;
 
 /** How long streams may go on after a stop was asked for, in milliseconds. */
 export const drainDeadlineMs = 5_000;
@@ -130,9 +139,12 @@ export class NodeProxy {
   readonly #servers: NodeServers;
   #successors: Successors | undefined;
   /** Whether this proxy may have what there can be only one of on a node. */
-  #tenure: 'waits' | 'takes' | 'has' | 'gave';
+  #tenure: Tenure;
+  #taking: Promise<void> = Promise.resolve();
+  readonly #wholeWaitMs: number;
   #cutBefore = 0;
   #controlIsAway = false;
+  #waitedLong = false;
   #credential: NodeCredential | undefined;
   #certificates: Certificates | undefined;
   #pods: Pods | undefined;
@@ -156,6 +168,7 @@ export class NodeProxy {
   ) {
     this.#logDropped = hooks.logDropped;
     this.#onReady = hooks.ready;
+    this.#wholeWaitMs = hooks.wholeWaitMs ?? wholeWaitMs;
     this.#config = config;
     this.#log = log;
     this.#native = native;
@@ -198,18 +211,18 @@ export class NodeProxy {
     if (this.#tenure === 'has') {
       await this.#serve();
     }
-    const keys = new KeyFolder(keysDir, log);
+    void this.#predecessor?.lost.then(() => {
+      if (this.#tenure === 'waits') {
+        this.#beginTakeOver();
+      }
+    });
+    const keys = sharedKeys(new KeyFolder(keysDir, log), () => this.#tenure);
     const options = { node, control, stateDir, joinTokenFile, log };
     const credential = await NodeCredential.open(options, signal);
     this.#credential = credential;
-    const sink = {
-      setIdentity: (material: IdentityMaterial): void => {
-        this.#book.setIdentity(material);
-        this.#reportReady();
-      },
-      removeIdentity: (spiffeId: string): void => this.#book.removeIdentity(spiffeId),
-    };
-    const certificates = new Certificates({ issuer: credential, sink, keys, log });
+    const onIssued = (): void => this.#reportReady();
+    const sink = this.#book;
+    const certificates = new Certificates({ issuer: credential, sink, keys, onIssued, log });
     this.#certificates = certificates;
     this.#trust = new Trust(
       trustDomainOf(credential.spiffeId),
@@ -232,11 +245,21 @@ export class NodeProxy {
     credential.onRenewed(() => this.#xds?.reconnect());
     this.#restore(this.#xds);
     this.#xds.start();
+    this.#limitWaiting();
+  }
+
+  #limitWaiting(): void {
+    const away = (): void => {
+      this.#controlIsAway = true;
+      this.#reportReady();
+    };
+    const long = (): void => {
+      this.#waitedLong = true;
+      this.#reportReady();
+    };
     if (this.#tenure === 'waits') {
-      setTimeout(() => {
-        this.#controlIsAway = true;
-        this.#reportReady();
-      }, controlWaitMs).unref();
+      setTimeout(away, controlWaitMs).unref();
+      setTimeout(long, this.#wholeWaitMs).unref();
     }
   }
 
@@ -347,7 +370,7 @@ export class NodeProxy {
       this.#letGoOfControl();
       await this.#cache?.close();
     }
-    this.#predecessor?.close();
+    await this.#leaveNode();
     // Connections that go on meanwhile may still want names, and policy may turn against them.
     const cut = await this.#engine.drain(gave ? this.#config.drainMaxMs : drainDeadlineMs);
     this.#log.info({ cut }, 'drained');
@@ -357,8 +380,21 @@ export class NodeProxy {
     this.#credential?.close();
     await this.#dns.close();
     this.#engine.stop();
+    await this.#taking;
     await this.#servers.close();
     this.#successors?.close();
+  }
+
+  // To a successor that waits for its turn, or to the predecessor that goes on instead of this one.
+  async #leaveNode(): Promise<void> {
+    if (this.#tenure === 'takes' || this.#successors?.busy === true) {
+      this.#engine.releaseDirect();
+    }
+    if (this.#tenure === 'has' && this.#successors?.busy === true) {
+      await this.#servers.close();
+      this.#successors.close();
+    }
+    this.#predecessor?.close();
   }
 
   #letGoOfControl(): void {
@@ -419,9 +455,9 @@ export class NodeProxy {
     };
   }
 
+  // Also when it has let go: it answers DNS to its end.
   async #inherit(uid: string): Promise<PodSockets> {
-    const waits = this.#tenure === 'waits';
-    return (waits ? await this.#predecessor?.sockets(uid) : undefined) ?? new Map();
+    return (await this.#predecessor?.sockets(uid)) ?? new Map();
   }
 
   #take(update: Update): ReadonlyMap<string, string> {
@@ -434,14 +470,10 @@ export class NodeProxy {
   }
 
   #reportReady(): void {
-    if (this.#lacks().length > 0) {
-      return;
+    if (this.#tenure === 'waits' && this.#mayTakeOver()) {
+      this.#beginTakeOver();
     }
-    const knows = this.#xds?.synced === true || this.#controlIsAway;
-    if (this.#tenure === 'waits' && knows && this.#hasCertificates()) {
-      this.#takeOver().catch((error: unknown) => this.#replaced.reject(MeshError.from(error)));
-    }
-    if (this.#tenure !== 'has') {
+    if (this.#tenure !== 'has' || this.#lacks().length > 0) {
       return;
     }
     if (this.#xds?.synced === true && !this.#keysSwept) {
@@ -455,47 +487,111 @@ export class NodeProxy {
     }
   }
 
+  // Without state, or the agent's list, this proxy would carry less than the one before it.
+  #mayTakeOver(): boolean {
+    const knows = this.#xds?.synced === true || this.#controlIsAway;
+    const lacks = this.#lacks();
+    if (!knows || this.#pods?.listed !== true || lacks.some((what) => what !== 'pods')) {
+      return false;
+    }
+    return this.#waitedLong || (lacks.length === 0 && this.#hasCertificates());
+  }
+
   // Until then connections would wait here, and the other proxy can carry them at once.
   #hasCertificates(): boolean {
     const pods = this.#pods?.list() ?? [];
     return pods.every(({ spiffeId }) => this.#certificates?.has(spiffeId) ?? false);
   }
 
+  #beginTakeOver(): void {
+    this.#tenure = 'takes';
+    this.#taking = this.#takeOver().catch((error: unknown) => {
+      this.#replaced.reject(MeshError.from(error));
+    });
+  }
+
   async #takeOver(): Promise<void> {
     const predecessor = this.#predecessor;
-    this.#tenure = 'takes';
     await predecessor?.take();
+    if (this.#stopped !== undefined) {
+      return;
+    }
     this.#engine.takeOver();
+    await this.#serveSoon(performance.now() + portsWaitMs);
+    if (this.#stopped !== undefined) {
+      return;
+    }
     this.#tenure = 'has';
+    predecessor?.took();
     void predecessor?.ended.then((cut) => {
       this.#cutBefore = cut ?? 0;
       this.#log.info({ cut }, 'the node proxy before this one has ended');
     });
-    await this.#serve();
-    this.#log.info('took over');
+    this.#log.info({ pending: this.#lacks() }, 'took over');
     this.#reportReady();
   }
 
   async #serve(): Promise<void> {
     await this.#servers.open();
     const { listen, transport } = this.#native;
-    this.#successors = new Successors(this.#config.handoverSocket, {
-      listen,
-      sockets: async (uid) =>
-        nameSockets(await this.#engine.listeners(uid), await this.#dns.sockets(uid)),
-      release: () => this.#giveAway(),
-      closeFd: (fd) => transport.closeFd(fd),
-      log: this.#log,
-    });
+    try {
+      this.#successors = new Successors(this.#config.handoverSocket, {
+        listen,
+        sockets: async (uid) =>
+          nameSockets(await this.#engine.listeners(uid), await this.#dns.sockets(uid)),
+        release: () => this.#release(),
+        replaced: () => this.#giveAway(),
+        takeBack: () => this.#takeBack(),
+        closeFd: (fd) => transport.closeFd(fd),
+        log: this.#log,
+      });
+    } catch (error) {
+      await this.#servers.close();
+      throw MeshError.from(error);
+    }
+  }
+
+  // Whoever had the ports before may be on its way out.
+  async #serveSoon(until: number): Promise<void> {
+    while (this.#stopped === undefined) {
+      try {
+        await this.#serve();
+        return;
+      } catch (thrown) {
+        const error = MeshError.from(thrown);
+        const mayPass = error.code === 'conflict' || error.code === 'unavailable';
+        if (!mayPass || performance.now() > until) {
+          throw error;
+        }
+      }
+      await wait(portsRetryMs);
+    }
+  }
+
+  async #release(): Promise<void> {
+    this.#tenure = 'gives';
+    await this.#servers.close();
+    // Last, and not long before the successor begins: policy may turn against direct connections.
+    this.#engine.releaseDirect();
   }
 
   // What it goes on with needs the control plane's word, and to be told of pods that go.
-  async #giveAway(): Promise<void> {
+  #giveAway(): void {
     this.#tenure = 'gave';
-    this.#zds?.stay();
-    await this.#cache?.close();
-    this.#engine.releaseDirect();
-    await this.#servers.close();
+    this.#pods?.takeNoMore();
+    void this.#cache?.close();
     this.#replaced.resolve();
+  }
+
+  #takeBack(): void {
+    if (this.#stopped !== undefined) {
+      return;
+    }
+    this.#tenure = 'has';
+    this.#engine.takeOver();
+    this.#log.warn('the successor ended too early: this process goes on');
+    this.#taking = this.#serveSoon(Number.POSITIVE_INFINITY).catch((error: unknown) => {
+      this.#replaced.reject(MeshError.from(error));
+    });
   }
 }

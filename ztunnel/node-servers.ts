@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a node proxy serves to those who look after the node: metrics, readiness and admin. There
 // is one of each on a node, so a successor opens its own when the proxy before it has let go.
+import { MeshError } from '../src/lib/error.ts';
 import type { Logger, LogLevel } from '../src/lib/log.ts';
 import { ensurePrivateFolder } from '../src/lib/private-files.ts';
 import { serveMetrics, serveReadiness } from '../src/lib/status-server.ts';
@@ -36,8 +37,17 @@ export class NodeServers {
     this.#parts = parts;
   }
 
-  /** Rejects with MeshError when a port or a socket is taken. */
+  /** Rejects with MeshError, and leaves none open, when a port or a socket is taken. */
   async open(): Promise<void> {
+    try {
+      await this.#openAll();
+    } catch (error) {
+      await this.close();
+      throw MeshError.from(error);
+    }
+  }
+
+  async #openAll(): Promise<void> {
     const { config, metrics: shown, view, log } = this.#parts;
     const metrics = await serveMetrics(config.metrics, shown);
     this.#servers.push(metrics);

@@ -113,7 +113,6 @@ export class ZdsClient {
   #tail: Promise<void> = Promise.resolve();
   #timer: NodeJS.Timeout | undefined;
   #closed = false;
-  #stays = false;
 
   constructor(path: string, transport: ZdsTransport, handler: ZdsHandler, log: Logger) {
     this.#path = path;
@@ -141,12 +140,6 @@ export class ZdsClient {
     }
   }
 
-  /** Goes on with the connection that there is, and makes no other. */
-  stay(): void {
-    this.#stays = true;
-    clearTimeout(this.#timer);
-  }
-
   /** Ends the connection for good. */
   close(): void {
     this.#closed = true;
@@ -165,9 +158,6 @@ export class ZdsClient {
     this.#packets = undefined;
     packets?.close();
     this.#handler.onDisconnect();
-    if (this.#stays) {
-      return;
-    }
     const waitMs = Math.round(this.#backoff.next());
     this.#log.warn({ waitMs, reason }, 'no connection to the CNI agent');
     this.#timer = setTimeout(() => this.start(), waitMs);

@@ -17,7 +17,9 @@ export type Question =
   /** The sockets of one pod. */
   | { readonly kind: 'sockets'; readonly uid: string }
   /** The successor is ready: let go of all that there can be only one of. */
-  | { readonly kind: 'take' };
+  | { readonly kind: 'take' }
+  /** The successor has it all, and serves. One that ends before it says so never was. */
+  | { readonly kind: 'took' };
 
 /** From its predecessor. */
 export type Answer =
@@ -26,6 +28,8 @@ export type Answer =
   /** One socket of the pod that was asked for. */
   | { readonly kind: 'socket'; readonly name: string }
   | { readonly kind: 'no more sockets' }
+  /** Said first, since it fails where the successor has given up. */
+  | { readonly kind: 'releasing' }
   | { readonly kind: 'released' }
   /** All that was open has ended, but for what had to be cut. */
   | { readonly kind: 'drained'; readonly cut: number };
@@ -34,6 +38,7 @@ const question: z.ZodType<Question> = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('hello'), version: z.number() }),
   z.strictObject({ kind: z.literal('sockets'), uid: z.string().max(uidMax) }),
   z.strictObject({ kind: z.literal('take') }),
+  z.strictObject({ kind: z.literal('took') }),
 ]);
 
 const answer: z.ZodType<Answer> = z.discriminatedUnion('kind', [
@@ -41,6 +46,7 @@ const answer: z.ZodType<Answer> = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('refused'), reason: z.string() }),
   z.strictObject({ kind: z.literal('socket'), name: z.string().max(nameMax) }),
   z.strictObject({ kind: z.literal('no more sockets') }),
+  z.strictObject({ kind: z.literal('releasing') }),
   z.strictObject({ kind: z.literal('released') }),
   z.strictObject({ kind: z.literal('drained'), cut: z.number().int().nonnegative() }),
 ]);

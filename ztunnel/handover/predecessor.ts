@@ -32,14 +32,17 @@ export type PredecessorEnd = number | undefined;
 
 /** The proxy that this one takes the place of. One question at a time. Main thread only. */
 export class Predecessor {
+  readonly #path: string;
   readonly #parts: PredecessorParts;
+  readonly #lostIt = Promise.withResolvers<void>();
   readonly #end = Promise.withResolvers<PredecessorEnd>();
   #packets: Packets | undefined;
   #pending: Pending | undefined;
   #tail: Promise<unknown> = Promise.resolve();
   #gone = false;
 
-  private constructor(parts: PredecessorParts) {
+  private constructor(path: string, parts: PredecessorParts) {
+    this.#path = path;
     this.#parts = parts;
   }
 
@@ -49,7 +52,7 @@ export class Predecessor {
    * it is silent.
    */
   static async find(path: string, parts: PredecessorParts): Promise<Predecessor | undefined> {
-    const found = new Predecessor(parts);
+    const found = new Predecessor(path, parts);
     try {
       found.#packets = parts.connect(path, {
         onMessage: (data, fds) => found.#receive(data, fds),
@@ -84,20 +87,46 @@ export class Predecessor {
     return this.#end.promise;
   }
 
-  /** The sockets that it has of one pod, which are the caller's; none when it is gone. */
+  /** When the connection to it ended, whoever ended it. */
+  get lost(): Promise<void> {
+    return this.#lostIt.promise;
+  }
+
+  /**
+   * The sockets that it has of one pod, which are the caller's; none when it is gone. Rejects with
+   * MeshError `timeout`.
+   */
   async sockets(uid: string): Promise<PodSockets> {
     const sockets = new Map<string, number>();
-    const last = await this.#ask({ kind: 'sockets', uid }, answerTimeoutMs, sockets);
-    if (last?.kind !== 'no more sockets') {
-      this.#closeAll(sockets.values());
-      return new Map();
+    let isWhole = false;
+    try {
+      const last = await this.#ask({ kind: 'sockets', uid }, answerTimeoutMs, sockets);
+      isWhole = last?.kind === 'no more sockets';
+    } finally {
+      if (!isWhole) {
+        this.#closeAll(sockets.values());
+        sockets.clear();
+      }
     }
     return sockets;
   }
 
-  /** Resolves when it has let go of the node, or is gone. Rejects with MeshError `timeout`. */
+  /**
+   * Resolves when it has let go of the node, or is gone. Rejects with MeshError: `timeout`, and
+   * `conflict` when only the connection to it is gone.
+   */
   async take(): Promise<void> {
-    await this.#ask({ kind: 'take' }, releaseTimeoutMs);
+    const answer = await this.#ask({ kind: 'take' }, releaseTimeoutMs);
+    if (answer === undefined && this.#isServed()) {
+      throw new MeshError('conflict', 'the node proxy before this one goes on');
+    }
+  }
+
+  /** Tells it that it is replaced. */
+  took(): void {
+    if (!this.#gone) {
+      this.#packets?.send(encode({ kind: 'took' }));
+    }
   }
 
   /** Ends the connection; a predecessor that has not let go goes on as before. */
@@ -105,6 +134,19 @@ export class Predecessor {
     this.#packets?.close();
     this.#lost();
   }
+
+  #isServed(): boolean {
+    try {
+      this.#parts
+        .connect(this.#path, { onMessage: this.#refuse, onClose: () => undefined })
+        .close();
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
+  readonly #refuse = (_: Uint8Array, fds: readonly number[]): void => this.#closeAll(fds);
 
   #ask(
     question: Question,
@@ -137,6 +179,9 @@ export class Predecessor {
         return;
       }
       this.#closeAll(fds);
+      if (answer.kind === 'releasing') {
+        return;
+      }
       if (answer.kind === 'drained') {
         this.#end.resolve(answer.cut);
         return;
@@ -172,6 +217,7 @@ export class Predecessor {
   #lost(): void {
     this.#gone = true;
     this.#settle(undefined);
+    this.#lostIt.resolve();
     this.#end.resolve(undefined);
   }
 

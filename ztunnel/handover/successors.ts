@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The end of the proxy that carries the node: gives its sockets to one that takes its place, and
-// lets go when that one asks.
+// The end of the proxy that carries the node: gives its sockets to one that takes its place, lets
+// go when that one asks, and takes back what that one could not take.
 import type { PacketHandlers, Packets } from '../../native/index.ts';
 import { MeshError } from '../../src/lib/error.ts';
 import type { Logger } from '../../src/lib/log.ts';
@@ -13,8 +13,12 @@ export interface SuccessorsParts {
   listen(path: string, onConnection: (socket: Packets) => PacketHandlers): { close(): void };
   /** Duplicates of a pod's sockets, to be closed here. */
   sockets(uid: string): Promise<PodSockets>;
-  /** Lets go of all that there can be only one of; resolves when it is free. Called once. */
+  /** Lets go of all that there can be only one of; resolves when it is free. */
   release(): Promise<void>;
+  /** The successor has all of that. Nothing else is called behind this. */
+  replaced(): void;
+  /** It went before it had: what was released is to be taken back. This listens no more. */
+  takeBack(): void;
   closeFd(fd: number): void;
   readonly log: Logger;
 }
@@ -25,7 +29,7 @@ export class Successors {
   readonly #listener: { close(): void };
   #current: Packets | undefined;
   #greeted = false;
-  #released = false;
+  #state: 'has' | 'released' | 'replaced' | 'over' = 'has';
   #tail: Promise<void> = Promise.resolve();
 
   /** Listens at `path` (mode 0600). Throws MeshError when somebody does already. */
@@ -39,8 +43,14 @@ export class Successors {
     this.#answer({ kind: 'drained', cut });
   }
 
+  /** Whether there is a successor. */
+  get busy(): boolean {
+    return this.#current !== undefined;
+  }
+
   /** Ends all. */
   close(): void {
+    this.#state = 'over';
     this.#listener.close();
     this.#current?.close();
     this.#current = undefined;
@@ -63,8 +73,8 @@ export class Successors {
       },
       onClose: (reason) => {
         if (this.#current === packets) {
-          this.#current = undefined;
           log.info({ successorPid: packets.pid, reason }, 'a successor disconnected');
+          this.#forget();
         }
       },
     };
@@ -79,9 +89,20 @@ export class Successors {
     } catch (error) {
       const { message } = MeshError.from(error);
       this.#parts.log.warn({ successorPid: packets.pid, reason: message }, 'a hand-over failed');
-      this.#current = undefined;
       packets.close();
+      this.#forget();
     }
+  }
+
+  // Behind the release, where that is under way.
+  #forget(): void {
+    this.#current = undefined;
+    this.#tail = this.#tail.then(() => {
+      if (this.#state === 'released') {
+        this.#state = 'over';
+        this.#parts.takeBack();
+      }
+    });
   }
 
   async #respond(packets: Packets, question: Question): Promise<void> {
@@ -89,14 +110,21 @@ export class Successors {
       this.#greet(packets, question.version);
       return;
     }
-    if (!this.#greeted || this.#released) {
+    if (this.#greeted && question.kind === 'sockets') {
+      await this.#give(question.uid);
+    } else if (this.#greeted && question.kind === 'take' && this.#state === 'has') {
+      await this.#release(packets);
+    } else if (question.kind === 'took' && this.#state === 'released') {
+      this.#state = 'replaced';
+      this.#parts.replaced();
+    } else {
       throw new MeshError('invalid', `${question.kind} is not asked now`);
     }
-    if (question.kind === 'sockets') {
-      await this.#give(question.uid);
-      return;
-    }
-    this.#released = true;
+  }
+
+  async #release(packets: Packets): Promise<void> {
+    packets.send(encode({ kind: 'releasing' }));
+    this.#state = 'released';
     this.#listener.close();
     this.#parts.log.info({ successorPid: packets.pid }, 'handing this node over');
     await this.#parts.release();

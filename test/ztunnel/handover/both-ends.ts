@@ -36,6 +36,7 @@ function openAt(path: string): number {
 function serve(t: Test, path: string, count = 2) {
   const calls: string[] = [];
   const released = Promise.withResolvers<void>();
+  const ended = Promise.withResolvers<string>();
   const server = new Successors(path, {
     listen: listenPackets,
     closeFd: closeSync,
@@ -50,9 +51,17 @@ function serve(t: Test, path: string, count = 2) {
       calls.push('release');
       return released.promise;
     },
+    replaced: () => {
+      calls.push('replaced');
+      ended.resolve('replaced');
+    },
+    takeBack: () => {
+      calls.push('take back');
+      ended.resolve('take back');
+    },
   });
   t.teardown(() => server.close());
-  return { server, calls, release: () => released.resolve() };
+  return { server, calls, release: () => released.resolve(), ended: ended.promise };
 }
 
 async function found(path: string): Promise<Predecessor> {
@@ -69,7 +78,7 @@ t.test('where nobody is, there is no predecessor', async (t) => {
 
 t.test('sockets, the take-over and the end', async (t) => {
   const path = pathFor(t);
-  const { server, calls, release } = serve(t, path);
+  const { server, calls, release, ended } = serve(t, path);
   const before = openAt('/etc/hostname');
   const predecessor = await found(path);
   t.teardown(() => predecessor.close());
@@ -82,10 +91,67 @@ t.test('sockets, the take-over and the end', async (t) => {
   const taken = predecessor.take().then(() => calls.push('taken'));
   release();
   await taken;
-  t.strictSame(calls, ['pod-1', 'release', 'taken']);
+  predecessor.took();
+  t.equal(await ended, 'replaced');
+  t.strictSame(calls, ['pod-1', 'release', 'taken', 'replaced']);
+  t.equal((await predecessor.sockets('pod-2')).size, 2, 'those of DNS are there to its end');
   t.equal(await Predecessor.find(path, client), undefined, 'a node is given away once');
   server.drained(3);
   t.equal(await predecessor.ended, 3);
+});
+
+t.test('a successor that ends before it has all gives the node back', async (t) => {
+  const path = pathFor(t);
+  const { calls, release, ended } = serve(t, path);
+  const predecessor = await found(path);
+  const taken = predecessor.take();
+  release();
+  await taken;
+  predecessor.close();
+  t.equal(await ended, 'take back');
+  t.strictSame(calls, ['release', 'take back']);
+});
+
+t.test('one that ends while the node is released gives it back behind that', async (t) => {
+  const path = pathFor(t);
+  const { calls, release, ended } = serve(t, path);
+  const said = Promise.withResolvers<void>();
+  const packets = connectPackets(path, {
+    onMessage: (data) => Buffer.from(data).includes('releasing') && said.resolve(),
+    onClose: () => undefined,
+  });
+  packets.send(encode({ kind: 'hello', version: handoverVersion }));
+  packets.send(encode({ kind: 'take' }));
+  await said.promise;
+  packets.close();
+  release();
+  t.equal(await ended, 'take back');
+  t.strictSame(calls, ['release', 'take back']);
+});
+
+t.test('one that has given up is not given the node', async (t) => {
+  const path = pathFor(t);
+  const { calls } = serve(t, path);
+  const packets = connectPackets(path, { onMessage: () => undefined, onClose: () => undefined });
+  packets.send(encode({ kind: 'hello', version: handoverVersion }));
+  packets.send(encode({ kind: 'take' }));
+  packets.close();
+  let next: Predecessor | undefined;
+  while (next === undefined) {
+    next = await Predecessor.find(path, client).catch(() => undefined);
+  }
+  next.close();
+  t.strictSame(calls, []);
+});
+
+t.test('where only the connection is gone nothing is taken', async (t) => {
+  const path = pathFor(t);
+  serve(t, path);
+  const predecessor = await found(path);
+  predecessor.close();
+  await predecessor.lost;
+  await t.rejects(predecessor.take(), { code: 'conflict', message: /goes on/ });
+  predecessor.took();
 });
 
 t.test('one that is gone has no sockets, and may be replaced', async (t) => {
