@@ -106,6 +106,7 @@ TEST_CASE("the proxy is told once where a captured connection was going") {
     const auto origin = capture->outboundDst(accepted.socket.get(), accepted.peer);
     REQUIRE(origin.has_value());
     CHECK(origin->destination == to);
+    CHECK(origin->picked.port == 0);
     CHECK_FALSE(capture->outboundDst(accepted.socket.get(), accepted.peer).has_value());
   }
 }
