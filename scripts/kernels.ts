@@ -28,7 +28,7 @@ const debianLines = ['6.1', '6.12'];
 const running = 'running';
 const recordFile = join(root, 'docs/kernels.json');
 const program = join(root, 'build/native/kernel_unit');
-const programTimeoutMs = 120_000;
+const programTimeoutMs = 300_000;
 
 /** What a kernel made of the tests and the programs. */
 interface Seen {

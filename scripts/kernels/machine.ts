@@ -11,8 +11,8 @@ import type { Kernel } from './package.ts';
 /** Where Debian's busybox-static puts it. */
 const busybox = '/bin/busybox';
 const qemu = 'qemu-system-x86_64';
-/** Emulated, the tests take some seconds; this is for a machine that hangs. */
-const timeoutMs = 300_000;
+/** Emulated, the tests take a minute or two; this is for a machine that hangs. */
+const timeoutMs = 600_000;
 /** What the script says last: how the program ended. */
 const lastLine = /^weft-exit (\d+)$/m;
 /** What a kernel says of itself when it has a bug. */
