@@ -63,6 +63,12 @@ struct DirectPods : TwoPods {
   std::unique_ptr<KernelDirectPath> path;
 };
 
+/// A service, which is no pod's address and which no route leads to.
+Endpoint serviceAt(Spelling spelling) {
+  const char* ip = spelling == Spelling::kIpv6 ? "fd96::10" : "10.96.0.10";
+  return {*weft::Ip::parse(ip), 80};
+}
+
 /// One end says something, and the other hears all of it.
 void exchange(const UniqueFd& from, const UniqueFd& to, std::string_view text) {
   REQUIRE(::send(from.get(), text.data(), text.size(), 0) == static_cast<ssize_t>(text.size()));
@@ -150,6 +156,53 @@ TEST_CASE("where there is no verdict the proxy is asked") {
     REQUIRE(connectFrom(pods.a.netns, spelling, pods.b.at(spelling, kApp)).error == 0);
     CHECK(acceptFrom(proxy).peer.ip.isLoopback());
     CHECK(steps.take() == Steps{{"outbound_captured", 1}});
+  }
+}
+
+TEST_CASE("a connection to a service goes to the pod that was picked, in the service's name") {
+  if (!hasRoot()) {
+    return;
+  }
+  DirectPods pods;
+  pods.say(true);
+  const UniqueFd app = pods.b.listen(kApp);
+  CounterSteps steps(pods.node.agent());
+  for (const Spelling spelling : kSpellings) {
+    INFO(static_cast<int>(spelling));
+    const Endpoint service = serviceAt(spelling);
+    const Endpoint target = pods.b.at(spelling, kApp);
+    REQUIRE(pods.path->publishServices({{service, {{target}}}}).ok());
+    const Attempt client = connectFrom(pods.a.netns, spelling, service);
+    REQUIRE(client.error == 0);
+    CHECK(peerOf(client.socket) == service);
+    CHECK(nameOf(acceptFrom(app).socket) == target);
+    CHECK(steps.take() ==
+          Steps{{"direct_allowed", 1}, {"direct_passed", 1}, {"service_picked", 1}});
+  }
+}
+
+TEST_CASE("where another node's endpoint is picked the proxy is told which") {
+  if (!hasRoot()) {
+    return;
+  }
+  DirectPods pods;
+  const UniqueFd proxy = pods.a.listen(15001);
+  const auto capture = pods.node.proxy().of(pods.a.netns.fd.get());
+  CounterSteps steps(pods.node.agent());
+  for (const Spelling spelling : kSpellings) {
+    INFO(static_cast<int>(spelling));
+    const Endpoint service = serviceAt(spelling);
+    Endpoint elsewhere = pods.b.at(spelling, kApp);
+    elsewhere.ip.bytes[15] = 99;
+    REQUIRE(pods.path->publishServices({{service, {{elsewhere}}}}).ok());
+    const Attempt client = connectFrom(pods.a.netns, spelling, service);
+    REQUIRE(client.error == 0);
+    const Accepted accepted = acceptFrom(proxy);
+    const auto origin = capture->outboundDst(accepted.socket.get(), accepted.peer);
+    REQUIRE(origin.has_value());
+    CHECK(origin->destination == service);
+    CHECK(origin->picked == elsewhere);
+    CHECK(steps.take() == Steps{{"outbound_captured", 1}, {"service_picked", 1}});
   }
 }
 

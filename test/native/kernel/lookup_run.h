@@ -69,6 +69,8 @@ class LookupRun {
     require(pods_.node.proxy().of(own().netns.fd.get())->serve(listener.get(), port).ok());
     listeners_[port == 15008 ? 1 : 0] = std::move(listener);
   }
+  /// It listens, but has not said for too long that it lives.
+  void hang() { pods_.node.hang(); }
   /// A connection that may pass into `pod`, and was allowed to so long ago.
   void pass(const ScratchPod& pod, const weft_tuple& tuple, uint64_t ageNs = 0) {
     put("weft_passes", pod.netns.cookie, tuple, weft_pass{nowNs() - ageNs, 1});
@@ -91,6 +93,7 @@ class LookupRun {
   }
 
   void clear() {
+    pods_.node.proxy().beat();
     path_->withdraw(own().netns.cookie);
     for (UniqueFd& listener : listeners_) {
       listener = UniqueFd();

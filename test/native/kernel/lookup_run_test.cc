@@ -165,6 +165,37 @@ TEST_CASE("where the proxy does not listen nobody is served") {
       false);
 }
 
+TEST_CASE("a proxy that hangs is given nothing, and what may pass it does") {
+  if (!hasRoot()) {
+    return;
+  }
+  const Steps refused = {{"inbound_refused_down", 1}};
+  runAll({
+      {"a stranger's", [](LookupRun& lookup, Arrival&) { lookup.hang(); }, Taker::kNobody, refused},
+      {"a tunnel",
+       [](LookupRun& lookup, Arrival& at) {
+         lookup.hang();
+         at.local.port = kHbone;
+       },
+       Taker::kNobody, refused},
+      {"a pass",
+       [](LookupRun& lookup, Arrival& at) {
+         lookup.hang();
+         lookup.pass(lookup.own(), at.tuple());
+       },
+       Taker::kWhoListens,
+       {{"inbound_passed", 1}}},
+      {"a direct connection",
+       [](LookupRun& lookup, Arrival& at) {
+         lookup.hang();
+         lookup.direct(at.tuple(), authorized(lookup));
+         lookup.say({allow(lookup)});
+       },
+       Taker::kWhoListens,
+       {{"direct_passed", 1}}},
+  });
+}
+
 TEST_CASE("a pass is good for one tuple in one namespace and for its time") {
   if (!hasRoot()) {
     return;

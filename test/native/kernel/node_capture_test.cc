@@ -180,6 +180,30 @@ TEST_CASE("the kubelet's and the proxy's connections reach the application") {
   CHECK_FALSE(hasConnection(plaintext));
 }
 
+TEST_CASE("a proxy that hangs is taken for dead, until its next word") {
+  if (!hasRoot()) {
+    return;
+  }
+  TwoPods pods;
+  REQUIRE(pods.enrol(pods.a).ok());
+  const UniqueFd outbound = serve(pods, pods.a, kOutbound);
+  const UniqueFd plaintext = serve(pods, pods.a, kPlaintext);
+  CounterSteps steps(pods.node.agent());
+  for (const Spelling spelling : kSpellings) {
+    INFO(static_cast<int>(spelling));
+    const Endpoint out = pods.b.at(spelling, 80);
+    const Endpoint in = pods.a.at(spelling, kApp);
+    pods.node.hang();
+    CHECK(connectFrom(pods.a.netns, spelling, out).error == ECONNREFUSED);
+    CHECK(connectFrom(pods.b.netns, spelling, in).error == ECONNREFUSED);
+    CHECK(steps.take() == Steps{{"inbound_refused_down", 1}, {"outbound_refused_down", 1}});
+    pods.node.proxy().beat();
+    CHECK(connectFrom(pods.a.netns, spelling, out).error == 0);
+    CHECK(connectFrom(pods.b.netns, spelling, in).error == 0);
+    CHECK(steps.take() == Steps{{"inbound_captured", 1}, {"outbound_captured", 1}});
+  }
+}
+
 TEST_CASE("questions to resolvers go to the node's, and are answered in the asked one's name") {
   if (!hasRoot()) {
     return;

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernel/scratch_node.h"
 
+#include <bpf/bpf.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -130,6 +132,22 @@ ScratchNode::~ScratchNode() {
 
 void ScratchNode::be(Role role) const {
   enter(folderOf(role));
+}
+
+void ScratchNode::hang() const {
+  const kernel::Pins& places = *pins_;
+  const auto heartbeat = kernel::openPinned(places.map("weft_heartbeat"));
+  if (!heartbeat.ok()) {
+    fail(heartbeat.status().message());
+  }
+  const uint32_t zero = 0;
+  const uint64_t firstNs = 1;  // since the machine started
+  if (bpf_map_update_elem(heartbeat.value().get(), &zero, &firstNs, BPF_ANY) != 0) {
+    fail(std::string("weft_heartbeat: ") + std::strerror(errno));
+  }
+  const timespec stale{WEFT_STALE_NS / 1'000'000'000, 1'000'000};
+  while (::clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &stale, nullptr) == EINTR) {
+  }
 }
 
 std::map<std::string, uint64_t> CounterSteps::take() {

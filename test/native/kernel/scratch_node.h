@@ -52,6 +52,9 @@ class ScratchNode {
 
   /// Whose sockets are opened from here on.
   void be(Role role) const;
+  /// The proxy has not said for too long that it lives; before, it never said a word. On a machine
+  /// that has just started this waits until that can be so.
+  void hang() const;
 
  private:
   std::string folderOf(Role role) const;
