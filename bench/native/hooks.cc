@@ -47,6 +47,7 @@ constexpr uint16_t kHbone = 15008;
 constexpr uint16_t kDns = 15053;
 constexpr uint16_t kApp = 8080;
 constexpr uint16_t kDenied = 8081;
+constexpr uint16_t kService = 80;
 constexpr uint64_t kForEver = std::numeric_limits<uint64_t>::max();
 
 double nowMicros() {
@@ -88,6 +89,11 @@ struct Node : TwoPods {
     const weft::io::DirectVerdict verdicts[] = {{a.netns.cookie, kApp, true, kForEver},
                                                 {a.netns.cookie, kDenied, false, kForEver}};
     need(path->publish(b.netns.cookie, verdicts).ok(), "publish verdicts");
+    weft::io::ServiceTables services;
+    for (const Spelling spelling : {Spelling::kIpv4, Spelling::kIpv6}) {
+      services[serviceAt(spelling)] = {{b.at(spelling, kApp)}, {b.at(spelling, kApp)}};
+    }
+    need(path->publishServices(services).ok(), "publish services");
     capture = node.proxy().of(a.netns.fd.get());
     outbound = a.listen(kOutbound);
     plaintext = third.listen(kPlaintext);
@@ -100,6 +106,10 @@ struct Node : TwoPods {
     resolver = weft::test::receiveAt(a.netns, kDns);
   }
 
+  /// A service with two endpoints, which are one.
+  static Endpoint serviceAt(Spelling spelling) {
+    return {*weft::Ip::parse(spelling == Spelling::kIpv6 ? "fd96::10" : "10.96.0.10"), kService};
+  }
   /// As a proxy takes it, and an application that looks at both names.
   void captured(Spelling spelling) {
     Attempt client = connectFrom(a.netns, spelling, b.at(spelling, 80));
@@ -151,6 +161,8 @@ const std::vector<Way>& ways() {
       {"captured", Role::kApplication, [](Node& node, Spelling at) { node.captured(at); }},
       {"direct", Role::kApplication,
        [](Node& node, Spelling at) { node.connectTo(node.a, at, node.b.at(at, kApp), node.app); }},
+      {"direct, by a service", Role::kApplication,
+       [](Node& node, Spelling at) { node.connectTo(node.a, at, Node::serviceAt(at), node.app); }},
       {"denied", Role::kApplication,
        [](Node& node, Spelling at) {
          node.denied(at);
@@ -186,6 +198,7 @@ void measure(int rounds, int connections) {
     for (const Way& way : ways()) {
       node.node.be(way.role);
       for (const Spelling spelling : {Spelling::kIpv4, Spelling::kIpv6}) {
+        node.node.proxy().beat();
         const RunsByProgram before = stats.read();
         const double start = nowMicros();
         for (int i = 0; i < connections; i++) {

@@ -6,6 +6,7 @@
 #include <doctest/doctest.h>
 #include <unistd.h>
 
+#include <cstdio>
 #include <map>
 #include <string>
 #include <vector>
@@ -41,6 +42,8 @@ TEST_CASE("each gate has a name, a result, and a reason when it refuses") {
   std::vector<std::string> refused;
   for (size_t i = 0; i < results.size(); i++) {
     INFO(results[i].name);
+    std::printf("# gate %s: %s\n", results[i].name.c_str(),
+                results[i].ok ? "holds" : results[i].reason.c_str());
     CHECK(results[i].gate == static_cast<weft_gate>(i));
     CHECK(results[i].ok == results[i].reason.empty());
     if (!results[i].ok) {
