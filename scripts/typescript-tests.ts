@@ -36,6 +36,7 @@ export const long: readonly string[] = [
   'test/integration/library-rows.ts',
   'test/integration/kernel-rows.ts',
   'test/integration/chaos/kill.ts',
+  'test/integration/kernel/crowd.ts',
   'test/src/control/main.ts',
   'test/integration/trust/deny-list.ts',
   'test/integration/trust/outage.ts',
