@@ -31,7 +31,7 @@ interface Addon {
 const load: NodeJS.Require = createRequire(import.meta.url);
 const addonPath = '../build/Release/weft.node';
 const prefix = 'weft-probe-';
-const timeoutMs = 10_000;
+const timeoutMs = 30_000;
 /** No probe takes so long: what is older was left by one that was killed. */
 const staleMs = 60_000;
 

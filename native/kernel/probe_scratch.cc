@@ -19,7 +19,7 @@
 namespace weft::kernel {
 namespace {
 
-constexpr int kWaitMs = 1000;
+constexpr int kWaitMs = 2000;
 constexpr int kBacklog = 8;
 constexpr mode_t kFolderMode = 0755;
 constexpr size_t kV4At = 12;

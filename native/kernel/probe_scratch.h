@@ -53,10 +53,10 @@ struct Connected {
   int error = 0;  ///< errno; 0: it is connected
 };
 
-/// Connects to `to`, and waits a second at most.
+/// Connects to `to`, and waits two seconds at most.
 Connected connectTo(const Endpoint& to);
 
-/// Waits a second at most until `fd` can be read.
+/// Waits two seconds at most until `fd` can be read.
 bool isReadable(int fd);
 
 /// An address that nobody has (RFC 5737, RFC 3849).

@@ -56,6 +56,8 @@ async function probe(
   const opened = sameNode === 'direct' ? openTriedGuard() : undefined;
   const feature = opened === undefined ? Promise.resolve(noGuard) : guardFeature(opened);
   const found = await probeCapture(podsCgroup === '' ? undefined : podsCgroup, feature);
+  const results = found.features.map(({ name, result }) => [name, result]);
+  log.info({ features: Object.fromEntries(results) }, 'what capture in the kernel builds on');
   for (const { name, result, seen } of found.features) {
     if (result !== 'yes') {
       log.warn({ feature: name, result, seen, ...adviceOn(name) }, 'of capture in the kernel');

@@ -24,7 +24,7 @@ const table = 'weft_guard_probe';
 const bridge = 'weftgbr';
 /** The pods' ends of cables, by what passes these. */
 const inPod = { inet: 'eth0', bridge: 'eth1' } as const;
-const waitMs = 1_000;
+const waitMs = 3_000;
 const turnMs = 5_000;
 const lockName = '\0weft-guard-probe';
 

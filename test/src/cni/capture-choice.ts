@@ -102,6 +102,9 @@ if (node === '') {
     await t.test('programs capture, and pods are connected directly', async (t) => {
       const { capture, report } = await chosen();
       t.match(report, { tier: 'kernel-direct', reasons: [] });
+      const results = Object.fromEntries(report.features.map(({ name, result }) => [name, result]));
+      t.strictSame(results['iter_tcp'], lost.length === 0 ? 'yes' : 'no');
+      t.match(lines[0], { level: 'info', fields: { features: results } });
       t.strictSame(
         lines.flatMap(({ fields: { feature } }) => (feature === undefined ? [] : [feature])),
         lost,

@@ -31,9 +31,10 @@ interface Process {
   stop(): Promise<number | null>;
 }
 
-function start(folder: string): Process {
+function start(folder: string, metrics = '127.0.0.1:0'): Process {
   const flags = ['--node', 'n', '--zds', `${folder}/zds.sock`, '--api', `${folder}/cni.sock`];
-  const args = [launcher, 'cni', ...flags, '--proxy-cgroup', cgroup];
+  const more = ['--proxy-cgroup', cgroup, '--metrics', metrics];
+  const args = [launcher, 'cni', ...flags, ...more];
   const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });
   const ended = once(child, 'exit');
   const log: Record<string, unknown>[] = [];
@@ -141,6 +142,24 @@ t.test('the agent from enrolment to restart', { skip }, async (t) => {
   let agent = start(folder);
   t.teardown(() => agent.child.kill('SIGKILL'));
   await agent.logged('ready');
+
+  await t.test('how the node captures is a metric, and told by the API', async (t) => {
+    const port = agent.log.find(({ msg }) => msg === 'listening')?.['metrics'];
+    const text = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text();
+    const tier = agent.log.find(({ tier: each }) => each !== undefined)?.['tier'];
+    t.match(text, new RegExp(`^weft_capture_tier\\{tier="${tier}"\\} 1$`, 'm'));
+    t.match(text, /^weft_capture_feature\{feature="connect4",result="\w+"\} 1$/m);
+    t.equal(await call(folder, 'GET', '/capture'), 200);
+  });
+
+  await t.test('a port for metrics that somebody has is no reason not to start', async (t) => {
+    const port = Number(agent.log.find(({ msg }) => msg === 'listening')?.['metrics']);
+    const own = prepare(t);
+    const other = start(own, `127.0.0.1:${port}`);
+    await other.logged('ready');
+    t.ok(other.log.some(({ msg }) => msg === 'metrics are not served'));
+    t.equal(await other.stop(), 0);
+  });
 
   await t.test('without a proxy nothing is enrolled and nothing captured', async (t) => {
     t.equal(await call(folder, 'GET', '/ready'), 503);
