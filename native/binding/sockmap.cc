@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "binding/convert.h"
-#include "kernel/sockmap.h"
 #include "kernel/sockmap_gates.h"
+#include "kernel/sockmap_tier.h"
 
 namespace weft::binding {
 namespace {
