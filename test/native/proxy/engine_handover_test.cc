@@ -179,7 +179,7 @@ TEST_CASE("what one worker accepted for another when a drain begins is carried t
                 weft::Endpoint{*weft::Ip::parse(NetworkNamespace::kOutside), app.port()}));
   mesh.start();
   // The listening worker carries the first, so that the second goes to the other one.
-  Line first = dial(*ns, "127.0.0.1", 15001);
+  const Line first = dial(*ns, "127.0.0.1", 15001);
   const Line firstEnd = app.accept();
   std::promise<void> held;
   std::promise<void> goOn;
@@ -188,7 +188,7 @@ TEST_CASE("what one worker accepted for another when a drain begins is carried t
     goOn.get_future().wait();
   });
   held.get_future().wait();
-  Line second = dial(*ns, "127.0.0.1", 15001);
+  const Line second = dial(*ns, "127.0.0.1", 15001);
   std::promise<size_t> drained;
   mesh.engine->drain(kWaitSeconds * 1000, [&](size_t cut) { drained.set_value(cut); });
   goOn.set_value();
