@@ -11,7 +11,12 @@
 #include <fcntl.h>
 #include <sys/socket.h>
 
+#include <atomic>
+#include <chrono>
 #include <future>
+#include <memory>
+#include <optional>
+#include <thread>
 #include <utility>
 
 using namespace weft::test;
@@ -51,6 +56,65 @@ void teach(Mesh& next) {
   next.apply(DeltaWriter().add(workload("cart", "127.0.0.1")).policiesReceived());
   next.engine->setIdentity(next.identity(kCart));
 }
+
+/// Captures as netfilter does, and counts how often the engine says that it lives.
+class Heart final : public weft::io::Captures {
+ public:
+  explicit Heart(std::atomic<int>& beats) : beats_(beats) {}
+  std::shared_ptr<weft::io::Capture> of(int netns) override { return netfilter_.of(netns); }
+  void beat() override { beats_.fetch_add(1); }
+
+ private:
+  std::atomic<int>& beats_;
+  weft::io::NetfilterCaptures netfilter_;
+};
+
+/// Waits until there are so many; false when they do not come.
+bool beats(const std::atomic<int>& heart, int n) {
+  const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(kWaitSeconds);
+  while (heart.load() < n && std::chrono::steady_clock::now() < until) {
+    std::this_thread::yield();
+  }
+  return heart.load() >= n;
+}
+
+/// Holds a worker at the first connection that it takes.
+struct Hold {
+  std::promise<void> held;
+  std::promise<void> goOn;
+  std::atomic<bool> isOver = false;
+};
+
+class HeldDestination final : public weft::io::Captures {
+ public:
+  HeldDestination(const weft::Endpoint& to, Hold& hold) : one_(to), hold_(hold) {}
+  std::shared_ptr<weft::io::Capture> of(int netns) override {
+    return std::make_shared<Row>(one_.of(netns), hold_);
+  }
+
+ private:
+  class Row final : public weft::io::Capture {
+   public:
+    Row(std::shared_ptr<weft::io::Capture> one, Hold& hold) : one_(std::move(one)), hold_(hold) {}
+    Status serve(int, uint16_t) override { return {}; }
+    std::optional<weft::io::Origin> outboundDst(int fd, const weft::Endpoint& peer) override {
+      if (!hold_.isOver.exchange(true)) {
+        hold_.held.set_value();
+        hold_.goOn.get_future().wait();
+      }
+      return one_->outboundDst(fd, peer);
+    }
+    std::optional<weft::Endpoint> inboundDst(int fd) override { return one_->inboundDst(fd); }
+    uint32_t returnMark() const override { return 0; }
+
+   private:
+    const std::shared_ptr<weft::io::Capture> one_;
+    Hold& hold_;
+  };
+
+  OneDestination one_;
+  Hold& hold_;
+};
 
 size_t drain(Mesh& mesh, uint64_t deadlineMs) {
   std::promise<size_t> drained;
@@ -120,6 +184,38 @@ TEST_CASE("the pods that come after a take-over are served at once") {
   CHECK(fresh.ask(app.authority()) == 200);
 }
 
+TEST_CASE("only the one that has the node says that it lives") {
+  auto ns = newNamespace();
+  if (!ns) {
+    return;
+  }
+  std::atomic<int> old = 0;
+  std::atomic<int> young = 0;
+  std::promise<size_t> drained;
+  Mesh before(*ns, settingsOf(1), std::make_unique<Heart>(old));
+  before.start();
+  const App app(*ns);
+  Settings settings = successorSettings();
+  settings.workers = 1;
+  Mesh next(*ns, settings, std::make_unique<Heart>(young));
+  teach(next);
+  REQUIRE(addWith(next, listenersOf(before)).ok());
+  CHECK(beats(old, old + 2));
+  CHECK(young == 0);  // it waited for two of the other's
+
+  // One that drains, with something to carry.
+  HbonePeer peer = before.peer();
+  CHECK(peer.ask(app.authority()) == 200);
+  const Line line = app.accept();
+  next.engine->takeOver();
+  before.engine->drain(kWaitSeconds * 1000, [&](size_t cut) { drained.set_value(cut); });
+  CHECK(peer.until([&] { return peer.goaway(); }));
+  const int last = old;
+  CHECK(beats(young, 2));
+  CHECK(old == last);
+  line.end();
+}
+
 TEST_CASE("a successor that ends leaves its predecessor as it was") {
   auto ns = newNamespace();
   if (!ns) {
@@ -174,24 +270,20 @@ TEST_CASE("what one worker accepted for another when a drain begins is carried t
   }
   ns->addOutside();
   const App app(*ns, NetworkNamespace::kOutside);
-  Mesh mesh(*ns, settingsOf(2),
-            std::make_unique<OneDestination>(
-                weft::Endpoint{*weft::Ip::parse(NetworkNamespace::kOutside), app.port()}));
-  mesh.start();
-  // The listening worker carries the first, so that the second goes to the other one.
-  const Line first = dial(*ns, "127.0.0.1", 15001);
-  const Line firstEnd = app.accept();
-  std::promise<void> held;
-  std::promise<void> goOn;
-  mesh.engine->listeners("cart", [&](const Listeners&) {
-    held.set_value();
-    goOn.get_future().wait();
-  });
-  held.get_future().wait();
-  const Line second = dial(*ns, "127.0.0.1", 15001);
   std::promise<size_t> drained;
+  Hold hold;
+  Mesh mesh(*ns, settingsOf(2),
+            std::make_unique<HeldDestination>(
+                weft::Endpoint{*weft::Ip::parse(NetworkNamespace::kOutside), app.port()}, hold));
+  mesh.start();
+  // The listening worker takes the first itself, and hands the second to the other one, behind
+  // that.
+  const Line first = dial(*ns, "127.0.0.1", 15001);
+  hold.held.get_future().wait();
+  const Line second = dial(*ns, "127.0.0.1", 15001);
   mesh.engine->drain(kWaitSeconds * 1000, [&](size_t cut) { drained.set_value(cut); });
-  goOn.set_value();
+  hold.goOn.set_value();
+  const Line firstEnd = app.accept();
   const Line secondEnd = app.accept();
   CHECK(second.send(bytesOf("late")));
   CHECK(secondEnd.read(4) == bytesOf("late"));
