@@ -14,12 +14,18 @@ export interface FakeControl {
   close(): void;
 }
 
-export async function startFakeControl(): Promise<FakeControl> {
+/** `issuing` is waited for before each certificate of a pod. */
+export async function startFakeControl(issuing?: () => Promise<void>): Promise<FakeControl> {
   const ca = await IssuingCa.create();
   const delta = new DeltaServer();
   const service = await serveCertificates(
     ca,
-    async ({ csr }) => [(await ca.issueFor(csr)).toString('pem'), ca.rootPem],
+    async ({ csr, impersonated }) => {
+      if (impersonated !== undefined) {
+        await issuing?.();
+      }
+      return [(await ca.issueFor(csr)).toString('pem'), ca.rootPem];
+    },
     { more: delta },
   );
   const token = await joinToken(ca.rootSha256);

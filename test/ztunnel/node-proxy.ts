@@ -1,118 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// The real engine, real SEQPACKET sockets and a real network namespace; control plane and agent
-// are plain ones of the tests.
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import t, { type Test } from 'tap';
+import t from 'tap';
 import * as native from '../../native/index.ts';
 import type { ProxyStatus } from '../../src/lib/admin-api.ts';
-import { createLog } from '../../src/lib/log.ts';
-import { TunnelProtocol, typeOrder, typeUrls } from '../../src/xds/wire.ts';
-import { NodeProxy } from '../../ztunnel/node-proxy.ts';
+import { typeOrder, typeUrls } from '../../src/xds/wire.ts';
 import { addressResource } from '../support/delta-server.ts';
-import { FakeAgent } from '../support/fake-agent.ts';
-import { startFakeControl } from '../support/fake-control.ts';
-import { FakeDns } from '../support/fake-dns.ts';
 import { makeNetNamespace } from '../support/net-namespace.ts';
+import { client, info, oneProxy } from '../support/one-proxy.ts';
 import { askUnix } from '../support/unix-http.ts';
-
-const local = { host: '127.0.0.1', port: 0 };
-const client = addressResource('Kubernetes//Pod/demo/client', '1', {
-  type: {
-    case: 'workload',
-    value: {
-      uid: 'Kubernetes//Pod/demo/client',
-      name: 'client',
-      namespace: 'demo',
-      serviceAccount: 'client',
-      node: 'a',
-      addresses: [new Uint8Array([10, 0, 0, 1])],
-      tunnelProtocol: TunnelProtocol.HBONE,
-    },
-  },
-});
-const info = { name: 'client', namespace: 'demo', serviceAccount: 'client' };
-
-interface Line {
-  readonly msg: string;
-  readonly [key: string]: unknown;
-}
-
-async function setUp(t: Test) {
-  const control = await startFakeControl();
-  // Not t.testdir: a socket's path has to be short.
-  const dir = mkdtempSync(join(tmpdir(), 'weft-proxy-'));
-  const keys = mkdtempSync('/dev/shm/weft-proxy-');
-  t.teardown(() => rmSync(keys, { recursive: true }));
-  writeFileSync(join(dir, 'token'), control.token);
-  const lines: Line[] = [];
-  const waiting = new Map<string, (line: Line) => void>();
-  const log = createLog('test', 'debug', {
-    write: (text) => {
-      const line = JSON.parse(text) as Line;
-      lines.push(line);
-      waiting.get(line.msg)?.(line);
-    },
-  });
-  const logged = (msg: string): Promise<Line> => {
-    const seen = lines.find((line) => line.msg === msg);
-    return seen === undefined
-      ? new Promise((resolve) => waiting.set(msg, resolve))
-      : Promise.resolve(seen);
-  };
-  const config = {
-    node: 'a',
-    control: control.service.address,
-    joinTokenFile: join(dir, 'token'),
-    stateDir: join(dir, 'state'),
-    keysDir: join(keys, 'keys'),
-    stateMaxAgeMs: 60_000,
-    zdsPath: join(dir, 'zds.sock'),
-    bpfPins: join(dir, 'bpf'),
-    metrics: local,
-    readiness: local,
-    workers: 1,
-    adminSocket: join(dir, 'state/admin.sock'),
-    handoverSocket: join(dir, 'state/handover.sock'),
-    drainMaxMs: 60_000,
-    admin: local,
-    clusterDomain: 'cluster.local',
-    resolvConf: '/dev/null',
-    logLevel: 'debug' as const,
-    engine: {},
-  };
-  const dns = new FakeDns();
-  const accessLog = { process: 'ztunnel', opened: false };
-  const quits: string[] = [];
-  const readies: string[] = [];
-  const proxy = new NodeProxy(
-    config,
-    {
-      engine: (onEvents) => new native.Engine({ workers: 1, accessLog }, onEvents),
-      transport: { connect: native.connectPackets, closeFd: native.closeFd },
-      listen: native.listenPackets,
-      peerUser: native.peerUser,
-      isNetns: native.isNetns,
-      dns: () => dns,
-    },
-    log,
-    {
-      lines: () => undefined,
-      logDropped: () => 0,
-      quit: () => quits.push('quit'),
-      ready: () => readies.push('ready'),
-    },
-  );
-  const agent = new FakeAgent(config.zdsPath);
-  t.teardown(async () => {
-    await proxy.stop();
-    agent.close();
-    control.close();
-    rmSync(dir, { recursive: true });
-  });
-  return { control, agent, proxy, logged, dns, quits, readies, config };
-}
 
 async function get(port: unknown, path: string): Promise<{ status: number; text: string }> {
   const response = await fetch(`http://127.0.0.1:${port}${path}`);
@@ -120,7 +14,7 @@ async function get(port: unknown, path: string): Promise<{ status: number; text:
 }
 
 t.test('a node joins, learns its state, carries a pod and is ready', async (t) => {
-  const { control, agent, proxy, logged, dns, readies } = await setUp(t);
+  const { control, agent, proxy, logged, dns, readies } = await oneProxy(t);
   const namespace = await makeNetNamespace();
   t.teardown(() => namespace.close());
   await proxy.start(new AbortController().signal);
@@ -154,7 +48,7 @@ t.test('a node joins, learns its state, carries a pod and is ready', async (t) =
 });
 
 t.test('a pod that the control plane does not place here is refused', async (t) => {
-  const { control, agent, proxy } = await setUp(t);
+  const { control, agent, proxy } = await oneProxy(t);
   const namespace = await makeNetNamespace();
   t.teardown(() => namespace.close());
   await proxy.start(new AbortController().signal);
@@ -169,7 +63,7 @@ t.test('a pod that the control plane does not place here is refused', async (t) 
 });
 
 t.test('what the engine cannot hold is named to the control plane', async (t) => {
-  const { control, proxy } = await setUp(t);
+  const { control, proxy } = await oneProxy(t);
   await proxy.start(new AbortController().signal);
   await control.delta.serve([client], [], typeOrder.length);
   const bad = addressResource('bad', '1', {
@@ -183,7 +77,7 @@ t.test('what the engine cannot hold is named to the control plane', async (t) =>
 });
 
 t.test('a stop closes everything, also before the node has joined', async (t) => {
-  const { control, proxy, logged } = await setUp(t);
+  const { control, proxy, logged } = await oneProxy(t);
   control.close();
   const stop = new AbortController();
   const starting = proxy.start(stop.signal);
@@ -199,7 +93,7 @@ t.test('a stop closes everything, also before the node has joined', async (t) =>
 });
 
 t.test('the admin socket shows and does; TCP shows only', async (t) => {
-  const { control, agent, proxy, logged, quits, config } = await setUp(t);
+  const { control, agent, proxy, logged, quits, config } = await oneProxy(t);
   const namespace = await makeNetNamespace();
   t.teardown(() => namespace.close());
   await proxy.start(new AbortController().signal);
