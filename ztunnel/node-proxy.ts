@@ -212,7 +212,7 @@ export class NodeProxy {
       await this.#serve();
     }
     void this.#predecessor?.lost.then(() => {
-      if (this.#tenure === 'waits') {
+      if (this.#tenure === 'waits' && this.#stopped === undefined) {
         this.#beginTakeOver();
       }
     });

@@ -124,9 +124,7 @@ export class Predecessor {
 
   /** Tells it that it is replaced. */
   took(): void {
-    if (!this.#gone) {
-      this.#packets?.send(encode({ kind: 'took' }));
-    }
+    this.#send({ kind: 'took' });
   }
 
   /** Ends the connection; a predecessor that has not let go goes on as before. */
@@ -164,11 +162,20 @@ export class Predecessor {
       };
       const timer = setTimeout(late, timeoutMs);
       this.#pending = { sockets, settle, timer };
-      this.#packets.send(encode(question));
+      this.#send(question);
       return settle.promise;
     });
     this.#tail = asked.catch(() => undefined);
     return asked;
+  }
+
+  // One that cannot be told is gone.
+  #send(question: Question): void {
+    try {
+      this.#packets?.send(encode(question));
+    } catch {
+      this.close();
+    }
   }
 
   #receive(data: Uint8Array, fds: readonly number[]): void {

@@ -60,7 +60,7 @@ export class Successors {
     const { log, closeFd } = this.#parts;
     if (this.#current !== undefined) {
       const reason = `process ${this.#current.pid} takes over already`;
-      packets.send(encode({ kind: 'refused', reason }));
+      this.#send(packets, { kind: 'refused', reason });
       packets.close();
       return { onMessage: (_, fds) => fds.forEach(closeFd), onClose: () => undefined };
     }
@@ -157,6 +157,18 @@ export class Successors {
   }
 
   #answer(answer: Answer): void {
-    this.#current?.send(encode(answer));
+    if (this.#current !== undefined) {
+      this.#send(this.#current, answer);
+    }
+  }
+
+  // To one that is gone nothing is told: its connection's end comes by itself.
+  #send(packets: Packets, answer: Answer): void {
+    try {
+      packets.send(encode(answer));
+    } catch (error) {
+      const { message } = MeshError.from(error);
+      this.#parts.log.debug({ successorPid: packets.pid, reason: message }, 'not heard');
+    }
   }
 }

@@ -129,6 +129,33 @@ t.test('one that ends while the node is released gives it back behind that', asy
   t.strictSame(calls, ['release', 'take back']);
 });
 
+t.test('who comes second, and goes before he is refused, does no harm', async (t) => {
+  const path = pathFor(t);
+  serve(t, path);
+  const first = await found(path);
+  t.teardown(() => first.close());
+  for (let i = 0; i < 20; i += 1) {
+    connectPackets(path, { onMessage: () => undefined, onClose: () => undefined }).close();
+  }
+  t.equal((await first.sockets('pod-1')).size, 2);
+});
+
+t.test('what is said to one that is gone is not heard, and no error', async (t) => {
+  const path = pathFor(t);
+  const { server, release } = serve(t, path);
+  const predecessor = await found(path);
+  release();
+  await predecessor.take();
+  predecessor.close();
+  server.drained(1);
+  const other = pathFor(t);
+  const { server: gone } = serve(t, other);
+  const left = await found(other);
+  gone.close();
+  t.equal((await left.sockets('pod-1')).size, 0);
+  left.took();
+});
+
 t.test('one that has given up is not given the node', async (t) => {
   const path = pathFor(t);
   const { calls } = serve(t, path);
