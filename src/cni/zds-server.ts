@@ -118,7 +118,7 @@ export class ZdsServer {
   }
 
   /**
-   * Hands a pod to all proxies and resolves when one has it; a proxy that comes meanwhile gets it
+   * Hands a pod to all proxies and resolves when all have answered and one has it; a proxy that comes meanwhile gets it
    * with its snapshot. One after the other, the oldest first: a successor takes the pod's sockets
    * from the proxy before it, and whichever of the two dies, the other has the pod. Those that only
    * carry what they have refuse it. One add for a uid at a time. Rejects with MeshError

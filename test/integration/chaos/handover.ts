@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import type { BulkResult } from '../../../src/lab/bulk.ts';
 import { unenrolPod } from '../../../src/lab/cni-client.ts';
-import { msUntil, passes, underLoad } from '../../../src/lab/demo-policy.ts';
+import { identityOf, msUntil, passes, underLoad } from '../../../src/lab/demo-policy.ts';
 import { demo } from '../../../src/lab/demo-traffic.ts';
 import type { Lab } from '../../../src/lab/lab.ts';
 import type { LoadResult } from '../../../src/lab/load.ts';
@@ -24,30 +24,37 @@ const milestones = [
 ] as const;
 /** What keeps a successor from having all: a port that its own metrics have. */
 const unable: readonly string[] = ['--admin', `127.0.0.1:${ports.metrics}`];
+const deaths = [
+  ['SIGKILL', 'SIGKILL'],
+  ['SIGTERM', 'exit code 0'],
+] as const;
 const takenBack = 'the successor ended too early: this process goes on';
 
 /** A pod that is captured by nftables. */
 const filtered = 'filtered';
-const filteredPod = `apiVersion: v1
+/** One that comes late. */
+const late = 'late';
+
+const podOf = (name: string, last: number, annotations = ''): string => `apiVersion: v1
 kind: ServiceAccount
-metadata: {name: ${filtered}, namespace: demo}
+metadata: {name: ${name}, namespace: demo}
 ---
 apiVersion: v1
 kind: Pod
 metadata:
-  name: ${filtered}
+  name: ${name}
   namespace: demo
-  annotations: {weft.dev/capture: nft}
+  annotations: {${annotations}}
 spec:
   nodeName: node-a
-  serviceAccountName: ${filtered}
+  serviceAccountName: ${name}
   containers:
     - name: shell
       command: [sleep, infinity]
 status:
   podIPs:
-    - ip: 10.77.1.40
-    - ip: fd77:0:0:1::40
+    - ip: 10.77.1.${last}
+    - ip: fd77:0:0:1::${last}
 `;
 
 t.setTimeout(240_000);
@@ -72,14 +79,17 @@ function startUnable(lab: Lab, name: string): Promise<LabProcess> {
   return lab.restart(name, (command) => [...command, ...unable]);
 }
 
-/** Starts one and kills it when it, or its predecessor, has said `msg`. */
-async function killAt(lab: Lab, node: string, msg: string): Promise<void> {
+type Death = 'SIGKILL' | 'SIGTERM';
+
+/** Starts one and ends it when it, or its predecessor, has said `msg`. Answers how it ended. */
+async function endAt(lab: Lab, node: string, msg: string, signal: Death): Promise<string> {
   const name = `${node}/ztunnel`;
   const from = endOfLog(lab.process(name).logFile);
   const successor = await startUnable(lab, name);
   await said(lab, name, from, msg);
-  await killProcess(successor);
+  process.kill(successor.pid, signal);
   await said(lab, name, from, 'a successor disconnected');
+  return await successor.ended;
 }
 
 async function moveBulk(lab: Lab): Promise<BulkResult | undefined> {
@@ -127,11 +137,13 @@ async function successorsDie(t: Test, lab: Lab): Promise<void> {
   const loads = await underBoth(lab, async () => {
     const bulk = moveBulk(lab);
     for (const msg of milestones) {
-      await killAt(lab, 'node-a', msg);
-      await lab.ready('node-a');
-      t.ok(await passes(lab, demo.client), `killed at "${msg}"`);
+      for (const [signal, how] of deaths) {
+        t.equal(await endAt(lab, 'node-a', msg, signal), how, `${signal} at "${msg}"`);
+        await lab.ready('node-a');
+        t.ok(await passes(lab, demo.client), 'the one before goes on');
+      }
     }
-    await killAt(lab, 'node-b', 'pod added');
+    await endAt(lab, 'node-b', 'pod added', 'SIGKILL');
     t.ok(isWhole(await bulk), 'a transfer is whole');
   });
   sawNothing(t, loads, 'successors die');
@@ -149,6 +161,24 @@ async function successorFails(t: Test, lab: Lab): Promise<void> {
     t.ok(await passes(lab, demo.client), 'a successor that failed has given the node back');
   });
   sawNothing(t, loads, 'a successor fails');
+}
+
+/** Pods that come while the agent, too, is another are carried by whoever is left. */
+async function agentRestarts(t: Test, lab: Lab): Promise<void> {
+  const [agent, proxy] = ['node-a/cni', 'node-a/ztunnel'];
+  const from = endOfLog(lab.process(proxy).logFile);
+  const successor = await startUnable(lab, proxy);
+  await said(lab, proxy, from, 'handing this node over');
+  await lab.kill(agent);
+  const agentFrom = endOfLog(lab.process(agent).logFile);
+  await lab.restart(agent);
+  await said(lab, agent, agentFrom, 'snapshot acknowledged');
+  await lab.writeMesh('late.yaml', podOf(late, 41));
+  await lab.addNewPods();
+  t.ok(await passes(lab, late), 'a pod that came during a hand-over is carried');
+  await killProcess(successor);
+  await said(lab, proxy, from, takenBack);
+  t.ok(await passes(lab, late), 'also when the successor is gone');
 }
 
 async function predecessorDies(t: Test, lab: Lab): Promise<void> {
@@ -192,13 +222,23 @@ spec:
     - from: [{source: {principals: [cluster.local/ns/demo/sa/${demo.intruder}]}}]
 `;
 
+const lost = `apiVersion: weft.dev/v1alpha1
+kind: DenyList
+metadata: { name: lost }
+spec:
+  identities: ["${identityOf(demo.client)}"]
+`;
+
 /** What the old proxies carry hears of policy, and of pods that leave. */
 async function cutWhileDraining(t: Test, lab: Lab): Promise<void> {
   const refused = await hold(lab, demo.intruder);
+  const listed = await hold(lab, demo.client);
   const left = await hold(lab, filtered);
   const ends = [await replaceProxy(lab, 'node-a'), await replaceProxy(lab, 'node-b')];
   await lab.writeMesh('refused.yaml', denied);
   t.ok(await refused(), 'policy turns against one');
+  await lab.writeMesh('lost.yaml', lost);
+  t.ok(await listed(), 'an identity is on the deny list');
   await unenrolPod(lab.api('node-a'), lab.pod(filtered));
   t.ok(await left(), 'a pod leaves');
   t.same(await Promise.all(ends.map(({ ended }) => ended)), ['exit code 0', 'exit code 0']);
@@ -206,10 +246,11 @@ async function cutWhileDraining(t: Test, lab: Lab): Promise<void> {
 
 t.test('a hand-over outlives the death of either end', { skip: skipLab }, async (t) => {
   const lab = await startLab(t);
-  await lab.writeMesh('filtered.yaml', filteredPod);
+  await lab.writeMesh('filtered.yaml', podOf(filtered, 40, 'weft.dev/capture: nft'));
   await lab.addNewPods();
   await successorsDie(t, lab);
   await successorFails(t, lab);
+  await agentRestarts(t, lab);
   await predecessorDies(t, lab);
   await replaced(t, lab);
   await cutWhileDraining(t, lab);
