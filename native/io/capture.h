@@ -21,6 +21,8 @@ struct Origin {
   /// The endpoint of the service at `destination` that whoever captured it has picked; port 0: it
   /// has not.
   Endpoint picked{};
+
+  bool operator==(const Origin&) const = default;
 };
 
 /// How one pod is captured: each way of capture has its own. Called by all workers, so it is thread
