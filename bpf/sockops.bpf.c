@@ -193,6 +193,8 @@ static __always_inline void tell_closed(struct bpf_sock_ops* ctx,
     event->rtt_us = ctx->srtt_us >> 3;
     event->retransmits = ctx->total_retrans;
     event->established = direct->state == WEFT_DIRECT_ESTABLISHED;
+    /* Of an answer to its SYN it died, which was a reset. */
+    event->refused = ctx->args[0] == BPF_TCP_SYN_SENT && ctx->segs_in > 0;
     bpf_ringbuf_submit(event, 0);
   } else {
     weft_count(WEFT_COUNT_EVENTS_LOST);

@@ -206,6 +206,8 @@ struct weft_event {
   __u32 established;
   __u32 asked_port;
   struct weft_ip asked; /* by the application */
+  __u32 refused;        /* when it never opened: by the other side, and not given up by its own */
+  __u32 unused;
 };
 
 /* A pod that is captured, by the cookie of its network namespace. */

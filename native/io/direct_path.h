@@ -59,6 +59,7 @@ struct DirectEvent {
   Kind kind = Kind::kOpened;
   DirectFlow flow;
   bool established = false;  ///< When closed: whether it ever was open.
+  bool refused = false;      ///< When it was not: by the other side, and not given up by its own.
   uint64_t bytesSent = 0;    ///< By the client.
   uint64_t bytesReceived = 0;
   uint64_t durationNs = 0;

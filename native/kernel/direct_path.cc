@@ -203,6 +203,7 @@ int KernelDirectPath::onRecord(void* self, void* record, size_t size) {
                 0,
                 endpointOf(raw.asked, raw.asked_port)};
   event.established = raw.established != 0;
+  event.refused = raw.refused != 0;
   event.bytesSent = raw.bytes_sent;
   event.bytesReceived = raw.bytes_received;
   event.durationNs = raw.duration_ns;

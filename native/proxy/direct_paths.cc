@@ -255,7 +255,7 @@ void DirectPaths::publishServices() {
 /// An endpoint that does not accept is left out for a while, as the proxy would leave it out.
 void DirectPaths::learn(const io::DirectEvent& event, const Known& destination) {
   const bool opened = event.kind == io::DirectEvent::Kind::kOpened;
-  const bool failed = event.kind == io::DirectEvent::Kind::kClosed && !event.established;
+  const bool failed = event.kind == io::DirectEvent::Kind::kClosed && event.refused;
   if ((!opened && !failed) || event.flow.asked == event.flow.server) {
     return;
   }

@@ -117,7 +117,8 @@ TEST_CASE("both compilers lay out what they share alike") {
   SAME(weft_event, AT(weft_event, tuple), AT(weft_event, kind), AT(weft_event, source),
        AT(weft_event, destination), AT(weft_event, bytes_sent), AT(weft_event, bytes_received),
        AT(weft_event, duration_ns), AT(weft_event, rtt_us), AT(weft_event, retransmits),
-       AT(weft_event, established), AT(weft_event, asked_port), AT(weft_event, asked));
+       AT(weft_event, established), AT(weft_event, asked_port), AT(weft_event, asked),
+       AT(weft_event, refused), AT(weft_event, unused));
   SAME(weft_service_key, AT(weft_service_key, ip), AT(weft_service_key, port),
        AT(weft_service_key, unused));
   SAME(weft_service, AT(weft_service, table), AT(weft_service, count), AT(weft_service, unused));

@@ -16,6 +16,7 @@
 #include "kernel/two_pods.h"
 
 using weft::Endpoint;
+using weft::Ip;
 using weft::UniqueFd;
 using weft::io::DirectEvent;
 using weft::io::DirectFlow;
@@ -38,6 +39,8 @@ using Steps = std::map<std::string, uint64_t>;
 namespace {
 
 constexpr uint16_t kApp = 8080;
+const Endpoint kService4{*Ip::parse("10.96.0.1"), 80};
+const Endpoint kService6{*Ip::parse("fd96::1"), 80};
 constexpr uint64_t kForEver = std::numeric_limits<uint64_t>::max();
 
 /// Both are pods that nobody else can send as, and the proxy says whether they may connect.
@@ -54,6 +57,11 @@ struct DirectPods : TwoPods {
     const weft::io::DirectVerdict verdict{a.netns.cookie, 0, allowed, kForEver};
     REQUIRE(path->publish(b.netns.cookie, {&verdict, 1}).ok());
   }
+  /// All connections to the service go to this endpoint.
+  void pick(const Endpoint& target) {
+    const weft::io::ServicePicks only = {{target}};
+    REQUIRE(path->publishServices({{kService4, only}, {kService6, only}}).ok());
+  }
   std::vector<DirectEvent> events() {
     std::vector<DirectEvent> all;
     path->take([&](const DirectEvent& event) { all.push_back(event); });
@@ -63,10 +71,8 @@ struct DirectPods : TwoPods {
   std::unique_ptr<KernelDirectPath> path;
 };
 
-/// A service, which is no pod's address and which no route leads to.
-Endpoint serviceAt(Spelling spelling) {
-  const char* ip = spelling == Spelling::kIpv6 ? "fd96::10" : "10.96.0.10";
-  return {*weft::Ip::parse(ip), 80};
+const Endpoint& serviceAt(Spelling spelling) {
+  return spelling == Spelling::kIpv6 ? kService6 : kService4;
 }
 
 /// One end says something, and the other hears all of it.
@@ -159,53 +165,6 @@ TEST_CASE("where there is no verdict the proxy is asked") {
   }
 }
 
-TEST_CASE("a connection to a service goes to the pod that was picked, in the service's name") {
-  if (!hasRoot()) {
-    return;
-  }
-  DirectPods pods;
-  pods.say(true);
-  const UniqueFd app = pods.b.listen(kApp);
-  CounterSteps steps(pods.node.agent());
-  for (const Spelling spelling : kSpellings) {
-    INFO(static_cast<int>(spelling));
-    const Endpoint service = serviceAt(spelling);
-    const Endpoint target = pods.b.at(spelling, kApp);
-    REQUIRE(pods.path->publishServices({{service, {{target}}}}).ok());
-    const Attempt client = connectFrom(pods.a.netns, spelling, service);
-    REQUIRE(client.error == 0);
-    CHECK(peerOf(client.socket) == service);
-    CHECK(nameOf(acceptFrom(app).socket) == target);
-    CHECK(steps.take() ==
-          Steps{{"direct_allowed", 1}, {"direct_passed", 1}, {"service_picked", 1}});
-  }
-}
-
-TEST_CASE("where another node's endpoint is picked the proxy is told which") {
-  if (!hasRoot()) {
-    return;
-  }
-  DirectPods pods;
-  const UniqueFd proxy = pods.a.listen(15001);
-  const auto capture = pods.node.proxy().of(pods.a.netns.fd.get());
-  CounterSteps steps(pods.node.agent());
-  for (const Spelling spelling : kSpellings) {
-    INFO(static_cast<int>(spelling));
-    const Endpoint service = serviceAt(spelling);
-    Endpoint elsewhere = pods.b.at(spelling, kApp);
-    elsewhere.ip.bytes[15] = 99;
-    REQUIRE(pods.path->publishServices({{service, {{elsewhere}}}}).ok());
-    const Attempt client = connectFrom(pods.a.netns, spelling, service);
-    REQUIRE(client.error == 0);
-    const Accepted accepted = acceptFrom(proxy);
-    const auto origin = capture->outboundDst(accepted.socket.get(), accepted.peer);
-    REQUIRE(origin.has_value());
-    CHECK(origin->destination == service);
-    CHECK(origin->picked == elsewhere);
-    CHECK(steps.take() == Steps{{"outbound_captured", 1}, {"service_picked", 1}});
-  }
-}
-
 TEST_CASE("a connection that is no longer allowed is ended at both ends") {
   if (!hasRoot()) {
     return;
@@ -227,5 +186,141 @@ TEST_CASE("a connection that is no longer allowed is ended at both ends") {
     CHECK(errorOf(client.socket) == ECONNABORTED);
     waitReadable(accepted.socket);
     CHECK(errorOf(accepted.socket) == ECONNRESET);
+  }
+}
+
+TEST_CASE(
+    "a connection to a service goes to the pod that was picked, and seems to go to the service") {
+  if (!hasRoot()) {
+    return;
+  }
+  DirectPods pods;
+  pods.say(true);
+  const UniqueFd app = pods.b.listen(kApp);
+  CounterSteps steps(pods.node.agent());
+  for (const Spelling spelling : kSpellings) {
+    INFO(static_cast<int>(spelling));
+    const Endpoint to = pods.b.at(spelling, kApp);
+    pods.pick(to);
+    Attempt client = connectFrom(pods.a.netns, spelling, serviceAt(spelling));
+    REQUIRE(client.error == 0);
+    const Accepted accepted = acceptFrom(app);
+    CHECK(accepted.peer == nameOf(client.socket));
+    CHECK(nameOf(accepted.socket) == to);
+    CHECK(peerOf(client.socket) == serviceAt(spelling));
+    CHECK(steps.take() ==
+          Steps{{"direct_allowed", 1}, {"direct_passed", 1}, {"service_picked", 1}});
+    const std::vector<DirectFlow> flows = pods.path->flowsOf(pods.a.netns.cookie);
+    REQUIRE(flows.size() == 1);
+    CHECK(flows[0].server == to);
+    CHECK(flows[0].asked == serviceAt(spelling));
+
+    exchange(client.socket, accepted.socket, "hello");
+    weft::io::resetOnClose(client.socket.get());
+    client.socket = UniqueFd();
+    const std::vector<DirectEvent> events = pods.events();
+    REQUIRE(events.size() == 2);
+    for (const DirectEvent& event : events) {
+      CHECK(event.flow.server == to);
+      CHECK(event.flow.asked == serviceAt(spelling));
+    }
+    CHECK(events[1].bytesSent == 5);
+  }
+}
+
+TEST_CASE("a service whose pod denies is refused at once, and both are told") {
+  if (!hasRoot()) {
+    return;
+  }
+  DirectPods pods;
+  pods.say(false);
+  CounterSteps steps(pods.node.agent());
+  for (const Spelling spelling : kSpellings) {
+    INFO(static_cast<int>(spelling));
+    const Endpoint to = pods.b.at(spelling, kApp);
+    pods.pick(to);
+    CHECK(connectFrom(pods.a.netns, spelling, serviceAt(spelling)).error == refusal());
+    CHECK(steps.take() == Steps{{"direct_denied", 1}, {"service_picked", 1}});
+    const std::vector<DirectEvent> events = pods.events();
+    REQUIRE(events.size() == 1);
+    CHECK(events[0].kind == DirectEvent::Kind::kDenied);
+    CHECK(events[0].flow.server == to);
+    CHECK(events[0].flow.asked == serviceAt(spelling));
+  }
+}
+
+TEST_CASE("what the kernel picks and does not lead to is told to the proxy") {
+  if (!hasRoot()) {
+    return;
+  }
+  DirectPods pods;
+  const UniqueFd proxy = pods.a.listen(15001);
+  const auto capture = pods.node.proxy().of(pods.a.netns.fd.get());
+  CounterSteps steps(pods.node.agent());
+  const auto isTold = [&](Spelling spelling, const Endpoint& to) {
+    pods.pick(to);
+    const Attempt client = connectFrom(pods.a.netns, spelling, serviceAt(spelling));
+    REQUIRE(client.error == 0);
+    CHECK(peerOf(client.socket) == serviceAt(spelling));
+    const Accepted accepted = acceptFrom(proxy);
+    CHECK(capture->outboundDst(accepted.socket.get(), accepted.peer) ==
+          weft::io::Origin{serviceAt(spelling), to});
+    CHECK(steps.take() == Steps{{"outbound_captured", 1}, {"service_picked", 1}});
+  };
+  for (const Spelling spelling : kSpellings) {
+    INFO(static_cast<int>(spelling));
+    const bool is6 = spelling == Spelling::kIpv6;
+    INFO("without a verdict");
+    isTold(spelling, pods.b.at(spelling, kApp));
+    pods.say(true);
+    INFO("elsewhere");
+    isTold(spelling, {*Ip::parse("10.99.0.9"), kApp});
+    INFO("of the other family");
+    isTold(spelling, pods.b.at(is6 ? Spelling::kIpv4 : Spelling::kIpv6, kApp));
+    INFO("a port of the proxy's");
+    isTold(spelling, pods.b.at(spelling, 15006));
+    INFO("the pod itself");
+    isTold(spelling, pods.a.at(spelling, kApp));
+    pods.path->withdraw(pods.b.netns.cookie);
+  }
+}
+
+TEST_CASE(
+    "nothing is picked where there is no table, for DNS, and for a pod that may not be direct") {
+  if (!hasRoot()) {
+    return;
+  }
+  DirectPods pods;
+  pods.say(true);
+  const UniqueFd proxy = pods.a.listen(15001);
+  const UniqueFd resolver = pods.a.listen(15053);
+  CounterSteps steps(pods.node.agent());
+  const Endpoint dns{kService4.ip, 53};
+  const weft::io::ServicePicks only = {{pods.b.at(Spelling::kIpv4, kApp)}};
+  REQUIRE(pods.path->publishServices({{kService4, only}, {dns, only}}).ok());
+  REQUIRE(connectFrom(pods.a.netns, Spelling::kIpv4, {kService4.ip, 81}).error == 0);
+  CHECK(steps.take() == Steps{{"outbound_captured", 1}});
+  REQUIRE(connectFrom(pods.a.netns, Spelling::kIpv4, dns).error == 0);
+  CHECK(steps.take() == Steps{{"dns_captured", 1}});
+  REQUIRE(pods.enrol(pods.a, false).ok());
+  REQUIRE(connectFrom(pods.a.netns, Spelling::kIpv4, kService4).error == 0);
+  CHECK(steps.take() == Steps{{"outbound_captured", 1}});
+}
+
+TEST_CASE("a pod that refuses is told apart from a client that gives up") {
+  if (!hasRoot()) {
+    return;
+  }
+  DirectPods pods;
+  pods.say(true);
+  for (const Spelling spelling : kSpellings) {
+    INFO(static_cast<int>(spelling));
+    pods.pick(pods.b.at(spelling, kApp));
+    CHECK(connectFrom(pods.a.netns, spelling, serviceAt(spelling)).error == ECONNREFUSED);
+    const std::vector<DirectEvent> events = pods.events();
+    REQUIRE(events.size() == 1);
+    CHECK(events[0].kind == DirectEvent::Kind::kClosed);
+    CHECK_FALSE(events[0].established);
+    CHECK(events[0].refused);
   }
 }

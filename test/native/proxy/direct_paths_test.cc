@@ -557,6 +557,7 @@ TEST_CASE("an endpoint that fails is not picked for a while") {
   DirectEvent failed{Kind::kClosed, node->flow(40001, 8080)};
   // Asked for itself, it is no matter of the service.
   failed.flow.asked = failed.flow.server;
+  failed.refused = true;
   const auto tellOften = [&] {
     for (uint32_t i = 0; i < weft::proxy::kEjectFailures; i++) {
       kernel.tell(failed);
@@ -564,11 +565,11 @@ TEST_CASE("an endpoint that fails is not picked for a while") {
   };
   tellOften();
   failed.flow.asked = {*Ip::parse("10.96.0.1"), 80};
-  failed.established = true;
+  failed.refused = false;  // who asked gave up
   tellOften();
   CHECK(kernel.isQuiet());
   CHECK(picksFrom(kernel.now(), 2));
-  failed.established = false;
+  failed.refused = true;
   const uint64_t begunMs = weft::monotonicMillis();
   tellOften();
   CHECK(kernel.until([](const State& now) { return picksFrom(now, 0); }));
