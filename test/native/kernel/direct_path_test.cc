@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <limits>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -313,14 +314,26 @@ TEST_CASE("a pod that refuses is told apart from a client that gives up") {
   }
   DirectPods pods;
   pods.say(true);
-  for (const Spelling spelling : kSpellings) {
-    INFO(static_cast<int>(spelling));
-    pods.pick(pods.b.at(spelling, kApp));
-    CHECK(connectFrom(pods.a.netns, spelling, serviceAt(spelling)).error == ECONNREFUSED);
+  const auto isRefused = [&] {
     const std::vector<DirectEvent> events = pods.events();
     REQUIRE(events.size() == 1);
     CHECK(events[0].kind == DirectEvent::Kind::kClosed);
     CHECK_FALSE(events[0].established);
-    CHECK(events[0].refused);
+    return events[0].refused;
+  };
+  for (const Spelling spelling : kSpellings) {
+    INFO(static_cast<int>(spelling));
+    pods.pick(pods.b.at(spelling, kApp));
+    CHECK(connectFrom(pods.a.netns, spelling, serviceAt(spelling)).error == ECONNREFUSED);
+    CHECK(isRefused());
   }
+  // One connection fills its queue, and no further SYN is answered.
+  const UniqueFd app = pods.b.listen(kApp);
+  REQUIRE(::listen(app.get(), 0) == 0);
+  const Endpoint to = pods.b.at(Spelling::kIpv4, kApp);
+  const Attempt waiting = connectFrom(pods.a.netns, Spelling::kIpv4, to);
+  REQUIRE(waiting.error == 0);
+  static_cast<void>(pods.events());
+  REQUIRE(weft::io::connectTcp(pods.a.netns.fd.get(), to, std::nullopt, {}).ok());
+  CHECK_FALSE(isRefused());
 }
