@@ -19,8 +19,9 @@ namespace {
 
 constexpr const char* kVerdicts = "weft_verdicts";
 constexpr const char* kListeners = "weft_listeners";
-/// What goes past TCP is counted by those who sent it, to the byte: no copy of it would be right.
-constexpr const char* kPairs = "weft_pairs";
+/// Left behind. What goes past TCP is counted to the byte by those who send it: no copy of it would
+/// be right. Endpoints of services change, and nobody could change the copies: the proxy picks.
+constexpr std::array<std::string_view, 3> kLeftBehind{"weft_pairs", "weft_picks", "weft_services"};
 
 /// What an allowing verdict becomes where nobody may be able to take it back.
 void limit(std::vector<uint8_t>& value) {
@@ -149,7 +150,8 @@ Status Carry::fill() {
     if (!then.ok()) {
       return then.status();
     }
-    if (then.value() == now || name == kPairs || then.value().own.keyBytes != now.own.keyBytes) {
+    const bool stays = std::find(kLeftBehind.begin(), kLeftBehind.end(), name) != kLeftBehind.end();
+    if (then.value() == now || stays || then.value().own.keyBytes != now.own.keyBytes) {
       continue;
     }
     Status filled = fillOne(name, now, from.value().get(), to.value().get());
@@ -236,12 +238,12 @@ void Carry::settleTable(const Copied& copied, int from, int to) const {
                     std::max(then.value().own.valueBytes, now.value().own.valueBytes)};
   const std::vector<Key> left = keysOf(source, then.value().own);
   for (const Key& key : left) {
-    if (!std::binary_search(copied.keys.begin(), copied.keys.end(), key)) {
+    if (!std::binary_search(copied.keys.begin(), copied.keys.end(), key, KeyLess())) {
       static_cast<void>(copyEntry(how, key, BPF_NOEXIST));
     }
   }
   for (const Key& key : copied.keys) {
-    if (!std::binary_search(left.begin(), left.end(), key)) {
+    if (!std::binary_search(left.begin(), left.end(), key, KeyLess())) {
       bpf_map_delete_elem(target, key.data());
     }
   }

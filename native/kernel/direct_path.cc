@@ -8,6 +8,7 @@
 #include <set>
 #include <utility>
 
+#include "kernel/map_shape.h"
 #include "kernel/sock_diag.h"
 
 namespace weft::kernel {
@@ -43,9 +44,6 @@ Result<UniqueFd> tableOf(std::span<const io::DirectVerdict> verdicts) {
 constexpr uint32_t kMarkMask = 0xfff;
 constexpr uint32_t kProxyMark = 0x539;
 constexpr uint32_t kReturnMark = 0x111;
-
-/// Most keys of one pod's table that are looked at in one go.
-constexpr size_t kSeenMax = size_t{4} * WEFT_ENTRIES_MAX;
 
 bool isOfProxy(const TcpSocket& socket) {
   const uint32_t mark = socket.mark & kMarkMask;
@@ -114,14 +112,12 @@ std::vector<io::DirectFlow> KernelDirectPath::flowsOf(uint64_t source) const {
     return all;
   }
   const UniqueFd table(bpf_map_get_fd_by_id(id));
-  weft_tuple key{};
-  weft_direct direct{};
-  const void* previous = nullptr;
-  // Where a key went meanwhile the kernel begins anew, for ever if the pod opens and closes for
-  // ever.
-  for (size_t seen = 0; seen < kSeenMax && bpf_map_get_next_key(table.get(), previous, &key) == 0;
-       seen++) {
-    previous = &key;
+  const TableShape shape{BPF_MAP_TYPE_HASH, sizeof(weft_tuple), sizeof(weft_direct),
+                         WEFT_ENTRIES_MAX, BPF_F_NO_PREALLOC};
+  for (const Key& raw : keysOf(table.get(), shape)) {
+    weft_tuple key{};
+    weft_direct direct{};
+    std::memcpy(&key, raw.data(), sizeof key);
     if (bpf_map_lookup_elem(table.get(), &key, &direct) == 0) {
       all.push_back({source, direct.destination, endpointOf(key.remote, key.remote_port),
                      endpointOf(key.local, key.local_port), direct.cookie,

@@ -11,7 +11,7 @@
 namespace weft::kernel {
 namespace {
 
-/// Where a key went meanwhile the kernel begins anew: so often a table is gone through at most.
+/// How often a map is gone through.
 constexpr size_t kRoundsMax = 4;
 
 bool holdsTables(uint32_t type) {
@@ -89,17 +89,22 @@ Result<UniqueFd> makeTable(const TableShape& shape) {
   return table;
 }
 
-std::vector<Key> keysOf(int map, const TableShape& shape) {
-  std::set<Key> all;
-  Key key(shape.keyBytes);
+std::vector<Key> keysBy(const NextKey& next, size_t keyBytes, size_t most) {
+  std::set<Key, KeyLess> all;
+  Key key(keyBytes);
   const void* previous = nullptr;
-  const size_t most = kRoundsMax * shape.entriesMax;
-  for (size_t seen = 0; seen < most && bpf_map_get_next_key(map, previous, key.data()) == 0;
-       seen++) {
+  for (size_t asked = 0; asked < most && next(previous, key.data()); asked++) {
     previous = key.data();
     all.insert(key);
   }
   return {all.begin(), all.end()};
+}
+
+std::vector<Key> keysOf(int map, const TableShape& shape) {
+  const auto next = [map](const void* previous, void* key) {
+    return bpf_map_get_next_key(map, previous, key) == 0;
+  };
+  return keysBy(next, shape.keyBytes, kRoundsMax * shape.entriesMax);
 }
 
 }  // namespace weft::kernel

@@ -4,7 +4,10 @@
 
 #include <bpf/libbpf.h>
 
+#include <algorithm>
 #include <cstdint>
+#include <cstring>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -42,7 +45,18 @@ Result<std::map<std::string, MapShape>> sharedShapes(const std::vector<BpfObject
 Result<UniqueFd> makeTable(const TableShape& shape);
 
 using Key = std::vector<uint8_t>;
-/// All keys of a map, in order. One in which keys come and go meanwhile may be seen in part.
+/// The order of keys of one map.
+struct KeyLess {
+  bool operator()(const Key& a, const Key& b) const {
+    return std::memcmp(a.data(), b.data(), std::min(a.size(), b.size())) < 0;
+  }
+};
+/// Writes the key after `previous`, or the first one after null; false at the end.
+using NextKey = std::function<bool(const void* previous, void* key)>;
+/// The keys that `next` gives, in order and each once, when it was asked `most` times at most.
+std::vector<Key> keysBy(const NextKey& next, size_t keyBytes, size_t most);
+/// All keys of a map, in order. Where the last one went meanwhile the kernel begins anew, for ever
+/// if keys come and go for ever: a map is gone through four times at most.
 std::vector<Key> keysOf(int map, const TableShape& shape);
 
 }  // namespace weft::kernel

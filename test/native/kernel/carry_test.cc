@@ -14,6 +14,7 @@
 
 #include "base/clock.h"
 #include "kernel/bpf.h"
+#include "kernel/scratch_node.h"
 
 using weft::UniqueFd;
 using weft::kernel::Carry;
@@ -118,6 +119,9 @@ uint64_t nowNs() {
 }  // namespace
 
 TEST_CASE("verdicts are carried into greater values, and allow for a while only") {
+  if (!weft::test::hasRoot()) {
+    return;
+  }
   const Folders folders;
   const TableShape outer = shapeOf(BPF_MAP_TYPE_HASH_OF_MAPS, sizeof kPod, sizeof(uint32_t));
   const MapShape then{outer, verdictsOf(sizeof(weft_verdict))};
@@ -159,6 +163,9 @@ TEST_CASE("verdicts are carried into greater values, and allow for a while only"
 }
 
 TEST_CASE("a table that was replaced meanwhile leaves nothing behind") {
+  if (!weft::test::hasRoot()) {
+    return;
+  }
   const Folders folders;
   const TableShape outer = shapeOf(BPF_MAP_TYPE_HASH_OF_MAPS, sizeof kPod, sizeof(uint32_t));
   const MapShape then{outer, verdictsOf(sizeof(weft_verdict))};
@@ -175,6 +182,9 @@ TEST_CASE("a table that was replaced meanwhile leaves nothing behind") {
 }
 
 TEST_CASE("what has the same shape is the same map, and what shrinks loses its end") {
+  if (!weft::test::hasRoot()) {
+    return;
+  }
   const Folders folders;
   const MapShape same{shapeOf(BPF_MAP_TYPE_HASH, sizeof kPod, 8), std::nullopt};
   const MapShape great{shapeOf(BPF_MAP_TYPE_HASH, sizeof kPod, 16), std::nullopt};
@@ -196,6 +206,9 @@ TEST_CASE("what has the same shape is the same map, and what shrinks loses its e
 }
 
 TEST_CASE("other layouts are found, the newest first, and drafts are none") {
+  if (!weft::test::hasRoot()) {
+    return;
+  }
   const Folders folders;
   CHECK(folders.from().others().empty());
   const std::string root = folders.from().root();
