@@ -307,6 +307,7 @@ export const workloads: readonly Workload[] = [
   pingPong(64, near),
   http('http64', 'HTTP/1.1 of 1 KiB, 64 connections', { connections: 64, ...near }),
   bulk('down', 1, near),
+  http('crr32', 'connect, request, close: 32 at once', { connections: 32, close: true, ...near }),
   ...(['handshake', 'resumed', 'cached', 'cold'] as const).map((mode) => {
     const own = mode === 'handshake' ? 'a warm tunnel' : `a tunnel of its own, ${mode}`;
     const title = `the same on ${own}, sidecars with a full handshake: 32 at once`;
