@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
+import { globSync } from 'node:fs';
 import { Command, Option } from 'commander';
 import type { CaptureProbe } from '../cni/capture-probe.ts';
 import { adviceOn } from '../lib/capture-tier.ts';
 import { type Capability, missingOf, probeMachine } from '../lib/machine.ts';
+import { socketPlaces } from './admin-client.ts';
 import { probeFeatures, probeKernelCapture } from './capture-probe.ts';
+import { captureStatus, captureStatusTable } from './capture-status.ts';
 import { probeSockmap } from './sockmap-probe.ts';
 
 function mark(row: Capability): string {
@@ -63,13 +66,14 @@ export async function main(
     .exitOverride()
     .parse([...argv], { from: 'user' });
   const capture = await probeFeatures();
+  const agents = await captureStatus(globSync(socketPlaces as string[]).sort());
   const rows = [...(await probeMachine()), await probeKernelCapture(), await probeSockmap()];
   const ok = missingOf(rows).length === 0;
   const json = command.opts<{ output?: string }>().output === 'json';
   print(
     json
-      ? `${JSON.stringify({ ok, rows, capture })}\n`
-      : `${tableOf(rows)}\n${captureTable(capture)}`,
+      ? `${JSON.stringify({ ok, rows, capture, agents })}\n`
+      : `${tableOf(rows)}\n${captureTable(capture)}${captureStatusTable(agents)}`,
   );
   return ok ? 0 : 3;
 }

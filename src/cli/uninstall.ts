@@ -6,8 +6,10 @@ import { defaultPins } from '../lib/node-places.ts';
 import { mustRun, runProgram } from '../lib/program.ts';
 import { type Print, runCommand, toStdout } from './output.ts';
 
-// What src/cni/guard.ts calls its tables, of every layout.
-const guardTable = /^table (inet|bridge) (weft_guard_\d+)$/;
+// What src/cni/guard.ts calls its tables, of every layout, and src/cni/guard-probe.ts those of a try
+// that was killed, with the bridge that it makes.
+const guardTable = /^table (inet|bridge) (weft_guard_(?:\d+|probe))$/;
+const guardBridge = 'weftgbr';
 
 async function removeGuards(print: Print): Promise<void> {
   const listed = await runProgram('nft', ['list', 'tables']).catch(() => undefined);
@@ -18,6 +20,11 @@ async function removeGuards(print: Print): Promise<void> {
       print(`removed the nftables table ${family} ${name}\n`);
     }
   }
+}
+
+async function removeBridge(print: Print): Promise<void> {
+  const removed = await runProgram('ip', ['link', 'del', guardBridge]).catch(() => undefined);
+  print(removed?.code === 0 ? `removed the bridge ${guardBridge}\n` : '');
 }
 
 /** Exit code 1 when something cannot be removed. */
@@ -34,6 +41,7 @@ export async function main(argv: readonly string[], print: Print = toStdout): Pr
       NodeCapture.uninstall(bpfPins);
       print(`nothing is pinned in ${bpfPins}\n`);
       await removeGuards(print);
+      await removeBridge(print);
     });
   return await runCommand(command, argv, () => 0);
 }
