@@ -44,12 +44,14 @@ export function tableOf(rows: readonly Capability[]): string {
   );
 }
 
+const hintOf = (result: 'no' | 'warn'): string => (result === 'no' ? 'get it' : 'see');
+
 /** What capture in the kernel builds on, as a table for a person, and what follows from it. */
 export function captureTable({ tier, reasons, features }: CaptureProbe): string {
   const lines = features.map(({ name, result, seen }) => {
     const { loses, how } = adviceOn(name);
     const line = { mark: result, name, seen };
-    return result === 'yes' ? line : { ...line, hint: `${loses}; get it: ${how}` };
+    return result === 'yes' ? line : { ...line, hint: `${loses}; ${hintOf(result)}: ${how}` };
   });
   const because = reasons.map((reason) => `  because of ${reason}\n`).join('');
   return `${textOf(lines)}capture: ${tier}\n${because}`;

@@ -89,17 +89,18 @@ const counterList = z.object({
 
 type Pod = ChildProcessByStdio<Writable, Readable, null>;
 
-/** Rejects when the namespace cannot be made. It goes with its process, and that with this one. */
-async function startPod(): Promise<Pod> {
+/** Its namespace goes with its process, and that with this one. */
+function startPod(): Pod {
   const script =
     'echo; read go; ip link set eth0 up; ip link set eth1 up 2>/dev/null; echo; exec cat';
-  const pod = spawn('unshare', ['--net', 'sh', '-c', script], {
-    stdio: ['pipe', 'pipe', 'ignore'],
-  });
-  await said(pod);
+  const command = ['--net', 'sh', '-c', script];
+  const pod = spawn('unshare', command, { stdio: ['pipe', 'pipe', 'ignore'] });
+  // One that is gone is judged by its end, not by EPIPE.
+  pod.stdin.on('error', () => undefined);
   return pod;
 }
 
+/** Resolves when it is ready, and again when its links are up. */
 async function said(pod: Pod): Promise<void> {
   const first = await Promise.race([once(pod.stdout, 'data'), once(pod, 'exit')]);
   if (!Buffer.isBuffer(first[0])) {
@@ -122,8 +123,9 @@ class GuardTrial {
 
   /** Why it does not hold in a family; nothing for one in which it does. */
   async run(): Promise<Map<GuardFamily, string>> {
-    const [owner, stranger] = await Promise.all([startPod(), startPod(), this.#clean()]);
+    const [owner, stranger] = [startPod(), startPod()];
     try {
+      await Promise.all([said(owner), said(stranger), this.#clean()]);
       const families = await this.#lay(owner, stranger);
       const left = await this.#guard.add(pathOf(owner), [own.ipv4, own.ipv6]);
       if (left !== undefined) {
@@ -134,9 +136,10 @@ class GuardTrial {
       const why = 'a bridge cannot be made to try it with';
       return new Map([...verdicts, ...missing.map((family) => [family, why] as const)]);
     } finally {
-      await this.#clean();
-      owner.kill('SIGKILL');
-      stranger.kill('SIGKILL');
+      await this.#clean().finally(() => {
+        owner.kill('SIGKILL');
+        stranger.kill('SIGKILL');
+      });
     }
   }
 
