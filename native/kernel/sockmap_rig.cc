@@ -3,6 +3,7 @@
 
 #include <bpf/bpf.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <sys/socket.h>
 
 #include <cerrno>
@@ -21,6 +22,13 @@ namespace weft::kernel {
 namespace {
 
 constexpr int kBacklog = 16;
+/// Most that a handshake takes: also on a loopback the kernel may put off what arrives.
+constexpr int kWaitMs = 5000;
+
+bool waitFor(int socket, short events) {
+  pollfd wanted{socket, events, 0};
+  return ::poll(&wanted, 1, kWaitMs) == 1;
+}
 
 uint64_t cookieOf(int socket) {
   uint64_t cookie = 0;
@@ -136,6 +144,9 @@ Result<UniqueFd> SockmapRig::connectTo(int listener) const {
   if (!fd || (::connect(fd.get(), to.get(), to.size) != 0 && errno != EINPROGRESS)) {
     return Status::fromErrno("connect", errno);
   }
+  if (!waitFor(fd.get(), POLLOUT)) {
+    return Status{Code::kTimeout, "connect to itself: not within its time"};
+  }
   return fd;
 }
 
@@ -148,7 +159,9 @@ Result<SockmapRig::Ends> SockmapRig::connect() const {
   if (!client.ok()) {
     return client.status();
   }
-  // On a loopback the handshake is over when connect() returns.
+  if (!waitFor(listener.value().get(), POLLIN)) {
+    return Status{Code::kTimeout, "accept from itself: not within its time"};
+  }
   UniqueFd server(
       ::accept4(listener.value().get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
   if (!server) {
