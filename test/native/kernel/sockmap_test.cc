@@ -310,28 +310,62 @@ TEST_CASE("chunks of any size arrive whole and in order, both ways at once") {
   }
 }
 
-TEST_CASE("the program that decides is replaced, or taken away, while data flows") {
+namespace {
+
+/// Takes away the program that decides, and puts it back.
+struct Swap {
+  int redirects;
+  int program;
+  uint32_t zero = 0;
+
+  explicit Swap(const SockmapRig& rig)
+      : redirects(rig.programs().map("weft_redirects")),
+        program(bpf_program__fd(
+            bpf_object__find_program_by_name(&rig.programs().object(), "weft_redirect"))) {}
+  void away() const { REQUIRE(bpf_map_delete_elem(redirects, &zero) == 0); }
+  void back() const { REQUIRE(bpf_map_update_elem(redirects, &zero, &program, BPF_ANY) == 0); }
+};
+
+}  // namespace
+
+TEST_CASE("sockets that are enrolled follow the program that decides") {
+  const auto rig = rigOf();
+  if (rig == nullptr) {
+    return;
+  }
+  const Ends ends = pairOf(*rig);
+  const Swap swap(*rig);
+  say(ends.client, "with it");
+  CHECK(count(*rig, "sockmap_redirected_bytes") == 7);
+  swap.away();
+  say(ends.client, ", without it");
+  CHECK(count(*rig, "sockmap_redirected_bytes") == 7);
+  swap.back();
+  say(ends.client, ", and with it");
+  CHECK(hear(ends.server, 32) == "with it, without it, and with it");
+  say(ends.client, "again");
+  CHECK(hear(ends.server, 5) == "again");
+  CHECK(count(*rig, "sockmap_redirected_bytes") == 12);
+  CHECK(count(*rig, "sockmap_unsettled_bytes") == 13);
+}
+
+TEST_CASE("the program that decides is replaced, and taken away, while data flows") {
   constexpr uint64_t kTotal = 8 << 20;
   const auto rig = rigOf();
   if (rig == nullptr) {
     return;
   }
   const Ends ends = pairOf(*rig);
-  const int redirects = rig->programs().map("weft_redirects");
-  const bpf_program* redirect =
-      bpf_object__find_program_by_name(&rig->programs().object(), "weft_redirect");
+  const Swap swap(*rig);
   // Later it may be TCP's all the time: it is whenever its reader is behind.
   say(ends.client, "past TCP");
   CHECK(hear(ends.server, 8) == "past TCP");
   CHECK(count(*rig, "sockmap_redirected_bytes") == 8);
-  int swaps = 0;
   const Duplex right = talk(ends, 3, kTotal, 3, [&] {
-    const uint32_t zero = 0;
-    const int program = bpf_program__fd(redirect);
-    for (; swaps < 2000; swaps++) {
-      REQUIRE(bpf_map_delete_elem(redirects, &zero) == 0);
+    for (int i = 0; i < 2000; i++) {
+      swap.away();
       std::this_thread::yield();
-      REQUIRE(bpf_map_update_elem(redirects, &zero, &program, BPF_ANY) == 0);
+      swap.back();
     }
   });
   CHECK(right.toServer == kTotal);
