@@ -4,6 +4,7 @@ import { type Family, familyText } from '../../ztunnel/metrics.ts';
 import type { PodEntry } from '../../ztunnel/pods.ts';
 import {
   buildFamily,
+  captureFamilies,
   certificateFamilies,
   dnsFamilies,
   engineFamilies,
@@ -31,6 +32,17 @@ t.test('version, open connections and the counters of the engine', (t) => {
   t.match(text, /^istio_tcp_sockets_open\{reporter="source"\} 3$/m);
   t.match(text, /^istio_tcp_sockets_open\{reporter="destination"\} 0$/m);
   t.match(text, /^# TYPE weft_streams_opened counter\nweft_streams_opened 7$/m);
+  t.end();
+});
+
+t.test('what programs in the kernel do, and which gates refuse a tier of theirs', (t) => {
+  const counters = { outbound_captured: 3, sockmap_redirected_bytes: 9 };
+  const some = textOf(captureFamilies({ kernelPods: 2, counters, sockmapRefused: ['splice'] }));
+  t.match(some, /^weft_capture_kernel_pods 2$/m);
+  t.match(some, /^weft_capture_total\{end="sockmap_redirected_bytes"\} 9$/m);
+  t.match(some, /^weft_sockmap_refused\{gate="splice"\} 1$/m);
+  const none = textOf(captureFamilies({ kernelPods: 0, counters: {}, sockmapRefused: [] }));
+  t.notMatch(none, /weft_sockmap_refused/);
   t.end();
 });
 

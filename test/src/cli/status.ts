@@ -38,6 +38,14 @@ t.test('a proxy that waits or is gone is a failure that is named', async (t) => 
   });
 });
 
+t.test('a tier that the kernel may not have is noted with the gates', async (t) => {
+  const capture = { kernelPods: 1, counters: {}, sockmapRefused: ['splice'] };
+  const socket = await serveFakeAdmin(t, { '/status': statusOf('a', { capture }) });
+  t.match(JSON.parse((await run('--socket', socket, '-o', 'json')).text), {
+    proxies: [{ capture: { sockmapRefused: ['splice'] } }],
+  });
+});
+
 t.test('state that is only remembered is said to be', async (t) => {
   const socket = await serveFakeAdmin(t, { '/status': statusOf('a', { synced: false }) });
   t.match((await run('--socket', socket)).text, /serves from saved state/);

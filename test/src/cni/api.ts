@@ -127,6 +127,7 @@ t.test('what is not a pod is refused by its field', async (t) => {
     ['/pods/u', null, /^body: /],
     ['/pods/u', { ...body, dns: { nameservers: ['a.b'] } }, /^dns\.nameservers\.0: /],
     ['/pods/u', { ...body, name: 'No' }, /^name: is not a Kubernetes name/],
+    ['/pods/u', { ...body, bypass: 'tcp' }, /^bypass: /],
     ['/pods/u', { ...body, more: 1 }, /more/],
     ['/pods/', body, /pod uid/],
     ['/pods/%zz', body, /pod uid/],

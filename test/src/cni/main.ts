@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import t, { type Test } from 'tap';
+import { NodeCapture, trySockmapGates } from '../../../native/capture.ts';
 import { main } from '../../../src/cni/main.ts';
 import { cgroup2RootOf } from '../../../src/lib/machine.ts';
 import { mustRun, runProgram } from '../../../src/lib/program.ts';
@@ -31,9 +32,9 @@ interface Process {
   stop(): Promise<number | null>;
 }
 
-function start(folder: string, metrics = '127.0.0.1:0'): Process {
+function start(folder: string, metrics = '127.0.0.1:0', ...others: string[]): Process {
   const flags = ['--node', 'n', '--zds', `${folder}/zds.sock`, '--api', `${folder}/cni.sock`];
-  const more = ['--proxy-cgroup', cgroup, '--metrics', metrics];
+  const more = ['--proxy-cgroup', cgroup, '--metrics', metrics, ...others];
   const args = [launcher, 'cni', ...flags, ...more];
   const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });
   const ended = once(child, 'exit');
@@ -128,6 +129,30 @@ t.test('nftables cannot let pass what it captures', async (t) => {
   const flags = ['--node', 'n', '--zds', `${folder}/zds.sock`, '--api', `${folder}/cni.sock`];
   const down = ['--when-proxy-down', 'pass', '--log-level', 'silent'];
   t.equal(await main([...flags, '--capture', 'nft', ...down]), 3);
+});
+
+t.test('a node does not start with a tier that it may not have', { skip }, async (t) => {
+  const folder = prepare(t);
+  const failed = trySockmapGates().filter(({ ok }) => !ok);
+  const reasons = async (...flags: string[]): Promise<string> => {
+    const agent = start(folder, undefined, '--bypass', 'sockmap', ...flags);
+    t.teardown(() => agent.child.kill('SIGKILL'));
+    await agent.logged('ready');
+    if (agent.child.exitCode === null) {
+      t.equal(await agent.stop(), 0);
+      return '';
+    }
+    t.equal(agent.child.exitCode, 3);
+    return String(agent.log.at(-1)?.['reason']);
+  };
+  mkdirSync(cgroup);
+  t.teardown(() => rmdirSync(cgroup));
+  t.match(await reasons('--capture', 'nft'), /needs capture in the kernel/);
+  const pins = join(folder, 'pins');
+  const why = await reasons('--capture', 'auto', '--bpf-pins', pins, '--pods-cgroup', cgroup);
+  t.ok(failed.every(({ name, reason }) => why.includes(`${name} (${reason})`)));
+  t.equal(why === '', failed.length === 0);
+  NodeCapture.uninstall(pins);
 });
 
 t.test('the agent from enrolment to restart', { skip }, async (t) => {

@@ -5,7 +5,7 @@ import t from 'tap';
 import { loadPods, savePods } from '../../../src/cni/pod-file.ts';
 
 const old = { uid: 'u', name: 'n', namespace: 's', serviceAccount: 'a', netns: '/run/netns/x' };
-const pod = { ...old, nameservers: ['10.0.0.53'] };
+const pod = { ...old, nameservers: ['10.0.0.53'], bypass: 'sockmap' } as const;
 
 t.test('the list comes back as it was saved, readable by its owner only', async (t) => {
   const path = join(t.testdir(), 'pods.json');

@@ -14,6 +14,7 @@ const pod: PodEnrolment = {
 t.test('a claim is the same but for the file of its namespace', async (t) => {
   t.ok(sameClaim(pod, { ...pod, netns: '/proc/1/ns/net' }));
   const others = { name: 'x', namespace: 'x', serviceAccount: 'x', nameservers: ['10.0.0.54'] };
+  t.notOk(sameClaim(pod, { ...pod, bypass: 'sockmap' }), 'bypass');
   for (const [field, value] of Object.entries(others)) {
     t.notOk(sameClaim(pod, { ...pod, [field]: value }), field);
   }

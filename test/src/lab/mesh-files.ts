@@ -31,6 +31,18 @@ t.test('a pod is in the mesh by its label, or else by its namespace', async (t) 
   t.equal(enrolled('ambient', '', ', hostNetwork: true'), false);
 });
 
+t.test('a pod says how it is carried by its annotations, or else its namespace does', async (t) => {
+  const bypass = (own: string, above: string): string | undefined => {
+    const words = (value: string): string => `, annotations: {weft.dev/bypass: ${value}}`;
+    const named = namespace('ambient').replace('name: demo', `name: demo${words(above)}`);
+    const folder = t.testdir({ 'a.yaml': `${pod(own && words(own))}\n---\n${named}\n` });
+    return readPods(folder)[0]?.bypass;
+  };
+  t.equal(bypass('', 'sockmap'), 'sockmap');
+  t.equal(bypass('none', 'sockmap'), 'none');
+  t.equal(bypass('sockmap', 'none'), 'sockmap');
+});
+
 t.test('a container is its command, its arguments and its ports', async (t) => {
   const containers =
     ', containers: [{name: c, command: [a], args: [b], ports: [{containerPort: 80}]}]';
