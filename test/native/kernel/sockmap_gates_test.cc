@@ -7,7 +7,6 @@
 #include <unistd.h>
 
 #include <cstdio>
-#include <map>
 #include <string>
 #include <vector>
 
@@ -34,7 +33,7 @@ TEST_CASE("which kernels may send data twice is read from their version") {
 
 TEST_CASE("each gate has a name, a result, and a reason when it refuses") {
   if (::geteuid() != 0) {
-    MESSAGE("not run: needs root");
+    std::printf("# not run: needs root\n");
     return;
   }
   const std::vector<GateResult> results = weft::kernel::trySockmapGates();
@@ -42,10 +41,10 @@ TEST_CASE("each gate has a name, a result, and a reason when it refuses") {
   std::vector<std::string> refused;
   for (size_t i = 0; i < results.size(); i++) {
     INFO(results[i].name);
-    std::printf("# gate %s: %s\n", results[i].name.c_str(),
-                results[i].ok ? "holds" : results[i].reason.c_str());
     CHECK(results[i].gate == static_cast<weft_gate>(i));
     CHECK(results[i].ok == results[i].reason.empty());
+    std::printf("# gate %s: %s\n", results[i].name.c_str(),
+                results[i].ok ? "holds" : results[i].reason.c_str());
     if (!results[i].ok) {
       refused.push_back(results[i].name);
     }

@@ -21,7 +21,7 @@
 #include <array>
 #include <atomic>
 #include <cerrno>
-#include <cstring>
+#include <cstdio>
 #include <functional>
 #include <memory>
 #include <random>
@@ -29,6 +29,7 @@
 #include <thread>
 #include <vector>
 
+#include "kernel/scratch_node.h"
 #include "kernel/sockmap_gates.h"
 #include "kernel/sockmap_rig.h"
 #include "kernel/sockmap_trials.h"
@@ -44,8 +45,7 @@ constexpr int kWaitMs = 5000;
 
 /// A rig, or nothing where there can be none, which is printed.
 std::unique_ptr<SockmapRig> rigOf(const char* address = "127.0.0.1") {
-  if (::geteuid() != 0) {
-    MESSAGE("not run: needs root");
+  if (!weft::test::hasRoot()) {
     return nullptr;
   }
   Result<std::unique_ptr<SockmapRig>> rig = SockmapRig::open(address);
@@ -251,7 +251,7 @@ TEST_CASE("a connection of MPTCP is not enrolled") {
 #endif
   UniqueFd probe(::socket(AF_INET, SOCK_STREAM, IPPROTO_MPTCP));
   if (!probe) {
-    MESSAGE("not run: this kernel has no MPTCP");
+    std::printf("# not run: this kernel has no MPTCP\n");
     return;
   }
   sockaddr_in any{};
@@ -454,6 +454,19 @@ TEST_CASE("an urgent byte is not lost, nor is anything round it") {
   say(ends.client, "def");
   // Past TCP there is no urgent pointer: it comes in its place, as with SO_OOBINLINE.
   CHECK(hear(ends.server, 7) == "abcXdef");
+}
+
+TEST_CASE("a reader that waits for more is woken by less past TCP, and loses nothing") {
+  const auto rig = rigOf();
+  if (rig == nullptr) {
+    return;
+  }
+  const Ends ends = pairOf(*rig);
+  const int low = 2000;
+  REQUIRE(::setsockopt(ends.server.get(), SOL_SOCKET, SO_RCVLOWAT, &low, sizeof low) == 0);
+  say(ends.client, "less");
+  CHECK(isReady(ends.server, POLLIN));
+  CHECK(hear(ends.server, 4) == "less");
 }
 
 TEST_CASE("what a kernel gets wrong is what its gates refuse, and the other way round") {
