@@ -289,7 +289,7 @@ TEST_CASE("a reader that does not read stops its sender, which loses nothing") {
 }
 
 TEST_CASE("chunks of any size arrive whole and in order, both ways at once") {
-  constexpr uint64_t kTotal = 8 << 20;
+  constexpr uint64_t kTotal = 2 << 20;
   for (const uint64_t pauseEvery : {0, 5}) {
     for (const char* address : {"127.0.0.1", "::1"}) {
       const auto rig = rigOf(address);
@@ -350,7 +350,7 @@ TEST_CASE("sockets that are enrolled follow the program that decides") {
 }
 
 TEST_CASE("the program that decides is replaced, and taken away, while data flows") {
-  constexpr uint64_t kTotal = 8 << 20;
+  constexpr uint64_t kTotal = 2 << 20;
   const auto rig = rigOf();
   if (rig == nullptr) {
     return;
