@@ -53,11 +53,13 @@ TEST_CASE("a listener that cannot accept asks now and then, and takes what comes
   const int listening = fd.get();
   UniqueFd client;
   size_t accepted = 0;
-  bare.pod->adopt(
-      std::make_unique<Listener>(*bare.pod, std::move(fd), [&](UniqueFd, const Endpoint&) {
-        accepted++;
-        bare.loop.stop();
-      }));
+  bare.pod
+      ->adopt(std::make_unique<Listener>(*bare.pod, std::move(fd),
+                                         [&](UniqueFd, const Endpoint&) {
+                                           accepted++;
+                                           bare.loop.stop();
+                                         }))
+      ->accept();
   uint64_t turns = 0;
   Timer mend;
   mend.start(bare.loop, 200, [&] {
