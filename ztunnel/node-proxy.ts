@@ -105,8 +105,11 @@ export const controlWaitMs = 5_000;
  */
 export const wholeWaitMs = 30_000;
 
-/** How long a successor tries to open ports whose owner may be on its way out, in milliseconds. */
-export const portsWaitMs = 10_000;
+/**
+ * How long a successor tries to open ports whose owner may be on its way out, in milliseconds. Nobody
+ * looks after direct connections meanwhile.
+ */
+export const portsWaitMs = 2_000;
 
 const portsRetryMs = 50;
 
@@ -516,11 +519,15 @@ export class NodeProxy {
     if (this.#stopped !== undefined) {
       return;
     }
-    this.#engine.takeOver();
+    if (predecessor?.isGone === true) {
+      this.#engine.takeOver();
+    }
+    // Where it goes on accepting nothing is accepted here that would be cut if this fails.
     await this.#serveSoon(performance.now() + portsWaitMs);
     if (this.#stopped !== undefined) {
       return;
     }
+    this.#engine.takeOver();
     this.#tenure = 'has';
     predecessor?.took();
     void predecessor?.ended.then((cut) => {

@@ -87,6 +87,11 @@ export class Predecessor {
     return this.#end.promise;
   }
 
+  /** Whether the connection to it has ended. */
+  get isGone(): boolean {
+    return this.#gone;
+  }
+
   /** When the connection to it ended, whoever ended it. */
   get lost(): Promise<void> {
     return this.#lostIt.promise;
