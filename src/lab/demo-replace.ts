@@ -59,6 +59,8 @@ export async function replaceRow(lab: Lab): Promise<Row> {
   const froms = nodes.map((node) => endOfLog(lab.process(`${node}/ztunnel`).logFile));
   const olds: LabProcess[] = [];
   const moving = moveBulk(lab);
+  // It may break before anybody waits for it, and is told then.
+  moving.catch(() => undefined);
   const load = await underLoad(lab, demo.client, [demo.name, 80], async () => {
     for (const node of nodes) {
       olds.push(await replaceProxy(lab, node));
