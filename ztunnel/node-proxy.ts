@@ -89,8 +89,8 @@ export interface ProxyHooks {
   quit(): void;
   /** Called once, when the proxy is ready for the first time. */
   ready(): void;
-  /** `wholeWaitMs` unless a test says otherwise. */
-  readonly wholeWaitMs?: number;
+  /** `controlWaitMs` and `wholeWaitMs` unless a test says otherwise. */
+  readonly waits?: { readonly controlMs?: number; readonly wholeMs?: number };
 }
 
 /**
@@ -144,7 +144,7 @@ export class NodeProxy {
   /** Whether this proxy may have what there can be only one of on a node. */
   #tenure: Tenure;
   #taking: Promise<void> = Promise.resolve();
-  readonly #wholeWaitMs: number;
+  readonly #waits: NonNullable<ProxyHooks['waits']>;
   #cutBefore = 0;
   #controlIsAway = false;
   #waitedLong = false;
@@ -171,7 +171,7 @@ export class NodeProxy {
   ) {
     this.#logDropped = hooks.logDropped;
     this.#onReady = hooks.ready;
-    this.#wholeWaitMs = hooks.wholeWaitMs ?? wholeWaitMs;
+    this.#waits = hooks.waits ?? {};
     this.#config = config;
     this.#log = log;
     this.#native = native;
@@ -260,9 +260,10 @@ export class NodeProxy {
       this.#waitedLong = true;
       this.#reportReady();
     };
+    const { controlMs = controlWaitMs, wholeMs = wholeWaitMs } = this.#waits;
     if (this.#tenure === 'waits') {
-      setTimeout(away, controlWaitMs).unref();
-      setTimeout(long, this.#wholeWaitMs).unref();
+      setTimeout(away, controlMs).unref();
+      setTimeout(long, wholeMs).unref();
     }
   }
 

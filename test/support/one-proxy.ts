@@ -50,7 +50,7 @@ export interface Line {
 export interface OneProxyOptions {
   /** The proxy before it, found at its socket for that. */
   readonly predecessor?: (handoverSocket: string) => Promise<Predecessor | undefined>;
-  readonly wholeWaitMs?: number;
+  readonly waits?: { readonly controlMs?: number; readonly wholeMs?: number };
   /** Certificates of pods are issued when this resolves. */
   readonly issuing?: () => Promise<void>;
 }
@@ -138,7 +138,7 @@ export async function oneProxy(t: Test, options: OneProxyOptions = {}): Promise<
       logDropped: () => 0,
       quit: () => quits.push('quit'),
       ready: () => readies.push('ready'),
-      ...(options.wholeWaitMs === undefined ? {} : { wholeWaitMs: options.wholeWaitMs }),
+      ...(options.waits === undefined ? {} : { waits: options.waits }),
     },
     predecessor,
   );

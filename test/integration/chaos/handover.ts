@@ -33,8 +33,9 @@ const takenBack = 'the successor ended too early: this process goes on';
 
 /** A pod that is captured by nftables. */
 const filtered = 'filtered';
-/** One that comes late. */
+/** Two that come late. */
 const late = 'late';
+const later = 'later';
 
 const podOf = (name: string, last: number, annotations = ''): string => `apiVersion: v1
 kind: ServiceAccount
@@ -172,25 +173,38 @@ function startWaiting(t: Test, lab: Lab, name: string): Promise<LabProcess> {
   return lab.restart(name, (command) => [...command, ...alone]);
 }
 
-/** Pods that come while the agent, too, is another are carried by whoever is left. */
-async function agentRestarts(t: Test, lab: Lab): Promise<void> {
-  const [agent, proxy] = ['node-a/cni', 'node-a/ztunnel'];
-  const from = endOfLog(lab.process(proxy).logFile);
-  const first = endOfLog(lab.process(agent).logFile);
-  const successor = await startWaiting(t, lab, proxy);
-  await said(lab, agent, first, 'snapshot acknowledged');
+/** Restarts the agent; resolves when both proxies have its list. */
+async function restartAgent(lab: Lab, agent: string): Promise<void> {
   await lab.kill(agent);
-  const second = endOfLog(lab.process(agent).logFile);
+  const { logFile } = lab.process(agent);
+  const from = endOfLog(logFile);
   await lab.restart(agent);
-  const { proxyPid } = await said(lab, agent, second, 'snapshot acknowledged');
+  const { proxyPid } = await said(lab, agent, from, 'snapshot acknowledged');
   const isOther = (record: LogRecord): boolean =>
     record['msg'] === 'snapshot acknowledged' && record['proxyPid'] !== proxyPid;
-  await waitForRecord(lab.process(agent).logFile, second, isOther, 'the other proxy', stepMs);
-  await lab.writeMesh('late.yaml', podOf(late, 41));
-  await lab.addNewPods();
-  await killProcess(successor);
-  await said(lab, proxy, from, 'a successor disconnected');
-  t.ok(await passes(lab, late), 'a pod that came is carried when the successor is gone');
+  await waitForRecord(logFile, from, isOther, 'the other proxy', stepMs);
+}
+
+/** Pods that come while there are two proxies are carried by whichever is left. */
+async function podsCome(t: Test, lab: Lab): Promise<void> {
+  const [agent, proxy] = ['node-a/cni', 'node-a/ztunnel'];
+  for (const [how, name, last] of [
+    ['', late, 41],
+    [', and the agent is another', later, 42],
+  ] as const) {
+    const from = endOfLog(lab.process(proxy).logFile);
+    const listed = endOfLog(lab.process(agent).logFile);
+    const successor = await startWaiting(t, lab, proxy);
+    await said(lab, agent, listed, 'snapshot acknowledged');
+    if (name === later) {
+      await restartAgent(lab, agent);
+    }
+    await lab.writeMesh(`${name}.yaml`, podOf(name, last));
+    await lab.addNewPods();
+    await killProcess(successor);
+    await said(lab, proxy, from, 'a successor disconnected');
+    t.ok(await passes(lab, name), `a pod is carried when the successor is gone${how}`);
+  }
 }
 
 async function predecessorDies(t: Test, lab: Lab): Promise<void> {
@@ -262,7 +276,7 @@ t.test('a hand-over outlives the death of either end', { skip: skipLab }, async 
   await lab.addNewPods();
   await successorsDie(t, lab);
   await successorFails(t, lab);
-  await agentRestarts(t, lab);
+  await podsCome(t, lab);
   await predecessorDies(t, lab);
   await replaced(t, lab);
   await cutWhileDraining(t, lab);

@@ -10,6 +10,8 @@ import { Successors } from '../../../ztunnel/handover/successors.ts';
 import { makeNetNamespace } from '../../support/net-namespace.ts';
 import { client, info, type OneProxyOptions, oneProxy } from '../../support/one-proxy.ts';
 
+/** Nothing happens because time has passed. */
+const waits = { controlMs: 600_000, wholeMs: 600_000 };
 const log = createLog('test', 'silent', { write: () => undefined });
 
 /** The proxy before, which has no sockets. */
@@ -76,7 +78,10 @@ async function start(t: Test, options: OneProxyOptions = {}, uid = 'u1') {
 
 t.test('it takes over when the last certificate comes', async (t) => {
   const gate = Promise.withResolvers<void>();
-  const { before, add, listed, logged, lines } = await start(t, { issuing: () => gate.promise });
+  const { before, add, listed, logged, lines } = await start(t, {
+    waits,
+    issuing: () => gate.promise,
+  });
   t.equal(await add(), '');
   t.equal(await listed(), '');
   t.same(before.calls, [], 'the one before it can carry them meanwhile');
@@ -89,7 +94,7 @@ t.test('it takes over when the last certificate comes', async (t) => {
 });
 
 t.test('for a pod that it cannot carry it does not wait for ever', async (t) => {
-  const { before, add, listed, logged, proxy } = await start(t, { wholeWaitMs: 300 });
+  const { before, add, listed, logged, proxy } = await start(t, { waits: { wholeMs: 300 } });
   t.match(await add('admin'), /is placed on this node/);
   t.equal(await listed(), '');
   t.match(await logged('took over'), { pending: ['pods'] });
@@ -100,7 +105,7 @@ t.test('for a pod that it cannot carry it does not wait for ever', async (t) => 
 
 t.test('nor for a certificate that it does not get', async (t) => {
   const issuing = (): Promise<void> => Promise.reject(new Error('no'));
-  const { before, add, listed, logged } = await start(t, { wholeWaitMs: 300, issuing });
+  const { before, add, listed, logged } = await start(t, { waits: { wholeMs: 300 }, issuing });
   t.equal(await add(), '');
   t.equal(await listed(), '');
   await logged('took over');
@@ -121,7 +126,7 @@ t.test('when the one before it is gone it takes over at once, as it is', async (
 });
 
 t.test('it wipes no key while the node is another’s', async (t) => {
-  const { before, add, listed, logged, agent, config } = await start(t, { wholeWaitMs: 60_000 });
+  const { before, add, listed, logged, agent, config } = await start(t, { waits });
   t.equal(await add(), '');
   await logged('certificate issued');
   const kept = readdirSync(config.keysDir);
