@@ -395,6 +395,15 @@ TEST_CASE("what is the proxy's has no table") {
     one.tables = nullptr;
     one.service.ownNamespaceOnly = true;
   }
+  SUBCASE("when another pod of the node is in another place, and has others near it") {
+    one.here.locality = {"r", "z1", ""};
+    one.there.locality = {"r", "z2", ""};
+    one.pods.push_back(podOf(one.there));
+    CHECK(one.ask().tables.size() == 1);
+    one.tables = nullptr;
+    one.service.loadBalancing.mode = Mode::kFailover;
+    one.service.loadBalancing.preference = {Nearness::kZone};
+  }
   CHECK(one.ask().tables.empty());
 }
 
