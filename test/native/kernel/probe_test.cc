@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cstdio>
 #include <fstream>
 #include <map>
 #include <string>
@@ -20,6 +21,8 @@ namespace {
 std::map<std::string, std::string> probeInChild(const std::string& cgroup) {
   int ends[2] = {};
   REQUIRE(::pipe(ends) == 0);
+  // What is still to be written would be written by both.
+  std::fflush(nullptr);
   const pid_t child = ::fork();
   if (child == 0) {
     std::string text;
