@@ -17,8 +17,9 @@ TEST_CASE("this kernel takes every program") {
     return;
   }
   const weft::test::ScratchPins pins;
-  for (const BpfObject& object : {weft::kernel::connectObject(), weft::kernel::sockopsObject(),
-                                  weft::kernel::lookupObject(), weft::kernel::sockmapObject()}) {
+  for (const BpfObject& object :
+       {weft::kernel::connectObject(), weft::kernel::sockopsObject(), weft::kernel::lookupObject(),
+        weft::kernel::sockmapObject(), weft::kernel::carryObject()}) {
     const auto costs = weft::test::costsOf(object, pins->maps());
     INFO(costs.status().message());
     REQUIRE(costs.ok());
