@@ -86,7 +86,7 @@ TEST_CASE("everything works in a cgroup of version 2") {
     MESSAGE("skipped: needs root and cgroup v2");
     return;
   }
-  const std::string folder = root + "/weft-unit-" + std::to_string(::getpid());
+  const std::string folder = root + "/weft-probe-unit-" + std::to_string(::getpid());
   for (const auto& [name, reason] : probeInChild(folder)) {
     INFO(name);
     CHECK(reason == "");
