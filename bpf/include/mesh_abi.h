@@ -12,7 +12,7 @@
 #include <linux/types.h>
 
 #ifndef WEFT_NEXT_LAYOUT
-#define WEFT_ABI 1
+#define WEFT_ABI 2
 #define WEFT_LISTENERS_MAX (3 * WEFT_PODS_MAX)
 #define WEFT_ADDED_FIELD
 #else /* one that there is not yet, for tests of a change */

@@ -204,7 +204,7 @@ await t.test('a change of layout', async (t) => {
   const steps: number[] = [];
   for (const [title, to, folder] of [
     ['to a later one', addon, 'v1000'],
-    ['and back', undefined, 'v1'],
+    ['and back', undefined, 'v2'],
   ] as const) {
     await t.test(title, async (t) => {
       await traffic.check(t, 'before');
@@ -232,7 +232,7 @@ await t.test('a change of layout', async (t) => {
       await killAt(t, next, preload, step);
       await takeOver(t, next, preload);
       current = 1 - current;
-      t.strictSame(layouts(), [current === 0 ? 'v1' : 'v1000']);
+      t.strictSame(layouts(), [current === 0 ? 'v2' : 'v1000']);
       await traffic.check(t, `after step ${step}`);
     }
     if (current !== 0) {
