@@ -16,6 +16,8 @@ namespace {
 /// A connection that was authorized by the old verdict may not be open yet when those that are open
 /// are looked at first.
 constexpr uint64_t kSecondSweepMs = 200;
+/// How long events are left in the kernel's ring, which holds those of 2,500 connections.
+constexpr uint64_t kGatherMs = 20;
 constexpr uint64_t kNsPerSecond = 1'000'000'000;
 
 uint64_t monotonicNs() {
@@ -41,7 +43,12 @@ bool sameRows(const std::vector<io::DirectVerdict>& a, const std::vector<io::Dir
 class DirectPaths::Events final : public io::Pollable {
  public:
   explicit Events(DirectPaths& owner) : owner_(owner) {}
-  void onReady(uint32_t) override { owner_.onEvents(); }
+  // The kernel tells of no further event while one waits.
+  void onReady(uint32_t) override {
+    if (!owner_.gather_.running()) {
+      owner_.gather_.start(owner_.worker_->loop(), kGatherMs, [this] { owner_.onEvents(); });
+    }
+  }
 
  private:
   DirectPaths& owner_;
@@ -73,6 +80,7 @@ void DirectPaths::rest() {
 /// What was published is another's to change from here on, and is published anew by whoever begins.
 void DirectPaths::leave() {
   soon_.cancel();
+  gather_.cancel();
   sweep_.cancel();
   comeBack_.cancel();
   if (path_ != nullptr) {
@@ -383,15 +391,19 @@ void DirectPaths::onEvents() {
   if (path_ == nullptr) {
     return;  // it was left in this very turn
   }
-  path_->take([this](const io::DirectEvent& event) {
+  std::vector<Told> all;
+  path_->take([this, &all](const io::DirectEvent& event) {
     const Known* source = byNetns(event.flow.source);
     const Known* destination = byNetns(event.flow.destination);
     if (destination != nullptr) {
       learn(event, *destination);
     }
-    report_(event, source == nullptr ? "" : source->pod.uid,
-            destination == nullptr ? "" : destination->pod.uid);
+    all.push_back({event, source == nullptr ? "" : source->pod.uid,
+                   destination == nullptr ? "" : destination->pod.uid});
   });
+  if (!all.empty()) {
+    report_(std::move(all));
+  }
 }
 
 }  // namespace weft::proxy

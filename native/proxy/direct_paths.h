@@ -27,9 +27,16 @@ namespace weft::proxy {
 /// methods may be called from any thread, and post to it.
 class DirectPaths {
  public:
-  /// Called on this thread, with the uids of both pods; an empty one is of a pod that is gone.
-  using Report = std::function<void(const io::DirectEvent& event, const std::string& sourceUid,
-                                    const std::string& destinationUid)>;
+  /// What became of a connection, with the uids of both pods; an empty one is of a pod that is
+  /// gone.
+  struct Told {
+    io::DirectEvent event;
+    std::string sourceUid;
+    std::string destinationUid;
+  };
+  /// Called on this thread with all that happened since the last time, in order; a while after it
+  /// did, since whoever is told of each by itself takes more time than the connections do.
+  using Report = std::function<void(std::vector<Told> all)>;
   /// With `waits` the kernel is told nothing, and not heard, before begin().
   DirectPaths(io::Captures& captures, Report report, bool waits = false);
   /// Joins. What the kernel was told stays in force, so that connections go on without us.
@@ -101,6 +108,7 @@ class DirectPaths {
   bool mustSweep_ = false;      // open connections may have to end, though no row changes
   bool mustSweepAll_ = false;   // and both ends of them, at every destination
   io::Timer soon_;
+  io::Timer gather_;
   io::Timer sweep_;
   io::Timer comeBack_;  // of endpoints that failed
   // The thread ends before what it works with.

@@ -104,9 +104,8 @@ Engine::Engine(Settings settings, std::function<void()> onEvents,
   if (settings_.directPath) {
     direct_ = std::make_unique<DirectPaths>(
         *captures_,
-        [this](const io::DirectEvent& event, const std::string& sourceUid,
-               const std::string& destinationUid) {
-          workers_.front()->reportDirect(event, sourceUid, destinationUid);
+        [this](std::vector<DirectPaths::Told> all) {
+          workers_.front()->reportDirect(std::move(all));
         },
         settings_.takesOver);
   }

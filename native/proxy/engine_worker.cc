@@ -181,23 +181,27 @@ void EngineWorker::handOver(std::string uid, Accepted accepted) {
   });
 }
 
-void EngineWorker::reportDirect(io::DirectEvent event, std::string sourceUid,
-                                std::string destinationUid) {
-  worker_->post(
-      [this, event, sourceUid = std::move(sourceUid), destinationUid = std::move(destinationUid)] {
-        const auto source = pods_.find(sourceUid);
-        const auto destination = pods_.find(destinationUid);
-        if (source == pods_.end() || destination == pods_.end()) {
-          return;
-        }
-        ConnectionInfo info = infoOf(*state_->tables, event, *source->second, *destination->second);
-        const auto [kind, outcome] = endOf(event);
-        source->second->report(kind, info, outcome);
-        info.direction = Direction::kInbound;
-        info.rttMicros = info.retransmits = 0;  // measured by the client's socket alone
-        info.destinationService.clear();        // it was asked for itself, as a tunnel asks for it
-        destination->second->report(kind, info, outcome);
-      });
+void EngineWorker::reportDirect(std::vector<DirectPaths::Told> all) {
+  worker_->post([this, all = std::move(all)] {
+    for (const DirectPaths::Told& told : all) {
+      report(told);
+    }
+  });
+}
+
+void EngineWorker::report(const DirectPaths::Told& told) {
+  const auto source = pods_.find(told.sourceUid);
+  const auto destination = pods_.find(told.destinationUid);
+  if (source == pods_.end() || destination == pods_.end()) {
+    return;
+  }
+  ConnectionInfo info = infoOf(*state_->tables, told.event, *source->second, *destination->second);
+  const auto [kind, outcome] = endOf(told.event);
+  source->second->report(kind, info, outcome);
+  info.direction = Direction::kInbound;
+  info.rttMicros = info.retransmits = 0;  // measured by the client's socket alone
+  info.destinationService.clear();        // it was asked for itself, as a tunnel asks for it
+  destination->second->report(kind, info, outcome);
 }
 
 void EngineWorker::removePod(std::string uid, std::function<void()> done) {

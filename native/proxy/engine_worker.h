@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "io/worker.h"
+#include "proxy/direct_paths.h"
 #include "proxy/pod.h"
 
 namespace weft::proxy {
@@ -34,9 +35,9 @@ class EngineWorker {
   /// A connection that another worker accepted for the pod `uid`. Resets it when the pod whose
   /// listener it was is gone, or replaced.
   void handOver(std::string uid, Accepted accepted);
-  /// A direct connection between pods of this node opened or ended: both are told of in the log and
+  /// Direct connections between pods of this node opened or ended: both are told of in the log and
   /// the totals, as the source and as the destination.
-  void reportDirect(io::DirectEvent event, std::string sourceUid, std::string destinationUid);
+  void reportDirect(std::vector<DirectPaths::Told> all);
   void removePod(std::string uid, std::function<void()> done);
   /// Accepts at inherited listeners from now on.
   void takeOver();
@@ -49,6 +50,7 @@ class EngineWorker {
   void snapshot(std::function<void(const std::string&)> done);
 
  private:
+  void report(const DirectPaths::Told& told);
   /// Every second, as long as the loop turns.
   void beat();
   void closePod(const std::string& uid, Reason reason, const std::string& detail);

@@ -19,7 +19,7 @@ const files = [
   'limits.ts',
   'open-connections.ts',
 ];
-t.setTimeout(300_000);
+t.setTimeout(600_000);
 
 // The argument is part of the name of a test's folder, which others may run in meanwhile.
 for (const file of files) {

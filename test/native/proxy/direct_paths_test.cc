@@ -70,10 +70,11 @@ class Node {
   }
 
   void start() {
-    paths = std::make_unique<DirectPaths>(
-        captures_,
-        [this](const DirectEvent& event, const std::string& from, const std::string& to) {
-          kernel.change([&](State&) { told_.emplace_back(event.kind, from, to); });
+    paths =
+        std::make_unique<DirectPaths>(captures_, [this](const std::vector<DirectPaths::Told>& all) {
+          for (const auto& [event, from, to] : all) {
+            kernel.change([&](State&) { told_.emplace_back(event.kind, from, to); });
+          }
         });
   }
   /// Both with all that they need, and both published.

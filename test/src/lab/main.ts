@@ -67,7 +67,7 @@ t.test('a kept lab holds every row, runs commands, and goes when told', { skip }
     t.ok(row.ok, `${row.name}: ${row.seen}`);
   }
   t.equal(report.ok, true);
-  t.equal(report.rows.length, 23);
+  t.equal(report.rows.length, 24);
   t.equal(result.code, 0);
   const asked = await lab(
     'exec',
