@@ -242,7 +242,11 @@ static __always_inline void on_accepted(struct bpf_sock_ops* ctx) {
   if (!passes)
     return;
   struct weft_tuple key = {};
-  const int is_v4 = ctx->family == 2 || ctx->remote_ip6[2] == bpf_htonl(0xffff);
+  int is_v4 = ctx->family == 2;
+  if (!is_v4) {
+    peer_ip(ctx, 0, &key.remote);
+    is_v4 = weft_ip_is_v4(&key.remote);
+  }
   peer_ip(ctx, is_v4, &key.remote);
   own_ip(ctx, is_v4, &key.local);
   key.remote_port = bpf_ntohl(ctx->remote_port);

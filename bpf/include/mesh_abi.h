@@ -26,6 +26,8 @@
 /* Most pods of one node, and addresses of theirs. */
 #define WEFT_PODS_MAX 2048
 #define WEFT_ADDRESSES_MAX 16384
+/* Of one pod, so that all pods together find room for theirs. */
+#define WEFT_ADDRESSES_OF_POD_MAX (WEFT_ADDRESSES_MAX / WEFT_PODS_MAX)
 /* Most connections of one node that may leave TCP out. */
 #define WEFT_PAIRS_MAX 16384
 /* Most addresses and ports of services that an endpoint is picked for here, and places that all of

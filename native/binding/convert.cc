@@ -203,7 +203,8 @@ Result<proxy::Settings> settingsOf(const Napi::Value& value) {
   }
   out.h2Row = nghttp2 ? http::H2Row::kNgHttp2 : http::H2Row::kOwn;
   out.takesOver = from.Get("takesOver").ToBoolean();
-  out.directPath = !tunnelled && from.Get("bpfPins").IsString();
+  out.kernelCapture = from.Get("bpfPins").IsString();
+  out.directPath = !tunnelled && out.kernelCapture;
   out.tlsRow = library ? tls::SessionRow::kLibrary : tls::SessionRow::kRecord;
   if (out.h2.deadAfterMs <= out.h2.pingAfterMs) {
     return wrong("deadAfterMs must be more than pingAfterMs");

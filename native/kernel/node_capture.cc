@@ -353,6 +353,11 @@ Status NodeCapture::addTables(uint64_t cookie) {
 
 Status NodeCapture::setAddresses(uint64_t cookie, std::span<const Ip> addresses) {
   dropAddresses(cookie);
+  if (addresses.size() > WEFT_ADDRESSES_OF_POD_MAX) {
+    return {Code::kLimit, "the pod has " + std::to_string(addresses.size()) +
+                              " addresses, which is over " +
+                              std::to_string(WEFT_ADDRESSES_OF_POD_MAX)};
+  }
   const weft_address owner{cookie};
   for (const Ip& ip : addresses) {
     const weft_ip key = toAbi(ip);

@@ -54,10 +54,11 @@ class DirectPaths::Events final : public io::Pollable {
   DirectPaths& owner_;
 };
 
-DirectPaths::DirectPaths(io::Captures& captures, Report report, bool waits)
+DirectPaths::DirectPaths(io::Captures& captures, Report report, Options options)
     : captures_(captures),
       report_(std::move(report)),
-      waits_(waits),
+      waits_(options.waits),
+      allowed_(options.allowed),
       denied_(std::make_shared<tls::DenyList>(0, std::vector<std::string>(),
                                               std::vector<std::string>())),
       worker_(std::make_unique<io::Worker>("weft-direct")) {}
@@ -119,15 +120,19 @@ void DirectPaths::removePod(std::string uid) {
     if (found == pods_.end()) {
       return;
     }
-    if (path_ != nullptr) {
-      if (published_.erase(found->second.pod.netns) > 0) {
-        path_->withdraw(found->second.pod.netns);
-      }
-      endAllOf(found->second);
-    }
+    const Known gone = std::move(found->second);
     pods_.erase(found);
     mustSweep_ = true;
-    soon();
+    if (path_ == nullptr) {
+      return;
+    }
+    if (published_.erase(gone.pod.netns) > 0) {
+      path_->withdraw(gone.pod.netns);
+    }
+    // It may connect all the while: what is open ends when nothing more can be opened.
+    soon_.cancel();
+    publishAll();
+    endAllOf(gone);
   });
 }
 
@@ -194,7 +199,7 @@ std::vector<LocalPod> DirectPaths::usable() const {
   std::vector<LocalPod> all;
   for (const auto& [uid, known] : pods_) {
     const auto found = certificates_.find(known.pod.spiffeId);
-    if (found != certificates_.end() && !isDenied(known.pod)) {
+    if (allowed_ && found != certificates_.end() && !isDenied(known.pod)) {
       all.push_back(known.pod);
       all.back().expiresNs = found->second.expiresNs;
     }
@@ -222,7 +227,7 @@ void DirectPaths::publishAll() {
       changed.insert(netns);
     }
   }
-  for (const auto& [netns, rows] : next) {
+  for (auto& [netns, rows] : next) {
     const auto before = published_.find(netns);
     if (before == published_.end() || !sameRows(before->second, rows)) {
       put(netns, rows);
@@ -274,12 +279,13 @@ void DirectPaths::learn(const io::DirectEvent& event, const Known& destination) 
   }
 }
 
-void DirectPaths::put(uint64_t netns, const std::vector<io::DirectVerdict>& rows) {
+/// What cannot be published is withdrawn, and its connections go through the proxy: then `rows` are
+/// none, so that the next change tries it again.
+void DirectPaths::put(uint64_t netns, std::vector<io::DirectVerdict>& rows) {
   if (rows.empty()) {
     path_->withdraw(netns);
-  } else {
-    // What cannot be published is withdrawn: its connections go through the proxy.
-    static_cast<void>(path_->publish(netns, rows));
+  } else if (!path_->publish(netns, rows).ok()) {
+    rows.clear();
   }
 }
 
@@ -350,7 +356,7 @@ bool DirectPaths::isAllowed(const io::DirectFlow& flow) const {
   if (source == nullptr || destination == nullptr) {
     return true;
   }
-  return !isDenied(source->pod) && !isDenied(destination->pod) &&
+  return allowed_ && !isDenied(source->pod) && !isDenied(destination->pod) &&
          mayStay(*tables_, source->pod, destination->pod, flow);
 }
 

@@ -37,8 +37,12 @@ class DirectPaths {
   /// Called on this thread with all that happened since the last time, in order; a while after it
   /// did, since whoever is told of each by itself takes more time than the connections do.
   using Report = std::function<void(std::vector<Told> all)>;
-  /// With `waits` the kernel is told nothing, and not heard, before begin().
-  DirectPaths(io::Captures& captures, Report report, bool waits = false);
+  struct Options {
+    bool waits = false;  ///< The kernel is told nothing, and not heard, before begin().
+    /// Else there are none: what the kernel was told before is withdrawn, and what is open ends.
+    bool allowed = true;
+  };
+  DirectPaths(io::Captures& captures, Report report, Options options);
   /// Joins. What the kernel was told stays in force, so that connections go on without us.
   ~DirectPaths();
 
@@ -85,7 +89,7 @@ class DirectPaths {
   bool hasVerdict(const LocalPod& source, const LocalPod& destination, uint16_t port) const;
   bool leads(const Known& source, const Endpoint& asked, const End& end) const;
   void endAllOf(const Known& gone);
-  void put(uint64_t netns, const std::vector<io::DirectVerdict>& rows);
+  void put(uint64_t netns, std::vector<io::DirectVerdict>& rows);
   bool isDenied(const LocalPod& pod) const;
   bool isAllowed(const io::DirectFlow& flow) const;
   void onEvents();
@@ -95,6 +99,7 @@ class DirectPaths {
   io::Captures& captures_;
   Report report_;
   bool waits_;
+  const bool allowed_;
   std::unique_ptr<io::DirectPath> path_;
   std::unique_ptr<Events> events_;
   std::map<std::string, Known> pods_;

@@ -101,13 +101,13 @@ Engine::Engine(Settings settings, std::function<void()> onEvents,
         std::make_unique<EngineWorker>(i, settings_, counters_->row(i), events_, *captures_));
     workers_.back()->setTicketKeys(ticketKeys);
   }
-  if (settings_.directPath) {
+  if (settings_.directPath || settings_.kernelCapture) {
     direct_ = std::make_unique<DirectPaths>(
         *captures_,
         [this](std::vector<DirectPaths::Told> all) {
           workers_.front()->reportDirect(std::move(all));
         },
-        settings_.takesOver);
+        DirectPaths::Options{settings_.takesOver, settings_.directPath});
   }
 }
 

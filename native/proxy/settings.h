@@ -79,6 +79,8 @@ struct Settings {
   /// Another process carries this node still: listeners that it hands over rest, and direct
   /// connections are its own, until Engine::takeOver().
   bool takesOver = false;
+  /// Programs in the kernel may capture pods, and may have been told of direct connections before.
+  bool kernelCapture = false;
   /// Pods of one node connect to each other without the proxy, where capture is in the kernel and
   /// policy can be decided there.
   bool directPath = false;

@@ -31,7 +31,7 @@ async function removeBridge(print: Print): Promise<void> {
 export async function main(argv: readonly string[], print: Print = toStdout): Promise<number> {
   const command = new Command('weft uninstall')
     .description(
-      'Take capture in the kernel off this node: programs, tables, the guard of addresses. Stop the agent and the proxy first; pods are then uncaptured.',
+      'Take capture in the kernel off this node: programs, tables, the guard of addresses. Stop the agent and the proxy first; pods that the kernel captured are then uncaptured, those of nftables keep their rules until they are un-enrolled.',
     )
     .option('--bpf-pins <folder>', 'where the agent pinned it', defaultPins)
     .action(async ({ bpfPins }: { readonly bpfPins: string }) => {

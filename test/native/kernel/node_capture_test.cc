@@ -129,6 +129,21 @@ TEST_CASE("nothing is captured in a network namespace that is no pod's") {
   CHECK(steps.take() == Steps{});
 }
 
+TEST_CASE("a pod with more addresses than are its share is not captured") {
+  TwoPods pods;
+  std::vector<Ip> many(WEFT_ADDRESSES_OF_POD_MAX + 1);
+  for (size_t i = 0; i < many.size(); i++) {
+    many[i] = *Ip::parse("10.99.1." + std::to_string(i + 1));
+  }
+  const int netns = pods.a.netns.fd.get();
+  CHECK(pods.node.agent().enrol(netns, pods.a.netns.cookie, many, false).code() ==
+        weft::Code::kLimit);
+  CHECK_FALSE(pods.node.agent().has(pods.a.netns.cookie));
+  many.pop_back();
+  CHECK(pods.node.agent().enrol(netns, pods.a.netns.cookie, many, false).ok());
+  CHECK(pods.node.agent().addresses(pods.a.netns.cookie).size() == many.size());
+}
+
 TEST_CASE("what a stranger sends to a pod comes to the proxy's listeners, or to nobody") {
   if (!hasRoot()) {
     return;

@@ -25,11 +25,12 @@ struct ScratchPod {
 inline constexpr std::array<Spelling, 3> kSpellings = {Spelling::kIpv4, Spelling::kIpv6,
                                                        Spelling::kMapped};
 
-/// The node and both.
+/// The node and both. Their addresses of IPv6 look like mapped ones to who does not look at all of
+/// them.
 struct TwoPods {
   ScratchNode node;
-  ScratchPod a{makeNetNamespace(), {*Ip::parse("10.99.0.1"), *Ip::parse("fd99::1")}};
-  ScratchPod b{makeNetNamespace(), {*Ip::parse("10.99.0.2"), *Ip::parse("fd99::2")}};
+  ScratchPod a{makeNetNamespace(), {*Ip::parse("10.99.0.1"), *Ip::parse("fd99::ffff:a63:1")}};
+  ScratchPod b{makeNetNamespace(), {*Ip::parse("10.99.0.2"), *Ip::parse("fd99::ffff:a63:2")}};
 
   TwoPods() { joinByCable(a.netns, a.addresses, b.netns, b.addresses); }
 

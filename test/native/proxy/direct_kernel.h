@@ -31,8 +31,10 @@ class DirectKernel {
     io::DirectFlow flow;
     uint64_t netns = 0;  ///< Where it was ended.
     uint64_t atMs = 0;
+    bool decided = false;  ///< The kernel decided of its client's connections still.
   };
   struct State {
+    bool full = false;                ///< Nothing can be published.
     bool captures = true;             ///< Else there are no direct connections yet.
     std::map<uint64_t, Rows> tables;  ///< In force, by destination.
     std::map<uint64_t, int> published;
@@ -95,12 +97,18 @@ class DirectKernel::Path final : public io::DirectPath {
   explicit Path(DirectKernel& kernel) : kernel_(kernel) {}
 
   Status publish(uint64_t destination, std::span<const io::DirectVerdict> verdicts) override {
+    Status status;
     kernel_.change([&](State& state) {
+      state.calls++;
+      if (state.full) {
+        state.tables.erase(destination);
+        status = {Code::kLimit, "no room"};
+        return;
+      }
       state.tables[destination] = Rows(verdicts.begin(), verdicts.end());
       state.published[destination]++;
-      state.calls++;
     });
-    return {};
+    return status;
   }
   void withdraw(uint64_t destination) override {
     kernel_.change([&](State& state) {
@@ -132,7 +140,13 @@ class DirectKernel::Path final : public io::DirectPath {
     const Result<uint64_t> in = io::netnsCookie(netns);
     need(in.ok());
     kernel_.change([&](State& state) {
-      state.ended.push_back({flow, in.value(), monotonicMillis()});
+      bool decided = false;
+      for (const auto& [destination, rows] : state.tables) {
+        decided = decided || std::any_of(rows.begin(), rows.end(), [&](const auto& row) {
+                    return row.source == flow.source;
+                  });
+      }
+      state.ended.push_back({flow, in.value(), monotonicMillis(), decided});
       std::erase_if(state.flows, [&](const io::DirectFlow& each) {
         return each.client == flow.client && each.server == flow.server;
       });

@@ -69,13 +69,15 @@ class Node {
     start();
   }
 
-  void start() {
-    paths =
-        std::make_unique<DirectPaths>(captures_, [this](const std::vector<DirectPaths::Told>& all) {
+  void start(DirectPaths::Options options = {}) {
+    paths = std::make_unique<DirectPaths>(
+        captures_,
+        [this](const std::vector<DirectPaths::Told>& all) {
           for (const auto& [event, from, to] : all) {
             kernel.change([&](State&) { told_.emplace_back(event.kind, from, to); });
           }
-        });
+        },
+        options);
   }
   /// Both with all that they need, and both published.
   void startAll() {
@@ -426,6 +428,51 @@ TEST_CASE("connections of a pod that was removed are ended") {
   node->kernel.change([&](State& state) { state.flows = {node->flow(40001, 80)}; });
   node->paths->removePod("web");
   CHECK(node->kernel.until([&](const State& now) { return now.ended.size() == 1; }));
+  CHECK_FALSE(node->kernel.now().ended.front().decided);  // it could have opened another one
+}
+
+TEST_CASE("where none are allowed, what the kernel was told before is withdrawn, and all end") {
+  const auto node = Node::make();
+  if (!node) {
+    return;
+  }
+  node->startAll();
+  DirectKernel& kernel = node->kernel;
+  node->paths.reset();
+  kernel.change([&](State& state) { state.flows = {node->flow(40001, 80)}; });
+  node->start({.waits = false, .allowed = false});
+  node->addPods();
+  node->identify(kCart, 2);
+  node->identify(kWeb, 1);
+  node->apply(Node::addWorkloads(DeltaWriter()).policiesReceived());
+  CHECK(
+      kernel.until([&](const State& now) { return now.tables.empty() && now.ended.size() == 1; }));
+  const Endpoint pod{*Ip::parse(kCart4), 8080};
+  CHECK(node->paths->decides("Kubernetes//Pod/shop/web", pod, {{kCartUid, pod}}) ==
+        std::vector<bool>{false});
+}
+
+TEST_CASE("what finds no room in the kernel is left to the proxy, and tried again") {
+  const auto node = Node::make();
+  if (!node) {
+    return;
+  }
+  DirectKernel& kernel = node->kernel;
+  kernel.change([](State& state) { state.full = true; });
+  node->addPods();
+  node->identify(kCart, 2);
+  node->identify(kWeb, 1);
+  node->apply(Node::addWorkloads(DeltaWriter()).policiesReceived());
+  CHECK(node->untilSwept(1));
+  const Endpoint pod{*Ip::parse(kCart4), 8080};
+  const auto isDirect = [&]() -> bool {
+    return node->paths->decides("Kubernetes//Pod/shop/web", pod, {{kCartUid, pod}}).front();
+  };
+  CHECK_FALSE(isDirect());
+  kernel.change([](State& state) { state.full = false; });
+  node->apply(DeltaWriter().add(denyPort(81)));
+  CHECK(kernel.until([](const State& now) { return now.tables.size() == 2; }));
+  CHECK(isDirect());
 }
 
 TEST_CASE("events are told with the uids of both pods, and without one of a pod that is gone") {
