@@ -104,7 +104,8 @@ export class Agent {
    * Takes pods over from an earlier run of the agent. They are captured again and stay so, also
    * those whose enrolment was cut short; the proxy gets them when it connects. Those whose release
    * was cut short are released. A pod whose namespace is gone is forgotten; one that fails otherwise
-   * is kept, captured as it was, and tried again with backoff.
+   * is kept, captured as it was, and tried again with backoff. What the node holds for pods that are
+   * not on the list goes.
    */
   async restore(pods: readonly ListedPod[]): Promise<void> {
     for (const { releasing = false, ...pod } of pods) {
@@ -119,6 +120,17 @@ export class Agent {
       }
     }
     this.#save();
+    await this.#retain();
+  }
+
+  async #retain(): Promise<void> {
+    const { capture, log } = this.#parts;
+    try {
+      await capture.retain([...this.#left.values()].map(({ pod }) => pod.netns));
+    } catch (error) {
+      const { message: reason } = MeshError.from(error);
+      log.error({ reason }, 'what stands for pods that are gone is not taken away');
+    }
   }
 
   #enrolled(): Known[] {

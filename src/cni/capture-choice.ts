@@ -117,6 +117,11 @@ export class BothCaptures implements Capture {
     await this.#rows.nft.remove(netnsPath);
   }
 
+  async retain(left: readonly string[]): Promise<void> {
+    await this.#rows.ebpf.retain(left);
+    await this.#rows.nft.retain(left);
+  }
+
   epoch(): string {
     return captureKinds.map((kind) => this.#rows[kind].epoch()).join(' ');
   }
@@ -152,6 +157,9 @@ class NftOnly implements Capture {
   remove(netnsPath: string): Promise<void> {
     return this.#nft.remove(netnsPath);
   }
+
+  // Programs of an earlier run stay in force in pods that they captured, and need their guard.
+  async retain(): Promise<void> {}
 
   epoch(): string {
     return this.#nft.epoch();

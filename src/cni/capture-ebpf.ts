@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Capture by programs in the kernel: no rule, no connection tracking, nothing that runs for a packet.
+// Capture by programs in the kernel: no rule, no connection tracking, nothing that runs for a
+// packet but the guard of addresses, in the node's namespace.
 // What they do stands in bpf/ and docs/ebpf.md.
 import { closeSync, openSync, statSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -9,8 +10,8 @@ import { MeshError } from '../lib/error.ts';
 import type { Logger } from '../lib/log.ts';
 import { mustRun } from '../lib/program.ts';
 import type { CaptureRow, CaptureWants } from './capture.ts';
-import type { Guard } from './guard.ts';
-import { checkPodNetns } from './netns.ts';
+import { Guard } from './guard.ts';
+import { checkPodNetns, isGone } from './netns.ts';
 import type { Bypass } from './pod.ts';
 import { addReturnRoutes, inside, reflectMarks, removeReturnRoutes } from './pod-routes.ts';
 import type { Sockmap } from './sockmap.ts';
@@ -152,6 +153,20 @@ export class EbpfCapture implements CaptureRow {
     this.#sockmap?.tier.remove(netnsPath);
     withNetns(netnsPath, (fd) => this.#node.release(fd));
     await this.#guard?.remove(netnsPath, held);
+  }
+
+  /** Without a guard those at `left` lose their direct connections before the rules of one go. */
+  async retain(left: readonly string[]): Promise<void> {
+    const found = left.flatMap((path) => (isGone(path) ? [] : [{ path, held: this.#held(path) }]));
+    const captured = found.filter(({ held }) => held.length > 0);
+    if (this.#guard !== undefined) {
+      await this.#guard.retain(captured.flatMap(({ held }) => held));
+      return;
+    }
+    for (const { path, held } of captured) {
+      withNetns(path, (fd) => this.#node.enrol(fd, held, false));
+    }
+    await Guard.uninstall();
   }
 
   async #isDirect(

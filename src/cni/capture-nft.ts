@@ -184,6 +184,9 @@ export class NftCapture implements CaptureRow {
     await mustRun('nsenter', [...inside(netnsPath), 'nft', '-f', '-'], { input: removal });
   }
 
+  /** Its rules are in namespaces alone. */
+  async retain(): Promise<void> {}
+
   epoch(): string {
     const cgroup = this.#describe();
     return cgroup === undefined ? 'mark' : `${cgroup.path}:${cgroup.inode}`;

@@ -24,6 +24,11 @@ export interface Capture {
   /** Takes every rule of ours away again. Rules of others are never touched. */
   remove(netnsPath: string): Promise<void>;
   /**
+   * Ends what stands outside of namespaces for pods that are gone: it stays for those that were
+   * installed since the start, and for those at `left`, which are still as an earlier run left them.
+   */
+  retain(left: readonly string[]): Promise<void>;
+  /**
    * Names what installed rules depend on outside the namespace (the proxy's cgroup). Rules that
    * were installed under another epoch must be installed again.
    */

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Whether the guard of addresses holds, tried with frames: two scratch pods with cables to the node,
 // of which one has an address and the other says so. What the first sends has to pass the guard, and
-// what the second sends must not; neither goes any further. No pod of anybody's is touched.
+// what the second sends must not, and what the first sends over a bridge has to pass a second time, as
+// that of the bridge; none of it goes any further. No pod of anybody's is touched.
 import { type ChildProcessByStdio, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { connect, createServer, type Socket } from 'node:net';
 import type { Readable, Writable } from 'node:stream';
 import { z } from 'zod';
 import { closeFd, openPath } from '../../native/index.ts';
@@ -13,6 +13,7 @@ import { type PodFrame, sendFrames } from '../../native/pod-socket.ts';
 import type { CaptureFeature } from '../lib/capture-tier.ts';
 import { MeshError } from '../lib/error.ts';
 import { mustRun, runProgram } from '../lib/program.ts';
+import { prepareSocketFolder } from '../lib/unix-socket.ts';
 import { Guard, type GuardFamily } from './guard.ts';
 import { arpFrame, packetFrame } from './guard-frames.ts';
 
@@ -25,8 +26,10 @@ const bridge = 'weftgbr';
 /** The pods' ends of cables, by what passes these. */
 const inPod = { inet: 'eth0', bridge: 'eth1' } as const;
 const waitMs = 3_000;
-const turnMs = 5_000;
-const lockName = '\0weft-guard-probe';
+const turnSeconds = 10;
+
+/** Whoever has it locked tries the guard. Nobody but root gets into its folder. */
+export const turnFile = '/run/weft-cni/guard-probe.lock';
 
 /** What is sent in each family: how a rule matches it, and its frame. */
 const kinds = {
@@ -53,14 +56,23 @@ function cablesFor(id: string): Cables {
   };
 }
 
-/** A counter before the guard's chain, and one behind it, for each kind and sender. */
-function tableOf(family: GuardFamily, cables: Cables): string {
-  const each = kindsOf[family].flatMap((kind) => senders.map((sender) => ({ kind, sender })));
+/** A counter before the guard's chain, and one behind it, for each kind and what it comes by. */
+function tableOf(family: GuardFamily, cables: Cables, isBridged: boolean): string {
+  const { owner, stranger } = cables[family];
+  // What the owner sends over the bridge comes to IP by that.
+  const ways: Record<string, string> =
+    family === 'inet' && isBridged ? { owner, stranger, bridged: bridge } : { owner, stranger };
+  const each = kindsOf[family].flatMap((kind) =>
+    Object.entries(ways).map(([way, device]) => ({ kind, way, device })),
+  );
   const names = (where: string) =>
-    each.map(({ kind, sender }) => {
-      const rule = `iifname "${cables[family][sender]}" ${kinds[kind].match}`;
-      return { name: `${sender}_${kind}_${where}`, rule };
+    each.map(({ kind, way, device }) => {
+      const rule = `iifname "${device}" ${kinds[kind].match}`;
+      return { name: `${way}_${kind}_${where}`, rule };
     });
+  const passed = kindsOf.inet.map((kind) => `    iifname "${owner}" ${kinds[kind].match} accept\n`);
+  const last = family === 'bridge' ? [stranger, owner] : Object.values(ways);
+  const ends = last.map((device) => `    iifname "${device}" drop\n`);
   const rules = (where: string): string =>
     names(where)
       .map(({ name, rule }) => `    ${rule} counter name ${name}\n`)
@@ -68,15 +80,13 @@ function tableOf(family: GuardFamily, cables: Cables): string {
   const counters = [...names('before'), ...names('behind')]
     .map(({ name }) => `  counter ${name} { }\n`)
     .join('');
-  const { owner, stranger } = cables[family];
   return `table ${family} ${table} {
 ${counters}  chain before {
     type filter hook prerouting priority -301; policy accept;
 ${rules('before')}  }
   chain behind {
     type filter hook prerouting priority -299; policy accept;
-${rules('behind')}    iifname { "${owner}", "${stranger}" } drop
-  }
+${rules('behind')}${[...(family === 'bridge' ? passed : []), ...ends].join('')}  }
 }
 `;
 }
@@ -192,7 +202,8 @@ class GuardTrial {
         return said(pods[sender]);
       }),
     );
-    const tables = families.map((family) => tableOf(family, this.#cables)).join('');
+    const isBridged = families.includes('bridge');
+    const tables = families.map((family) => tableOf(family, this.#cables, isBridged)).join('');
     await Promise.all([up, this.#run(['nft', '-f', '-'], tables)]);
     return families;
   }
@@ -218,8 +229,11 @@ class GuardTrial {
         break;
       }
     }
-    for (const [family, counters] of await this.#count(families)) {
-      const why = verdictOf(family, counters);
+    const counted = await this.#count(families);
+    for (const family of families) {
+      const own = counted.get(family) ?? new Map<string, number>();
+      const routed = counted.get('inet') ?? own;
+      const why = verdictOf(family, own) || (family === 'bridge' ? bridgedVerdictOf(routed) : '');
       if (why !== '') {
         verdicts.set(family, why);
       }
@@ -277,31 +291,35 @@ export function verdictOf(family: GuardFamily, counters: ReadonlyMap<string, num
   return '';
 }
 
+/** Why what a bridge passes up to IP is cut off, by what was counted there; empty when it is not. */
+export function bridgedVerdictOf(counters: ReadonlyMap<string, number>): string {
+  for (const kind of kindsOf.inet) {
+    if ((counters.get(`bridged_${kind}_before`) ?? 0) === 0) {
+      return `${spoken[kind]} does not come over a bridge to this node`;
+    }
+    if ((counters.get(`bridged_${kind}_behind`) ?? 0) === 0) {
+      return `${spoken[kind]} from a pod's own address on a bridge does not reach the node`;
+    }
+  }
+  return '';
+}
+
 /**
- * Waits until it is this process's turn in its network namespace, and answers how to end it. That
- * ends with the process, too, however it ends: the name is free again, and who waits is connected.
+ * Waits until it is this process's turn on this machine, and answers how to end it. That ends with
+ * the process, too, however it ends: the lock is one of a child that reads what only it can write.
  */
 async function takeTurn(): Promise<() => void> {
-  for (const until = Date.now() + turnMs; ; ) {
-    const waiting = new Set<Socket>();
-    const server = createServer((socket) => waiting.add(socket.on('error', () => undefined)));
-    try {
-      await once(server.listen({ path: lockName }), 'listening');
-      return () => {
-        server.close();
-        for (const socket of waiting) {
-          socket.destroy();
-        }
-      };
-    } catch (error) {
-      if (Date.now() > until) {
-        throw new MeshError('conflict', 'another agent tries the guard here', { cause: error });
-      }
-    }
-    const holder = connect({ path: lockName }).on('error', () => undefined);
-    holder.setTimeout(turnMs, () => holder.destroy());
-    await new Promise((resolve) => holder.once('close', resolve));
+  prepareSocketFolder(turnFile);
+  const command = ['-w', `${turnSeconds}`, turnFile, 'sh', '-c', 'echo; exec cat'];
+  const holder = spawn('flock', command, { stdio: ['pipe', 'pipe', 'ignore'] });
+  holder.stdin.on('error', () => undefined);
+  const [first] = await Promise.race([once(holder.stdout, 'data'), once(holder, 'exit')]);
+  if (!Buffer.isBuffer(first)) {
+    throw new MeshError('conflict', 'another agent tries the guard here');
   }
+  return () => {
+    holder.stdin.end();
+  };
 }
 
 /** A guard that holds, and what it does not hold for. */

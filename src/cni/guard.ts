@@ -2,6 +2,7 @@
 // Keeps addresses of pods from everybody else: a packet whose source is an enrolled pod's address is dropped
 // on this node unless it comes by that pod's own cable. A connection that is authorized by its
 // addresses is what it says then. Where pods hang on a bridge, ARP is held to the same.
+import { statSync } from 'node:fs';
 import { isIPv4 } from 'node:net';
 import { z } from 'zod';
 import { MeshError } from '../lib/error.ts';
@@ -63,6 +64,31 @@ const linkList: z.ZodType<Link[]> = z.array(
   }),
 );
 
+/** Interfaces of the node, by the family whose table they are in. */
+type Cables = Readonly<Record<GuardFamily, readonly number[]>>;
+
+/** What is kept for one pod. */
+interface Kept {
+  readonly cables: Cables;
+  readonly addresses: readonly string[];
+}
+
+/** An element of a set: an interface by its name, or its number when it is gone, and an address. */
+interface Pair {
+  readonly device: string | number;
+  readonly address: string;
+}
+
+const setNames = ['own4', 'own6', 'cables4', 'cables6'] as const;
+
+function kindOf(address: string): 4 | 6 {
+  return isIPv4(address) ? 4 : 6;
+}
+
+function nameOf(device: string | number): string {
+  return typeof device === 'number' || /^\d+$/.test(device) ? `${device}` : `"${device}"`;
+}
+
 const routeList = z.array(z.object({ dev: z.string() }));
 
 // What is in force, as `nft -j list table` tells of it: addresses, and interfaces with addresses.
@@ -93,25 +119,34 @@ export function cablesOf(inner: readonly Link[], outer: readonly Link[]): Link[]
   );
 }
 
-/** The nft transaction that gives, or takes from, these cables these addresses. */
-export function elementsOf(
-  verb: 'add' | 'delete',
-  families: readonly string[],
-  cables: readonly number[],
-  addresses: readonly string[],
-): string {
-  const lines = families.flatMap((family) =>
+/**
+ * The cables of a pod by what looks at them. A frame that a bridge passes up to IP comes by the bridge
+ * then, so in `inet` that is a cable, too; who hangs on the bridge is told apart in `bridge`.
+ */
+export function indicesOf(cables: readonly Link[], outer: readonly Link[]): Cables {
+  const own = cables.map(({ ifindex }) => ifindex);
+  const masters = cables.flatMap(({ master }) => master ?? []);
+  const bridges = outer.filter(({ ifname }) => masters.includes(ifname));
+  const above = bridges.map(({ ifindex }) => ifindex);
+  return { inet: [...new Set([...own, ...above])], bridge: own };
+}
+
+/** The lines of nft that give these cables these addresses. */
+function elementsOf(families: readonly GuardFamily[], { cables, addresses }: Kept): string[] {
+  return families.flatMap((family) =>
     addresses.flatMap((address) => {
-      const kind = isIPv4(address) ? 4 : 6;
-      const own = `${verb} element ${family} ${table} own${kind} { ${address} }`;
-      const pairs = cables.map((cable) => {
-        return `${verb} element ${family} ${table} cables${kind} { ${cable} . ${address} }`;
+      const kind = kindOf(address);
+      const pairs = cables[family].map((cable) => {
+        return `add element ${family} ${table} cables${kind} { ${cable} . ${address} }`;
       });
-      // The cable first: between two transactions an address without one would be nobody's.
-      return verb === 'add' ? [...pairs, own] : [own, ...pairs];
+      return [...pairs, `add element ${family} ${table} own${kind} { ${address} }`];
     }),
   );
-  return `${lines.join('\n')}\n`;
+}
+
+/** Which namespace a path leads to; the descriptor behind it may be another's later. */
+function keyOf(netnsPath: string): bigint {
+  return statSync(netnsPath, { bigint: true }).ino;
 }
 
 /** The guard of a node's network namespace. Needs root, `nft` and `ip`. */
@@ -119,6 +154,8 @@ export class Guard {
   /** Those that it has a table in. */
   readonly families: readonly GuardFamily[];
   readonly #node: readonly string[];
+  readonly #kept = new Map<bigint, Kept>();
+  #last: Promise<unknown> = Promise.resolve();
 
   /**
    * Over tables that are there: see `open`. Commands that begin with `node` run in the node's
@@ -147,10 +184,14 @@ export class Guard {
     return new Guard(families, node);
   }
 
-  /** Takes the rules away. */
-  static async uninstall(): Promise<void> {
-    for (const family of ['inet', 'bridge']) {
-      await runProgram('nft', ['delete', 'table', family, table]).catch(() => undefined);
+  /** Takes the rules away, those of these families. */
+  static async uninstall(
+    families: readonly GuardFamily[] = guardFamilies,
+    node: readonly string[] = [],
+  ): Promise<void> {
+    for (const family of families) {
+      const [file = '', ...args] = [...node, 'nft', 'delete', 'table', family, table];
+      await runProgram(file, args).catch(() => undefined);
     }
   }
 
@@ -158,69 +199,135 @@ export class Guard {
    * Keeps `addresses` for the pod at `netnsPath`. Answers why that cannot be, or nothing. Throws
    * MeshError when the kernel refuses.
    */
-  async add(netnsPath: string, addresses: readonly string[]): Promise<string | undefined> {
-    const cables = await this.#cables(netnsPath);
-    if (cables.length === 0) {
-      return 'the node has no end of a cable of it';
-    }
-    if (cables.some(({ master }) => master !== undefined) && !this.families.includes('bridge')) {
-      return 'it hangs on a bridge, whose frames this kernel cannot filter';
-    }
-    // A pod may name any address as its own, that of the control plane, too: the node knows better.
-    const devices = cables.flatMap(({ ifname, master }) => master ?? ifname);
-    for (const address of addresses) {
-      if (!(await this.#isReachedBy(address, devices))) {
-        return `the node does not reach ${address} by its cable`;
+  add(netnsPath: string, addresses: readonly string[]): Promise<string | undefined> {
+    return this.#inTurn(async () => {
+      const { cables, outer } = await this.#cables(netnsPath);
+      if (cables.length === 0) {
+        return 'the node has no end of a cable of it';
       }
-    }
-    const indices = cables.map(({ ifindex }) => ifindex);
-    await this.#run(['nft', '-f', '-'], elementsOf('add', this.families, indices, addresses));
-    return undefined;
+      if (cables.some(({ master }) => master !== undefined) && !this.families.includes('bridge')) {
+        return 'it hangs on a bridge, whose frames this kernel cannot filter';
+      }
+      // A pod may name any address as its own, that of the control plane, too: the node knows better.
+      const devices = cables.map(({ ifname, master }) => master ?? ifname);
+      for (const address of addresses) {
+        if (!(await this.#isReachedBy(address, devices))) {
+          return `the node does not reach ${address} by its cable`;
+        }
+      }
+      const kept = { cables: indicesOf(cables, outer), addresses };
+      await this.#run(['nft', '-f', '-'], `${elementsOf(this.families, kept).join('\n')}\n`);
+      this.#kept.set(keyOf(netnsPath), kept);
+      return undefined;
+    });
   }
 
-  /** No longer does. */
-  async remove(netnsPath: string, addresses: readonly string[]): Promise<void> {
-    const indices = (await this.#cables(netnsPath)).map(({ ifindex }) => ifindex);
-    // One by one: what is not there is no error.
-    for (const line of elementsOf('delete', this.families, indices, addresses).split('\n')) {
-      await this.#try(['nft', '-f', '-'], `${line}\n`);
-    }
+  /** No longer does, by whatever cable, also one that is gone. */
+  remove(netnsPath: string, addresses: readonly string[]): Promise<void> {
+    return this.#inTurn(async () => {
+      const key = keyOf(netnsPath);
+      const all = [...new Set([...addresses, ...(this.#kept.get(key)?.addresses ?? [])])];
+      this.#kept.delete(key);
+      await this.#forget(all);
+    });
   }
 
-  /** No longer keeps `addresses` for anybody, by whatever cable, also one that is gone. */
-  async forget(addresses: readonly string[]): Promise<void> {
-    if ((await this.#forget(addresses)).code !== 0) {
-      // An interface went meanwhile, and is called by its number now.
-      const { code, stderr } = await this.#forget(addresses);
-      if (code !== 0) {
+  /** No longer keeps `addresses` for anybody. */
+  forget(addresses: readonly string[]): Promise<void> {
+    return this.#inTurn(async () => {
+      for (const [key, { addresses: own }] of this.#kept) {
+        if (own.some((address) => addresses.includes(address))) {
+          this.#kept.delete(key);
+        }
+      }
+      await this.#forget(addresses);
+    });
+  }
+
+  /**
+   * Keeps what was added since it was opened, and of what was there before only `addresses`; tables
+   * of families that it does not look at go. In one transaction each.
+   */
+  retain(addresses: readonly string[]): Promise<void> {
+    return this.#inTurn(async () => {
+      await this.#change(async () => {
+        const before = await this.#pairs((address) => addresses.includes(address));
+        const flushes = this.families.flatMap((family) =>
+          setNames.map((name) => `flush set ${family} ${table} ${name}`),
+        );
+        const again = before.flatMap(([family, { device, address }]) => [
+          `add element ${family} ${table} cables${kindOf(address)} { ${nameOf(device)} . ${address} }`,
+          `add element ${family} ${table} own${kindOf(address)} { ${address} }`,
+        ]);
+        return [...flushes, ...again, ...this.#keptLines()];
+      });
+      const others = guardFamilies.filter((family) => !this.families.includes(family));
+      await Guard.uninstall(others, this.#node);
+    });
+  }
+
+  // What another pod has by now stays that one's.
+  #forget(addresses: readonly string[]): Promise<void> {
+    return this.#change(async () => {
+      const gone = await this.#pairs((address) => addresses.includes(address));
+      const lines = gone.flatMap(([family, { device, address }]) => {
+        const own = `element ${family} ${table} own${kindOf(address)} { ${address} }`;
+        const set = `cables${kindOf(address)}`;
+        const pair = `element ${family} ${table} ${set} { ${nameOf(device)} . ${address} }`;
+        // Each cable of an address names it: what is there twice is taken away once.
+        return [`add ${own}`, `delete ${own}`, `delete ${pair}`];
+      });
+      return lines.length === 0 ? [] : [...lines, ...this.#keptLines(addresses)];
+    });
+  }
+
+  #keptLines(only?: readonly string[]): string[] {
+    return [...this.#kept.values()].flatMap(({ cables, addresses }) => {
+      const wanted = addresses.filter((address) => only?.includes(address) ?? true);
+      return elementsOf(this.families, { cables, addresses: wanted });
+    });
+  }
+
+  // An interface that goes between the look and the change is called by its number after it.
+  async #change(linesOf: () => Promise<string[]>): Promise<void> {
+    for (let tried = 1; ; tried++) {
+      const lines = await linesOf();
+      if (lines.length === 0) {
+        return;
+      }
+      const { code, stderr } = await this.#try(['nft', '-f', '-'], `${lines.join('\n')}\n`);
+      if (code === 0) {
+        return;
+      }
+      if (tried === 2) {
         throw new MeshError('internal', `nft: ${stderr.trim()}`);
       }
     }
   }
 
-  async #forget(addresses: readonly string[]): Promise<ProgramResult> {
-    const found = await Promise.all(this.families.map((each) => this.#linesOf(each, addresses)));
-    const lines = found.flat();
-    return lines.length === 0
-      ? { code: 0, signal: '', stdout: '', stderr: '' }
-      : await this.#try(['nft', '-f', '-'], `${lines.join('\n')}\n`);
-  }
-
-  async #linesOf(family: GuardFamily, addresses: readonly string[]): Promise<string[]> {
-    const text = await this.#run(['nft', '-j', 'list', 'table', family, table]);
-    const { nftables } = pairList.parse(JSON.parse(text));
-    return nftables.flatMap(({ set }) =>
-      (set?.elem ?? []).flatMap((element) => {
-        const [device, address] = typeof element === 'string' ? [] : element.concat;
-        if (address === undefined || !addresses.includes(address)) {
-          return [];
-        }
-        const own = `element ${family} ${table} own${isIPv4(address) ? 4 : 6} { ${address} }`;
-        const pair = `element ${family} ${table} ${set?.name} { ${device} . ${address} }`;
-        // Both cables of an address name it: what is there twice is taken away once.
-        return [`add ${own}`, `delete ${own}`, `delete ${pair}`];
+  async #pairs(isWanted: (address: string) => boolean): Promise<[GuardFamily, Pair][]> {
+    const all = await Promise.all(
+      this.families.map(async (family): Promise<[GuardFamily, Pair][]> => {
+        const text = await this.#run(['nft', '-j', 'list', 'table', family, table]);
+        const elements = pairList
+          .parse(JSON.parse(text))
+          .nftables.flatMap(({ set }) => set?.elem ?? []);
+        return elements.flatMap((element) => {
+          const [device, address] = typeof element === 'string' ? [] : element.concat;
+          return device === undefined || address === undefined || !isWanted(address)
+            ? []
+            : [[family, { device, address }]];
+        });
       }),
     );
+    return all.flat();
+  }
+
+  // One change at a time: what is in the tables is what is noted here.
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const done = this.#last.then(work);
+    this.#last = done.catch(() => undefined);
+    return done;
   }
 
   /** Whether the node sends what is for `address` by one of these interfaces. */
@@ -230,12 +337,13 @@ export class Guard {
     return route !== undefined && devices.includes(route.dev);
   }
 
-  async #cables(netnsPath: string): Promise<Link[]> {
-    const [inner, outer] = await Promise.all([
+  async #cables(netnsPath: string): Promise<{ cables: Link[]; outer: Link[] }> {
+    const [inner, seen] = await Promise.all([
       mustRun('nsenter', [...inside(netnsPath), 'ip', '-j', 'link']),
       this.#run(['ip', '-j', 'link']),
     ]);
-    return cablesOf(linkList.parse(JSON.parse(inner)), linkList.parse(JSON.parse(outer)));
+    const outer = linkList.parse(JSON.parse(seen));
+    return { cables: cablesOf(linkList.parse(JSON.parse(inner)), outer), outer };
   }
 
   #run(command: readonly string[], input = ''): Promise<string> {

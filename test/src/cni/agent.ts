@@ -15,6 +15,8 @@ interface Fixture {
   /** What was done, in order. */
   readonly done: string[];
   readonly saved: ListedPod[][];
+  /** Namespaces that were left to a later try, each time that the capture was told. */
+  readonly kept: string[][];
   /** The list that the next run would find. */
   listed(): ListedPod[];
   /** Descriptors that are open. */
@@ -28,6 +30,7 @@ interface Fixture {
 function make(): Fixture {
   const done: string[] = [];
   const saved: ListedPod[][] = [];
+  const kept: string[][] = [];
   const open = new Set<number>();
   const step = async (what: string): Promise<void> => {
     done.push(what);
@@ -45,6 +48,7 @@ function make(): Fixture {
       },
       install: () => step('install'),
       remove: () => step('remove'),
+      retain: async (left) => void kept.push([...left]),
       epoch: () => fixture.epoch,
     },
     proxies: {
@@ -74,7 +78,8 @@ function make(): Fixture {
   });
   const hold = async (): Promise<void> => undefined;
   const listed = (): ListedPod[] => saved.at(-1) ?? [];
-  const fixture: Fixture = { agent, done, saved, listed, open, epoch: 'e1', failAt: '', hold };
+  const seen = { done, saved, kept, open };
+  const fixture: Fixture = { agent, ...seen, listed, epoch: 'e1', failAt: '', hold };
   return fixture;
 }
 
@@ -263,9 +268,10 @@ t.test('rules are renewed for a proxy that came during an enrolment', async (t) 
 });
 
 t.test('a restarted agent captures its pods again and forgets those that are gone', async (t) => {
-  const { agent, done, saved } = make();
+  const { agent, done, saved, kept } = make();
   await agent.restore([pod(), pod({ uid: 'two', netns: '/no/such/file' })]);
   t.same(done, ['install']);
+  t.same(kept, [[]], 'and what the node holds for others goes');
   t.same(saved, [[pod()]]);
   t.match(await agent.snapshot(), [{ uid: 'one' }]);
 });
@@ -278,6 +284,7 @@ t.test('a pod that cannot be taken over now is kept, and tried until it is', asy
   fixture.failAt = 'install';
   await agent.restore([pod()]);
   t.same(saved, [[pod()]], 'the next run knows it too');
+  t.same(fixture.kept, [[pod().netns]], 'and the node holds what it held for it');
   t.same(agent.list(), []);
   t.equal(open.size, 0);
   mock.timers.tick(retryMaxMs);

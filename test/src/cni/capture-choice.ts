@@ -117,9 +117,13 @@ if (node === '') {
     });
 
     await t.test('on a node that asks for tunnels they are not', async (t) => {
-      const { report } = await chosen({ sameNode: 'tunnel' });
+      const { capture, report } = await chosen({ sameNode: 'tunnel' });
       t.match(report, { tier: 'kernel', reasons: ['guard: was not asked for'] });
       t.notOk(lines.some(({ text }) => text.startsWith('pods of this node have tunnels')));
+      const tables = () => mustRun('nft', ['list', 'tables']);
+      t.match(await tables(), guardTable, 'a guard of before stays while pods may need it');
+      await capture.retain([]);
+      t.notMatch(await tables(), guardTable, 'and goes then');
     });
 
     await t.test('nor where the guard does not hold', async (t) => {

@@ -4,11 +4,18 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import t, { type Test } from 'tap';
 import { type GuardFamily, guardTable } from '../../../src/cni/guard.ts';
-import { guardFeature, openTriedGuard, verdictOf } from '../../../src/cni/guard-probe.ts';
+import {
+  bridgedVerdictOf,
+  guardFeature,
+  openTriedGuard,
+  turnFile,
+  verdictOf,
+} from '../../../src/cni/guard-probe.ts';
 import { mustRun, runProgram } from '../../../src/lib/program.ts';
 
 const isNode = process.env['WEFT_TEST_NODE'] === 'yes';
@@ -70,6 +77,10 @@ if (!isNode) {
     t.match(verdict({ owner_v4_before: 0 }), /^IPv4 does not come/);
     t.match(verdict({ stranger_v4_before: 0 }), /^IPv4 does not come/);
     t.match(verdictOf('bridge', new Map(Object.entries(good))), /^ARP does not come/);
+    const bridged = { bridged_v4_before: 1, bridged_v4_behind: 1, bridged_v6_before: 1 };
+    const above = bridgedVerdictOf(new Map(Object.entries(bridged)));
+    t.match(above, /^IPv6 from a pod's own address on a bridge does not reach the node/);
+    t.match(bridgedVerdictOf(new Map()), /^IPv4 does not come over a bridge/);
   });
   const env = { ...process.env, WEFT_TEST_NODE: 'yes' };
   t.spawn('unshare', ['--net', process.execPath, import.meta.filename], { env }, 'on a node');
@@ -88,6 +99,16 @@ if (!isNode) {
       ['', ''],
     );
     await nothingIsLeft(t);
+  });
+
+  await t.test('nobody without root takes the turn away', async (t) => {
+    const server = createServer().listen({ path: '\0weft-guard-probe' });
+    await once(server, 'listening');
+    t.teardown(() => server.close());
+    const nobody = { uid: 65_534, gid: 65_534, stdio: 'ignore' } as const;
+    const [code] = await once(spawn('flock', ['-n', turnFile, 'true'], nobody), 'exit');
+    t.not(code, 0);
+    t.equal((await openTriedGuard()).bridge, '');
   });
 
   await t.test('what one that was killed has left goes with the next', async (t) => {
@@ -129,6 +150,16 @@ if (!isNode) {
     t.strictSame(guard.families, ['inet']);
     t.match(bridge, /^ARP from a pod's address passes by another pod's cable/);
     t.match(await guardFeature(tried), { result: 'warn', seen: /not on a bridge: ARP/ });
+    await nothingIsLeft(t);
+  });
+
+  await t.test('one that cuts pods on a bridge off is one for routed pods', async (t) => {
+    await mustRun('nft', ['flush', 'ruleset']);
+    const cut = 'iifname "weftgbr" ip saddr @own4 drop';
+    await layGuard(t, 'inet', [keep4, keep6, cut]);
+    const { guard, bridge } = await openTriedGuard();
+    t.strictSame(guard.families, ['inet']);
+    t.match(bridge, /^IPv4 from a pod's own address on a bridge does not reach the node/);
     await nothingIsLeft(t);
   });
 

@@ -2,7 +2,7 @@
 // Addresses of pods, kept from others by a node. Runs itself in a namespace that is the node. Needs
 // root.
 import t from 'tap';
-import { cablesOf, Guard } from '../../../src/cni/guard.ts';
+import { cablesOf, Guard, guardTable, indicesOf } from '../../../src/cni/guard.ts';
 import { mustRun } from '../../../src/lib/program.ts';
 import { makeNetNamespace } from '../../support/net-namespace.ts';
 
@@ -19,6 +19,9 @@ if (!isNode) {
       far,
     ]);
     t.strictSame(cablesOf([{ ...near, ifindex: 3 }], [far]), []);
+    const hung = { ...far, master: 'cni0' };
+    const indices = indicesOf([hung], [hung, { ifname: 'cni0', ifindex: 9 }]);
+    t.strictSame(indices, { inet: [7, 9], bridge: [7] }, 'and a bridge is one for IP alone');
   });
   const env = { ...process.env, WEFT_TEST_NODE: 'yes' };
   t.spawn('unshare', ['--net', process.execPath, import.meta.filename], { env }, 'on a node');
@@ -36,6 +39,14 @@ if (!isNode) {
   await mustRun('ip', ['-batch', '-'], { input: lines.join('\n') });
   await mustRun('nsenter', [`--net=${pod.path}`, 'ip', 'link', 'set', 'eth0', 'up']);
   const guard = await Guard.open();
+  const layRouted = async (cable: string, netns: string, address: string): Promise<void> => {
+    const cables = [
+      `link add ${cable} type veth peer name eth0 netns ${netns}`,
+      `link set ${cable} up`,
+      `route replace ${address}/32 dev ${cable}`,
+    ];
+    await mustRun('ip', ['-batch', '-'], { input: cables.join('\n') });
+  };
   const held = (): Promise<string> => mustRun('nft', ['list', 'ruleset']);
 
   await t.test('a pod has the addresses that the node reaches by its cable', async (t) => {
@@ -57,4 +68,51 @@ if (!isNode) {
       t.notMatch(rules, ipv4, 'nor any of them then');
     });
   }
+
+  await t.test('what is left of a pod whose cable is gone goes with it', async (t) => {
+    const other = await makeNetNamespace();
+    t.teardown(() => other.close());
+    await layRouted('gone', other.path, '10.8.4.2');
+    t.equal(await guard.add(other.path, ['10.8.4.2']), undefined);
+    await mustRun('ip', ['link', 'del', 'gone']);
+    await guard.remove(other.path, ['10.8.4.2']);
+    t.notMatch(await held(), '10.8.4.2');
+  });
+
+  await t.test("an address that another pod has by now stays that one's alone", async (t) => {
+    const [first, next] = [await makeNetNamespace(), await makeNetNamespace()];
+    t.teardown(() => Promise.all([first.close(), next.close()]));
+    await layRouted('first', first.path, '10.8.5.2');
+    t.equal(await guard.add(first.path, ['10.8.5.2']), undefined);
+    await layRouted('next', next.path, '10.8.5.2');
+    t.equal(await guard.add(next.path, ['10.8.5.2']), undefined);
+    await guard.remove(first.path, ['10.8.5.2']);
+    t.match(await held(), '"next" . 10.8.5.2');
+    t.notMatch(await held(), '"first" . 10.8.5.2');
+    await guard.remove(next.path, ['10.8.5.2']);
+    t.notMatch(await held(), '10.8.5.2');
+  });
+
+  await t.test("after a restart it keeps what is the pods' that are there", async (t) => {
+    const [gone, late] = [await makeNetNamespace(), await makeNetNamespace()];
+    t.teardown(() => Promise.all([gone.close(), late.close()]));
+    await layRouted('stale', gone.path, '10.8.6.2');
+    await layRouted('late', late.path, '10.8.7.2');
+    await guard.add(pod.path, [ipv4, ipv6]);
+    await guard.add(gone.path, ['10.8.6.2']);
+    await guard.add(late.path, ['10.8.7.2']);
+    const next = await Guard.open();
+    await next.add(pod.path, [ipv4, ipv6]);
+    await next.retain(['10.8.7.2']);
+    const rules = await held();
+    t.notMatch(rules, '10.8.6.2');
+    for (const pair of [`"cable" . ${ipv4}`, `"cable" . ${ipv6}`, '"late" . 10.8.7.2']) {
+      t.match(rules, pair);
+    }
+    await new Guard(['inet']).retain([]);
+    t.notMatch(await held(), `bridge ${guardTable}`, 'and no table that is not looked at');
+    t.notMatch(await held(), ipv4);
+    await Guard.uninstall();
+    t.notMatch(await held(), guardTable);
+  });
 }
