@@ -8,7 +8,7 @@ import type { Capture, CaptureRow, CaptureWants } from './capture.ts';
 import { EbpfCapture } from './capture-ebpf.ts';
 import { canMatchCgroup, NftCapture } from './capture-nft.ts';
 import { type CaptureProbe, probeCapture } from './capture-probe.ts';
-import type { Guard } from './guard.ts';
+import { Guard } from './guard.ts';
 import { guardFeature, openTriedGuard } from './guard-probe.ts';
 import {
   type Bypass,
@@ -96,10 +96,17 @@ async function ebpfCapture(
 export class BothCaptures implements Capture {
   readonly #rows: Readonly<Record<CaptureKind, CaptureRow>>;
   readonly #usual: CaptureKind;
+  readonly #isGuarded: boolean;
 
-  constructor(rows: Readonly<Record<CaptureKind, CaptureRow>>, usual: CaptureKind) {
+  /** When it is not guarded, tables that a guard left on this node go with `retain`. */
+  constructor(
+    rows: Readonly<Record<CaptureKind, CaptureRow>>,
+    usual: CaptureKind,
+    isGuarded: boolean,
+  ) {
     this.#rows = rows;
     this.#usual = usual;
+    this.#isGuarded = isGuarded;
   }
 
   check(netnsPath: string): Promise<void> {
@@ -120,6 +127,9 @@ export class BothCaptures implements Capture {
   async retain(left: readonly string[]): Promise<void> {
     await this.#rows.ebpf.retain(left);
     await this.#rows.nft.retain(left);
+    if (!this.#isGuarded) {
+      await Guard.uninstall();
+    }
   }
 
   epoch(): string {
@@ -201,7 +211,7 @@ export async function chooseCapture(choice: CaptureChoice, log: Logger): Promise
     }
     const ebpf = await ebpfCapture(choice, guard, log);
     log.info({ tier: found.tier, pins: choice.pins }, 'capture');
-    return { capture: new BothCaptures({ ebpf, nft }, 'ebpf'), report: found };
+    return { capture: new BothCaptures({ ebpf, nft }, 'ebpf', guard !== undefined), report: found };
   } catch (error) {
     const { message } = MeshError.from(error);
     if (mode === 'ebpf' || choice.bypass === 'sockmap') {

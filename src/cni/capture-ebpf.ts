@@ -10,7 +10,7 @@ import { MeshError } from '../lib/error.ts';
 import type { Logger } from '../lib/log.ts';
 import { mustRun } from '../lib/program.ts';
 import type { CaptureRow, CaptureWants } from './capture.ts';
-import { Guard } from './guard.ts';
+import type { Guard } from './guard.ts';
 import { checkPodNetns, isGone } from './netns.ts';
 import type { Bypass } from './pod.ts';
 import { addReturnRoutes, inside, reflectMarks, removeReturnRoutes } from './pod-routes.ts';
@@ -155,7 +155,7 @@ export class EbpfCapture implements CaptureRow {
     await this.#guard?.remove(netnsPath, held);
   }
 
-  /** Without a guard those at `left` lose their direct connections before the rules of one go. */
+  /** Without a guard those at `left` have no direct connections any more: nobody keeps their addresses. */
   async retain(left: readonly string[]): Promise<void> {
     const found = left.flatMap((path) => (isGone(path) ? [] : [{ path, held: this.#held(path) }]));
     const captured = found.filter(({ held }) => held.length > 0);
@@ -166,7 +166,6 @@ export class EbpfCapture implements CaptureRow {
     for (const { path, held } of captured) {
       withNetns(path, (fd) => this.#node.enrol(fd, held, false));
     }
-    await Guard.uninstall();
   }
 
   async #isDirect(

@@ -60,6 +60,17 @@ await t.test('a pod keeps the addresses that it came with', async (t) => {
   t.equal(await far.read(1), 'x');
   t.match(steps(), { direct_passed: 1 });
 
+  await t.test('without a guard, what an earlier run left is connected by tunnels', async (t) => {
+    const bare = new EbpfCapture(node, KernelCapture.one.options);
+    await bare.retain([clientPod.netnsPath, serverPod.netnsPath, '/no/such/file']);
+    const steps = counterSteps();
+    const [near] = await pair.connect(port);
+    t.match(steps(), { outbound_captured: 1, direct_allowed: undefined });
+    await near.reset();
+    await again.install(clientPod.netnsPath);
+    await again.install(serverPod.netnsPath);
+  });
+
   await t.test('and nobody else gets them while it is there', async (t) => {
     const thief = await addStranger(t, serverPod, clientPod.ipv4);
     await t.rejects(capture.install(thief.netnsPath), { code: 'conflict' });
