@@ -267,8 +267,11 @@ export class Guard {
   }
 
   // What another pod has by now stays that one's.
-  #forget(addresses: readonly string[]): Promise<void> {
-    return this.#change(async () => {
+  async #forget(addresses: readonly string[]): Promise<void> {
+    if (addresses.length === 0) {
+      return;
+    }
+    await this.#change(async () => {
       const gone = await this.#pairs((address) => addresses.includes(address));
       const lines = gone.flatMap(([family, { device, address }]) => {
         const own = `element ${family} ${table} own${kindOf(address)} { ${address} }`;
