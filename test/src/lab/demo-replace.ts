@@ -4,9 +4,9 @@ import t from 'tap';
 import { replaceRow } from '../../../src/lab/demo-replace.ts';
 import { skipLab, startLab } from '../../support/trust-lab.ts';
 
-t.setTimeout(120_000);
+t.setTimeout(240_000);
 
-t.test('connections that are cut fail the row', { skip: skipLab, timeout: 100_000 }, async (t) => {
+t.test('connections that are cut fail the row', { skip: skipLab, timeout: 200_000 }, async (t) => {
   const lab = await startLab(t, ['--drain-max', '1s']);
   const row = await replaceRow(lab).catch((error: Error) => ({ ok: false, seen: error.message }));
   t.equal(row.ok, false);

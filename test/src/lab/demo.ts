@@ -9,7 +9,7 @@ import { runProgram } from '../../../src/lib/program.ts';
 const skip = process.getuid?.() === 0 ? false : 'needs root';
 const launcher = new URL('../../../src/cli/main.ts', import.meta.url).pathname;
 const mesh = new URL('../../../src/lab/mesh', import.meta.url).pathname;
-const timeoutMs = 240_000;
+const timeoutMs = 480_000;
 
 t.setTimeout(timeoutMs + 60_000);
 // Each break has a lab of its own, and most of them wait most of the time.

@@ -15,7 +15,7 @@ const skip = process.getuid?.() === 0 ? false : 'needs root';
 const launcher = new URL('../../../src/cli/main.ts', import.meta.url).pathname;
 const mesh = new URL('../../../src/lab/mesh', import.meta.url).pathname;
 const name = `t${process.pid}`.slice(0, 10);
-const timeoutMs = 300_000;
+const timeoutMs = 480_000;
 
 t.setTimeout(4 * timeoutMs);
 
