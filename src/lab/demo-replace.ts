@@ -10,10 +10,10 @@ import { endOfLog, type LogRecord, waitForRecord } from './log-watch.ts';
 import type { LabProcess } from './processes.ts';
 import type { Row } from './report.ts';
 
-const bulkBytes: number = 1 << 30;
-const takeMs = 15_000;
+const bulkBytes: number = 1 << 29;
+const takeMs = 30_000;
 /** How long after their last connection the old proxies may stay. */
-const endMs = 10_000;
+const endMs = 20_000;
 
 const saying = (msg: string) => (record: LogRecord) => record['msg'] === msg;
 
