@@ -43,9 +43,9 @@ bool sameRows(const std::vector<io::DirectVerdict>& a, const std::vector<io::Dir
 class DirectPaths::Events final : public io::Pollable {
  public:
   explicit Events(DirectPaths& owner) : owner_(owner) {}
-  // The kernel tells of no further event while one waits.
+  // The kernel tells of no further event while one waits. It may have been left in this very turn.
   void onReady(uint32_t) override {
-    if (!owner_.gather_.running()) {
+    if (owner_.path_ != nullptr && !owner_.gather_.running()) {
       owner_.gather_.start(owner_.worker_->loop(), kGatherMs, [this] { owner_.onEvents(); });
     }
   }
@@ -394,9 +394,6 @@ void DirectPaths::endAllOf(const Known& gone) {
 }
 
 void DirectPaths::onEvents() {
-  if (path_ == nullptr) {
-    return;  // it was left in this very turn
-  }
   std::vector<Told> all;
   path_->take([this, &all](const io::DirectEvent& event) {
     const Known* source = byNetns(event.flow.source);
