@@ -72,8 +72,11 @@ export function startProcess(spec: ProcessSpec): Promise<LabProcess> {
       try {
         const { name, logFile } = spec;
         resolve({ ...markProcess(pid), name, logFile, ended, release: () => child.unref() });
-      } catch (error) {
-        reject(MeshError.from(error));
+      } catch {
+        // It ended before it could be looked at.
+        void ended.then((how) =>
+          reject(new MeshError('unavailable', `${spec.name}: ${how}\n${tailOf(spec.logFile)}`)),
+        );
       }
     });
   });

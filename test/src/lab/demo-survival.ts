@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The rows about survival fail when it fails: by their own causes, which no YAML can break.
+import { rmSync } from 'node:fs';
+import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import t from 'tap';
 import { outageRow, rotationRow } from '../../../src/lab/demo-survival.ts';
@@ -14,8 +16,12 @@ t.jobs = 2;
 const side = { skip: skipLab, buffered: true, timeout: 150_000 };
 
 t.test('an outage fails its row when saved state is not used', side, async (t) => {
-  // Both proxies take no state that is older than this, so there is none to come back from.
-  const lab = await startLab(t, ['--state-max-age', '1s']);
+  const lab = await startLab(t);
+  const restart = lab.restart.bind(lab);
+  lab.restart = (name, change) => {
+    rmSync(join(lab.proxyState('node-b'), 'state.bin'), { force: true });
+    return restart(name, change);
+  };
   const row = await outageRow(lab).catch((error: Error) => ({ ok: false, seen: error.message }));
   t.equal(row.ok, false);
   t.notMatch(row.seen, 'back from saved state');
