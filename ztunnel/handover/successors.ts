@@ -60,9 +60,13 @@ export class Successors {
     const { log, closeFd } = this.#parts;
     if (this.#current !== undefined) {
       const reason = `process ${this.#current.pid} takes over already`;
-      this.#send(packets, { kind: 'refused', reason });
-      packets.close();
-      return { onMessage: (_, fds) => fds.forEach(closeFd), onClose: () => undefined };
+      // When it has spoken: an end with words unread would take the answer with it.
+      const refuse = (_: Uint8Array, fds: readonly number[]): void => {
+        fds.forEach(closeFd);
+        this.#send(packets, { kind: 'refused', reason });
+        packets.close();
+      };
+      return { onMessage: refuse, onClose: () => undefined };
     }
     this.#current = packets;
     this.#greeted = false;
