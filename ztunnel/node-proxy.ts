@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The node proxy put together: what is built from what, and in which order it starts and ends.
-import { setTimeout as wait } from 'node:timers/promises';
 import type { Engine, EventBatch, PacketHandlers, Packets } from '../native/index.ts';
-import { MeshError } from '../src/lib/error.ts';
 import type { Logger, LogLevel } from '../src/lib/log.ts';
 import { version } from '../src/lib/version.ts';
 import { parseSpiffeId } from '../src/spiffe/id.ts';
@@ -18,9 +16,9 @@ import type { NameChange } from './dns/names.ts';
 import type { DnsProxy } from './dns/proxy.ts';
 import { explain } from './explain.ts';
 import type { Predecessor } from './handover/predecessor.ts';
-import { sharedKeys, type Tenure } from './handover/shared-keys.ts';
-import { dnsSocketsOf, listenersOf, nameSockets, type PodSockets } from './handover/sockets.ts';
-import { Successors } from './handover/successors.ts';
+import { sharedKeys } from './handover/shared-keys.ts';
+import { dnsSocketsOf, listenersOf } from './handover/sockets.ts';
+import { NodeTenure, type TenureWaits } from './handover/tenure.ts';
 import { KeyFolder } from './key-folder.ts';
 import { type Family, Metrics } from './metrics.ts';
 import { NodeCredential } from './node-credential.ts';
@@ -89,29 +87,9 @@ export interface ProxyHooks {
   quit(): void;
   /** Called once, when the proxy is ready for the first time. */
   ready(): void;
-  /** `controlWaitMs` and `wholeWaitMs` unless a test says otherwise. */
-  readonly waits?: { readonly controlMs?: number; readonly wholeMs?: number };
+  /** How long a successor waits, if a test says so. */
+  readonly waits?: TenureWaits;
 }
-
-/**
- * How long a successor waits for the control plane to answer before it takes over with saved state,
- * which the proxy before it may know to be old. In milliseconds.
- */
-export const controlWaitMs = 5_000;
-
-/**
- * How long a successor waits for pods that it cannot carry and certificates that it does not get,
- * which the proxy before it may lack too, in milliseconds.
- */
-export const wholeWaitMs = 30_000;
-
-/**
- * How long a successor tries to open ports whose owner may be on its way out, in milliseconds. Nobody
- * looks after direct connections meanwhile.
- */
-export const portsWaitMs = 2_000;
-
-const portsRetryMs = 50;
 
 /** How long streams may go on after a stop was asked for, in milliseconds. */
 export const drainDeadlineMs = 5_000;
@@ -133,21 +111,11 @@ export class NodeProxy {
   readonly #applier: Applier;
   readonly #metrics: Metrics;
   readonly #observer: Observer;
-  readonly #predecessor: Predecessor | undefined;
-  readonly #replaced = Promise.withResolvers<void>();
+  readonly #tenure: NodeTenure;
   readonly #dns: ProxyDns;
   readonly #book: CertificateBook;
   readonly #logDropped: () => number;
   readonly #onReady: () => void;
-  readonly #servers: NodeServers;
-  #successors: Successors | undefined;
-  /** Whether this proxy may have what there can be only one of on a node. */
-  #tenure: Tenure;
-  #taking: Promise<void> = Promise.resolve();
-  readonly #waits: NonNullable<ProxyHooks['waits']>;
-  #cutBefore = 0;
-  #controlIsAway = false;
-  #waitedLong = false;
   #credential: NodeCredential | undefined;
   #certificates: Certificates | undefined;
   #pods: Pods | undefined;
@@ -171,12 +139,9 @@ export class NodeProxy {
   ) {
     this.#logDropped = hooks.logDropped;
     this.#onReady = hooks.ready;
-    this.#waits = hooks.waits ?? {};
     this.#config = config;
     this.#log = log;
     this.#native = native;
-    this.#predecessor = predecessor;
-    this.#tenure = predecessor === undefined ? 'has' : 'waits';
     this.#engine = native.engine((batch) => this.#observer.onEvents(batch));
     this.#book = new CertificateBook(this.#engine);
     this.#applier = new Applier(this.#engine, config.node);
@@ -191,7 +156,26 @@ export class NodeProxy {
       this.#observer.setLogLevel(level);
     };
     const view = this.#view();
-    this.#servers = new NodeServers({ config, metrics, view, peerUser, quit, setLogLevel, log });
+    const servers = new NodeServers({ config, metrics, view, peerUser, quit, setLogLevel, log });
+    this.#tenure = new NodeTenure({
+      predecessor,
+      socketPath: config.handoverSocket,
+      servers,
+      engine: this.#engine,
+      dns: this.#dns,
+      listen: native.listen,
+      closeFd: (fd) => native.transport.closeFd(fd),
+      progress: () => ({
+        synced: this.#xds?.synced === true,
+        listed: this.#pods?.listed === true,
+        lacks: this.#lacks(),
+        certified: this.#hasCertificates(),
+      }),
+      onTaken: () => this.#reportReady(),
+      onGiven: () => this.#goOnAlone(),
+      waits: hooks.waits,
+      log,
+    });
   }
 
   /**
@@ -199,7 +183,7 @@ export class NodeProxy {
    * when it could not take that of its predecessor.
    */
   get replaced(): Promise<void> {
-    return this.#replaced.promise;
+    return this.#tenure.replaced;
   }
 
   /**
@@ -211,15 +195,8 @@ export class NodeProxy {
     const { node, control, stateDir, keysDir, joinTokenFile } = this.#config;
     const log = this.#log;
     const { transport, isNetns } = this.#native;
-    if (this.#tenure === 'has') {
-      await this.#serve();
-    }
-    void this.#predecessor?.lost.then(() => {
-      if (this.#tenure === 'waits' && this.#stopped === undefined) {
-        this.#beginTakeOver();
-      }
-    });
-    const keys = sharedKeys(new KeyFolder(keysDir, log), () => this.#tenure);
+    await this.#tenure.begin();
+    const keys = sharedKeys(new KeyFolder(keysDir, log), () => this.#tenure.state);
     const options = { node, control, stateDir, joinTokenFile, log };
     const credential = await NodeCredential.open(options, signal);
     this.#credential = credential;
@@ -248,23 +225,7 @@ export class NodeProxy {
     credential.onRenewed(() => this.#xds?.reconnect());
     this.#restore(this.#xds);
     this.#xds.start();
-    this.#limitWaiting();
-  }
-
-  #limitWaiting(): void {
-    const away = (): void => {
-      this.#controlIsAway = true;
-      this.#reportReady();
-    };
-    const long = (): void => {
-      this.#waitedLong = true;
-      this.#reportReady();
-    };
-    const { controlMs = controlWaitMs, wholeMs = wholeWaitMs } = this.#waits;
-    if (this.#tenure === 'waits') {
-      setTimeout(away, controlMs).unref();
-      setTimeout(long, wholeMs).unref();
-    }
+    this.#tenure.limitWaiting();
   }
 
   #families(): Family[] {
@@ -275,7 +236,7 @@ export class NodeProxy {
       access_events_dropped: this.#observer.dropped,
       metric_series_expired: expired,
       log_writes_dropped: this.#logDropped(),
-      handover_connections_cut: this.#cutBefore,
+      handover_connections_cut: this.#tenure.cutBefore,
     };
     return [
       buildFamily(version),
@@ -340,7 +301,7 @@ export class NodeProxy {
 
   /** What the proxy still waits for; nothing when it is ready. */
   pending(): string[] {
-    const has = this.#tenure === 'has';
+    const has = this.#tenure.state === 'has';
     return [...this.#lacks(), ...(has ? [] : ['the node, which another proxy carries'])];
   }
 
@@ -369,36 +330,23 @@ export class NodeProxy {
   }
 
   async #stop(): Promise<void> {
-    const gave = this.#tenure === 'gave';
+    this.#tenure.halt();
+    const gave = this.#tenure.state === 'gave';
     if (!gave) {
       this.#letGoOfControl();
       await this.#cache?.close();
     }
-    await this.#leaveNode();
+    await this.#tenure.leave();
     // Connections that go on meanwhile may still want names, and policy may turn against them.
     const cut = await this.#engine.drain(gave ? this.#config.drainMaxMs : drainDeadlineMs);
     this.#log.info({ cut }, 'drained');
-    this.#successors?.drained(cut);
+    this.#tenure.drained(cut);
     this.#letGoOfControl();
     this.#certificates?.close();
     this.#credential?.close();
     await this.#dns.close();
     this.#engine.stop();
-    await this.#taking;
-    await this.#servers.close();
-    this.#successors?.close();
-  }
-
-  // To a successor that waits for its turn, or to the predecessor that goes on instead of this one.
-  async #leaveNode(): Promise<void> {
-    if (this.#tenure === 'takes' || this.#successors?.busy === true) {
-      this.#engine.releaseDirect();
-    }
-    if (this.#tenure === 'has' && this.#successors?.busy === true) {
-      await this.#servers.close();
-      this.#successors.close();
-    }
-    this.#predecessor?.close();
+    await this.#tenure.close();
   }
 
   #letGoOfControl(): void {
@@ -434,7 +382,7 @@ export class NodeProxy {
     return {
       addPod: async ({ namespace, nameservers, ...pod }) => {
         const { uid, netns } = pod;
-        const inherited = await this.#inherit(uid);
+        const inherited = await this.#tenure.inherit(uid);
         const dns = dnsSocketsOf(inherited);
         try {
           await this.#dns.addPod({ uid, namespace, netns, nameservers }, dns);
@@ -459,11 +407,6 @@ export class NodeProxy {
     };
   }
 
-  // Also when it has let go: it answers DNS to its end.
-  async #inherit(uid: string): Promise<PodSockets> {
-    return (await this.#predecessor?.sockets(uid)) ?? new Map();
-  }
-
   #take(update: Update): ReadonlyMap<string, string> {
     if (update.type === typeUrls.trustBundle) {
       return this.#trust?.update(update) ?? new Map();
@@ -474,10 +417,8 @@ export class NodeProxy {
   }
 
   #reportReady(): void {
-    if (this.#tenure === 'waits' && this.#mayTakeOver()) {
-      this.#beginTakeOver();
-    }
-    if (this.#tenure !== 'has' || this.#lacks().length > 0) {
+    this.#tenure.look();
+    if (this.#tenure.state !== 'has' || this.#lacks().length > 0) {
       return;
     }
     if (this.#xds?.synced === true && !this.#keysSwept) {
@@ -491,115 +432,14 @@ export class NodeProxy {
     }
   }
 
-  // Without state, or the agent's list, this proxy would carry less than the one before it.
-  #mayTakeOver(): boolean {
-    const knows = this.#xds?.synced === true || this.#controlIsAway;
-    const lacks = this.#lacks();
-    if (!knows || this.#pods?.listed !== true || lacks.some((what) => what !== 'pods')) {
-      return false;
-    }
-    return this.#waitedLong || (lacks.length === 0 && this.#hasCertificates());
-  }
-
-  // Until then connections would wait here, and the other proxy can carry them at once.
   #hasCertificates(): boolean {
     const pods = this.#pods?.list() ?? [];
     return pods.every(({ spiffeId }) => this.#certificates?.has(spiffeId) ?? false);
   }
 
-  #beginTakeOver(): void {
-    this.#tenure = 'takes';
-    this.#taking = this.#takeOver().catch((error: unknown) => {
-      this.#replaced.reject(MeshError.from(error));
-    });
-  }
-
-  async #takeOver(): Promise<void> {
-    const predecessor = this.#predecessor;
-    await predecessor?.take();
-    if (this.#stopped !== undefined) {
-      return;
-    }
-    if (predecessor?.isGone === true) {
-      this.#engine.takeOver();
-    }
-    // Where it goes on accepting nothing is accepted here that would be cut if this fails.
-    await this.#serveSoon(performance.now() + portsWaitMs);
-    if (this.#stopped !== undefined) {
-      return;
-    }
-    this.#engine.takeOver();
-    this.#tenure = 'has';
-    predecessor?.took();
-    void predecessor?.ended.then((cut) => {
-      this.#cutBefore = cut ?? 0;
-      this.#log.info({ cut }, 'the node proxy before this one has ended');
-    });
-    this.#log.info({ pending: this.#lacks() }, 'took over');
-    this.#reportReady();
-  }
-
-  async #serve(): Promise<void> {
-    await this.#servers.open();
-    const { listen, transport } = this.#native;
-    try {
-      this.#successors = new Successors(this.#config.handoverSocket, {
-        listen,
-        sockets: async (uid) =>
-          nameSockets(await this.#engine.listeners(uid), await this.#dns.sockets(uid)),
-        release: () => this.#release(),
-        replaced: () => this.#giveAway(),
-        takeBack: () => this.#takeBack(),
-        closeFd: (fd) => transport.closeFd(fd),
-        log: this.#log,
-      });
-    } catch (error) {
-      await this.#servers.close();
-      throw MeshError.from(error);
-    }
-  }
-
-  // Whoever had the ports before may be on its way out.
-  async #serveSoon(until: number): Promise<void> {
-    while (this.#stopped === undefined) {
-      try {
-        await this.#serve();
-        return;
-      } catch (thrown) {
-        const error = MeshError.from(thrown);
-        const mayPass = error.code === 'conflict' || error.code === 'unavailable';
-        if (!mayPass || performance.now() > until) {
-          throw error;
-        }
-      }
-      await wait(portsRetryMs);
-    }
-  }
-
-  async #release(): Promise<void> {
-    this.#tenure = 'gives';
-    await this.#servers.close();
-    // Last, and not long before the successor begins: policy may turn against direct connections.
-    this.#engine.releaseDirect();
-  }
-
   // What it goes on with needs the control plane's word, and to be told of pods that go.
-  #giveAway(): void {
-    this.#tenure = 'gave';
+  #goOnAlone(): void {
     this.#pods?.takeNoMore();
     void this.#cache?.close();
-    this.#replaced.resolve();
-  }
-
-  #takeBack(): void {
-    if (this.#stopped !== undefined) {
-      return;
-    }
-    this.#tenure = 'has';
-    this.#engine.takeOver();
-    this.#log.warn('the successor ended too early: this process goes on');
-    this.#taking = this.#serveSoon(Number.POSITIVE_INFINITY).catch((error: unknown) => {
-      this.#replaced.reject(MeshError.from(error));
-    });
   }
 }
