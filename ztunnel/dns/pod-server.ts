@@ -59,7 +59,7 @@ export interface PodServerParts {
   readonly bind: (fd: number, address: string, port: number) => void;
   /** Forbids sharing the port of a bound one again. Throws MeshError. */
   readonly unshare?: (fd: number) => void;
-  /** Sockets that another process answered with before, by name; they become the server's. */
+  /** Sockets that another process answered with before, by name; those it opens it takes out. */
   readonly inherited?: Map<string, number>;
   /** 15053 unless a test says otherwise. */
   readonly port?: number;

@@ -49,6 +49,7 @@ async function add(pod: DnsPod, inherited: DnsSockets): Promise<void> {
   remove(uid);
   const open = (kind: PodSocketKind, address: string, port: number): number =>
     podSocket(kind, { netns, address, port, mark });
+  const left = usable(inherited, netns);
   const server = new PodServer({
     names,
     namespace,
@@ -57,10 +58,16 @@ async function add(pod: DnsPod, inherited: DnsSockets): Promise<void> {
     open,
     bind: bindAlone,
     unshare,
-    inherited: usable(inherited, netns),
+    inherited: left,
     onError: (error) => tell({ kind: 'trouble', uid, reason: error.message }),
   });
-  await server.open();
+  try {
+    await server.open();
+  } finally {
+    for (const fd of left.values()) {
+      closeSync(fd);
+    }
+  }
   pods.set(uid, server);
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Connections past TCP, with real sockets and the kernel's programs. No gate is asked. What a
 // kernel may get wrong is compared with its gate: they must agree. Needs root.
+// Long, since its cases share one pair of connections, and the ways to move data over it.
 #include "kernel/sockmap.h"
 
 #include <bpf/bpf.h>

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What is told to the kernel of connections between pods of a node, with a stand-in for the kernel:
 // its own part is tested live, in test/integration/kernel. Needs root, for network namespaces.
+// Long, since its cases share two pods and what the kernel was told of them.
 // clang-format off
 #include "proxy/direct_paths.h"
 
