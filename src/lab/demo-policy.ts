@@ -164,7 +164,8 @@ export async function cutRow(lab: Lab): Promise<Row> {
   const cut = await intruder.ended();
   const ms = Math.ceil(performance.now() - start);
   const logged = await endedByPolicy(lab, demo.intruder, from);
-  const kept = isAlive(client.process);
+  // The client's is on another worker, perhaps: its turn may come after the intruder's.
+  const kept = !(await client.ended());
   await endProcess(client.process, stopMs);
   rmSync(join(lab.meshFolder, policyFile));
   return {
