@@ -70,46 +70,65 @@ bool extensionsOf(CBS* der, CBS* extensions) {
          CBS_get_asn1(&wrapped, extensions, CBS_ASN1_SEQUENCE) == 1;
 }
 
-// All URI names in all alternative names that the certificate has.
-std::vector<std::string> urisOf(const Bytes& bytes) {
+// All URI names of one alternative name, after those of others; false where it is no DER.
+bool addUris(CBS* value, std::vector<std::string>* uris) {
+  CBS names;
+  if (CBS_get_asn1(value, &names, CBS_ASN1_SEQUENCE) != 1 || CBS_len(value) != 0) {
+    return false;
+  }
+  while (CBS_len(&names) > 0) {
+    CBS name;
+    CBS_ASN1_TAG tag = 0;
+    if (CBS_get_any_asn1(&names, &name, &tag) != 1) {
+      return false;
+    }
+    if (tag == (CBS_ASN1_CONTEXT_SPECIFIC | 6)) {
+      uris->emplace_back(reinterpret_cast<const char*>(CBS_data(&name)), CBS_len(&name));
+    }
+  }
+  return true;
+}
+
+// All URI names in all alternative names that the certificate has; nothing where it is no DER.
+std::optional<std::vector<std::string>> urisOf(const Bytes& bytes) {
   constexpr std::array<uint8_t, 3> kAlternativeName = {0x55, 0x1d, 0x11};
   std::vector<std::string> uris;
   CBS der, extensions;
   CBS_init(&der, bytes.data(), bytes.size());
-  need(extensionsOf(&der, &extensions));
+  if (!extensionsOf(&der, &extensions)) {
+    return std::nullopt;
+  }
   while (CBS_len(&extensions) > 0) {
-    CBS extension, oid, value, names;
-    need(CBS_get_asn1(&extensions, &extension, CBS_ASN1_SEQUENCE) == 1 &&
-         CBS_get_asn1(&extension, &oid, CBS_ASN1_OBJECT) == 1);
+    CBS extension, oid, value, ignored;
     int critical = 0;
-    CBS ignored;
-    need(CBS_get_optional_asn1(&extension, &ignored, &critical, CBS_ASN1_BOOLEAN) == 1 &&
-         CBS_get_asn1(&extension, &value, CBS_ASN1_OCTETSTRING) == 1);
-    if (CBS_mem_equal(&oid, kAlternativeName.data(), kAlternativeName.size()) != 1) {
-      continue;
+    if (CBS_get_asn1(&extensions, &extension, CBS_ASN1_SEQUENCE) != 1 ||
+        CBS_get_asn1(&extension, &oid, CBS_ASN1_OBJECT) != 1 ||
+        CBS_get_optional_asn1(&extension, &ignored, &critical, CBS_ASN1_BOOLEAN) != 1 ||
+        CBS_get_asn1(&extension, &value, CBS_ASN1_OCTETSTRING) != 1) {
+      return std::nullopt;
     }
-    need(CBS_get_asn1(&value, &names, CBS_ASN1_SEQUENCE) == 1 && CBS_len(&value) == 0);
-    while (CBS_len(&names) > 0) {
-      CBS name;
-      CBS_ASN1_TAG tag = 0;
-      need(CBS_get_any_asn1(&names, &name, &tag) == 1);
-      if (tag == (CBS_ASN1_CONTEXT_SPECIFIC | 6)) {
-        uris.emplace_back(reinterpret_cast<const char*>(CBS_data(&name)), CBS_len(&name));
-      }
+    if (CBS_mem_equal(&oid, kAlternativeName.data(), kAlternativeName.size()) == 1 &&
+        !addUris(&value, &uris)) {
+      return std::nullopt;
     }
   }
   return uris;
 }
 
-// `id` is the one URI name of `leaf`: a SPIFFE ID with a path, in canonical spelling.
-void needOnlyName(const Bytes& leaf, const weft::tls::SpiffeId& id) {
-  const std::vector<std::string> uris = urisOf(leaf);
-  need(uris.size() == 1 && uris[0].size() == id.text.size());
+bool isOnlyName(const std::vector<std::string>& uris, const weft::tls::SpiffeId& id) {
+  return uris.size() == 1 && uris[0].size() == id.text.size() && uris[0].ends_with(id.path()) &&
+         std::equal(uris[0].begin(), uris[0].end(), id.text.begin(), [](char given, char taken) {
+           return given == taken || std::tolower(static_cast<unsigned char>(given)) == taken;
+         });
+}
+
+// `id` is the one URI name of `leaf`: a SPIFFE ID with a path, in canonical spelling. Around the
+// names the library also reads what is BER only, which an authority that we trust does not sign:
+// only a leaf that was `taken` has to be DER as a whole.
+void needOnlyName(const Bytes& leaf, const weft::tls::SpiffeId& id, bool taken) {
+  const std::optional<std::vector<std::string>> uris = urisOf(leaf);
+  need(uris ? isOnlyName(*uris, id) : !taken);
   need(id.path().size() > 1 && !id.trustDomain().empty());
-  need(uris[0].ends_with(id.path()));
-  need(std::equal(uris[0].begin(), uris[0].end(), id.text.begin(), [](char given, char taken) {
-    return given == taken || std::tolower(static_cast<unsigned char>(given)) == taken;
-  }));
   const auto again = weft::tls::parseSpiffeId(id.text);
   need(again.ok() && again.value() == id);
 }
@@ -123,7 +142,7 @@ std::optional<PeerIdentity> verify(const std::vector<Bytes>& chain, Role role) {
     need(refusal->status.code() == weft::Code::kDenied && refusal->alert != 0);
     return std::nullopt;
   }
-  needOnlyName(chain[0], peer.id);
+  needOnlyName(chain[0], peer.id, true);
   need(peer.id.trustDomain() == "td" && peer.notAfterSeconds >= kNow);
   return peer;
 }
@@ -138,7 +157,7 @@ bool judge(const Bytes& leaf) {
     const auto id = weft::tls::spiffeIdOfLeaf(parsed.get());
     named = id.ok();
     if (named) {
-      needOnlyName(leaf, id.value());
+      needOnlyName(leaf, id.value(), false);
     }
   }
   const bool taken = verify({leaf}, Role::kServer).has_value();
