@@ -36,6 +36,7 @@ constexpr Hook kCgroupHooks[] = {
     {BPF_CGROUP_UDP4_RECVMSG, "recvmsg4"},
     {BPF_CGROUP_UDP6_RECVMSG, "recvmsg6"},
     {BPF_CGROUP_SOCK_OPS, "sockops"},
+    {BPF_CGROUP_INET_SOCK_RELEASE, "sock_release"},
 };
 constexpr Hook kNetnsHook{BPF_SK_LOOKUP, "sk_lookup"};
 

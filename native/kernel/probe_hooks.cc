@@ -208,6 +208,22 @@ Status trySockops(const ProbeScratch& scratch) {
                                                              : unlike("it sees another port");
 }
 
+Status tryRelease(const ProbeScratch& scratch) {
+  Result<BoundSocket> socket = bindAt(loopback(true), SOCK_STREAM);
+  if (!socket.ok()) {
+    return socket.status();
+  }
+  const Result<TriedProgram> program =
+      attached(scratch, probe_objects::release(), "try_sock_release", nowhereAt(true));
+  if (!program.ok()) {
+    return program.status();
+  }
+  socket.value().fd = UniqueFd();
+  return program.value().seen().runs == 1
+             ? Status{}
+             : Status{Code::kInternal, "the program does not run when a socket is closed"};
+}
+
 Status tryNetnsCookie(const ProbeScratch& scratch) {
   const Result<uint64_t> cookie = io::netnsCookie(-1);
   if (!cookie.ok()) {

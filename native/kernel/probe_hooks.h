@@ -19,6 +19,8 @@ Status trySend(const ProbeScratch& scratch, bool isV4);
 Status tryReceive(const ProbeScratch& scratch, bool isV4);
 /// A program hears of a connection's port before its SYN leaves.
 Status trySockops(const ProbeScratch& scratch);
+/// A program hears of the close of a socket, and may remember something in it.
+Status tryRelease(const ProbeScratch& scratch);
 /// Programs know the network namespace, by the number that sockets in it are told.
 Status tryNetnsCookie(const ProbeScratch& scratch);
 /// A program chooses the error of a refused connect().

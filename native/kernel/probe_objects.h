@@ -12,6 +12,7 @@
   X(datagrams)                \
   X(link)                     \
   X(sockops)                  \
+  X(release)                  \
   X(netns_cookie)             \
   X(retval)                   \
   X(ringbuf)                  \

@@ -60,6 +60,7 @@ const wants: Readonly<Record<string, Want>> = {
   recvmsg4: hook('5.2'),
   recvmsg6: hook('5.2'),
   sockops: hook('4.13'),
+  sock_release: hook('5.9'),
   netns_cookie: hook('5.15'),
   ringbuf: hook('5.8'),
   sk_lookup: {

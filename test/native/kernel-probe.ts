@@ -13,7 +13,8 @@ const root = cgroup2RootOf(readFileSync('/proc/mounts', 'utf8')) ?? '';
 const support = new URL('../support/', import.meta.url).pathname;
 const everything = [
   ...['connect4', 'connect6', 'getpeername4', 'getpeername6', 'getsockname4', 'getsockname6'],
-  ...['sendmsg4', 'sendmsg6', 'recvmsg4', 'recvmsg6', 'sockops', 'netns_cookie', 'ringbuf'],
+  ...['sendmsg4', 'sendmsg6', 'recvmsg4', 'recvmsg6', 'sock_release', 'sockops'],
+  ...['netns_cookie', 'ringbuf'],
   ...['set_retval', 'sk_lookup', 'sock_destroy', 'iter_tcp', 'sk_msg', 'link_cgroup'],
   ...['link_netns', 'btf'],
 ];

@@ -14,7 +14,7 @@ import sys
 BPF = 321  # the system call of x86-64
 PROG_LOAD, PROG_ATTACH, PROG_DETACH, LINK_CREATE = 5, 8, 9, 28
 ALLOW_MULTI = 2
-SOCK_OPS, SOCK_ADDR, SK_LOOKUP = 13, 18, 30
+SOCK, SOCK_OPS, SOCK_ADDR, SK_LOOKUP = 9, 13, 18, 30
 HOOKS = {
     "sockops": (SOCK_OPS, 3),
     "connect4": (SOCK_ADDR, 10),
@@ -27,6 +27,7 @@ HOOKS = {
     "getpeername6": (SOCK_ADDR, 30),
     "getsockname4": (SOCK_ADDR, 31),
     "getsockname6": (SOCK_ADDR, 32),
+    "sock_release": (SOCK, 34),
     "sk_lookup": (SK_LOOKUP, 36),
 }
 # r0 = 1; exit

@@ -5,7 +5,7 @@ import { adviceOn, type CaptureFeature, tierOf } from '../../../src/lib/capture-
 const needed = [
   ...['cgroup2', 'capabilities', 'link_cgroup', 'link_netns', 'connect4', 'connect6'],
   ...['getpeername4', 'getpeername6', 'getsockname4', 'getsockname6', 'sendmsg4', 'sendmsg6'],
-  ...['recvmsg4', 'recvmsg6', 'sockops', 'netns_cookie', 'ringbuf', 'sk_lookup'],
+  ...['recvmsg4', 'recvmsg6', 'sockops', 'sock_release', 'netns_cookie', 'ringbuf', 'sk_lookup'],
 ];
 const forDirect = ['sock_destroy', 'guard'];
 const optional = ['set_retval', 'iter_tcp', 'sk_msg', 'btf', 'lockdown', 'foreign_programs'];
