@@ -8,7 +8,7 @@
  * where it was going: refused, since the proxy could not know. Bound to a device: refused, since
  * the proxy cannot be reached through one. The proxy is dead: refused, or passes where the node was
  * told so. To a service, and no endpoint of it can be picked here: captured, and the proxy chooses.
- */
+ * To a pod of this node, and its own has no slot left for it, or it is of MPTCP: captured. */
 #include <linux/bpf.h>
 #include <linux/in.h>
 #include <stddef.h>
@@ -35,8 +35,7 @@ char LICENSE[] SEC("license") = "GPL";
 #define LOOPBACK_INTERFACE 1
 #define ECONNREFUSED 111
 
-/* Whether this kernel lets a program choose the error of a refusal; set before it is loaded. */
-const volatile __u32 weft_has_retval = 0;
+const volatile struct weft_abilities weft_abilities = {};
 
 static __always_inline int is_under(__u64 cgroup, __u32 level) {
   return cgroup != 0 && bpf_get_current_ancestor_cgroup_id(level) == cgroup;
@@ -95,11 +94,15 @@ static __always_inline struct weft_socket* remember(struct bpf_sock_addr* ctx,
   return socket;
 }
 
-/* A socket may be connected again, elsewhere. */
+/* A socket may be connected again, elsewhere, also after it failed before its SYN. */
 static __always_inline void forget(struct bpf_sock_addr* ctx) {
   struct bpf_sock* sk = ctx->sk;
-  if (sk)
-    bpf_sk_storage_delete(&weft_sockets, sk);
+  struct weft_socket* socket = sk ? bpf_sk_storage_get(&weft_sockets, sk, NULL, 0) : NULL;
+  if (!socket)
+    return;
+  if (!socket->is_published)
+    weft_give_slot_back(socket);
+  bpf_sk_storage_delete(&weft_sockets, sk);
 }
 
 /* Into a pod, uncaptured: the tuple is published when the kernel has chosen it. */
@@ -125,7 +128,7 @@ static __always_inline int without_proxy(const struct weft_config* config, int i
   if (!is_stale || is_dns)
     return -1;
   weft_count(WEFT_COUNT_OUTBOUND_REFUSED_DOWN);
-  if (weft_has_retval)
+  if (weft_abilities.retval)
     bpf_set_retval(-ECONNREFUSED);
   return REFUSE;
 }
@@ -166,6 +169,7 @@ struct direct_way {
   __u32 port;
   __u64 source;
   __u64 destination;
+  __u32 slots; /* of the source */
 };
 
 static __always_inline void tell_denied(const struct direct_way* way) {
@@ -191,13 +195,31 @@ static __always_inline int is_direct(const struct weft_pod* pod, const struct we
   return pod && other && (pod->flags & other->flags & WEFT_POD_DIRECT);
 }
 
+/* Remembers a direct connection, which has a slot from now on. */
+static __always_inline int take_way(struct bpf_sock_addr* ctx, const struct direct_way* way) {
+  struct bpf_sock* sk = ctx->sk;
+  /* The kernel made it, and says nothing of its end if it fails before its SYN. */
+  if (weft_abilities.mptcp && sk && bpf_skc_to_mptcp_sock(sk)) {
+    weft_count(WEFT_COUNT_DIRECT_REFUSED_MPTCP);
+    return 0;
+  }
+  struct weft_socket* socket =
+      remember(ctx, way->asked, way->asked_port, WEFT_SOCKET_DIRECT, way->destination);
+  if (!socket)
+    return 0;
+  if (weft_take_slot(socket, way->slots))
+    return 1;
+  weft_count(WEFT_COUNT_DIRECT_FULL);
+  return 0;
+}
+
 /* To another pod of this node, when policy says so here: as if there were no mesh, or not at all.
  */
 static __always_inline int go_direct(struct bpf_sock_addr* ctx, const struct direct_way* way,
                                      int* result) {
   switch (weft_verdict_of(way->destination, way->source, way->port)) {
     case WEFT_ALLOW:
-      if (!remember(ctx, way->asked, way->asked_port, WEFT_SOCKET_DIRECT, way->destination))
+      if (!take_way(ctx, way))
         return 0;
       weft_count(WEFT_COUNT_DIRECT_ALLOWED);
       *result = GO_ON;
@@ -205,7 +227,7 @@ static __always_inline int go_direct(struct bpf_sock_addr* ctx, const struct dir
     case WEFT_DENY:
       weft_count(WEFT_COUNT_DIRECT_DENIED);
       tell_denied(way);
-      if (weft_has_retval)
+      if (weft_abilities.retval)
         bpf_set_retval(-ECONNREFUSED);
       *result = REFUSE;
       return 1;
@@ -240,7 +262,7 @@ static __always_inline int go_picked(struct bpf_sock_addr* ctx, int family, stru
 static __always_inline int leave(struct bpf_sock_addr* ctx, const struct weft_config* config,
                                  int family, const struct weft_ip* ip, __u32 port, __u64 netns,
                                  const struct weft_pod* pod, const struct weft_address* owner) {
-  struct direct_way way = {ip, ip, port, port, netns, owner ? owner->netns : 0};
+  struct direct_way way = {ip, ip, port, port, netns, owner ? owner->netns : 0, pod->slots};
   const struct weft_pick* pick = NULL;
   int result = GO_ON;
   if (owner) {
@@ -294,6 +316,15 @@ static __always_inline int on_connect(struct bpf_sock_addr* ctx, int family) {
   }
   return is_tcp && pod ? leave(ctx, config, family, &ip, port, netns, pod, owner)
                        : capture(ctx, config, family, &ip, port, netns, NULL);
+}
+
+/* A socket that failed before its SYN, or was about to send it, and is closed now. */
+SEC("cgroup/sock_release")
+int weft_sock_release(struct bpf_sock* sk) {
+  struct weft_socket* socket = bpf_sk_storage_get(&weft_sockets, sk, NULL, 0);
+  if (socket && !socket->is_published)
+    weft_give_slot_back(socket);
+  return GO_ON;
 }
 
 SEC("cgroup/connect4")

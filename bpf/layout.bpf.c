@@ -19,7 +19,9 @@ const struct {
   struct weft_pair pair;
   struct weft_sockmap sockmap;
   struct weft_pod pod;
+  struct weft_slots slots;
   struct weft_address address;
   struct weft_listener_key listener_key;
   struct weft_config config;
+  struct weft_abilities abilities;
 } weft_layout = {};

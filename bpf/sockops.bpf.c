@@ -80,8 +80,7 @@ static __always_inline void publish_pass(struct bpf_sock_ops* ctx,
   tell_close(ctx);
 }
 
-static __always_inline void publish_direct(struct bpf_sock_ops* ctx,
-                                           const struct weft_socket* socket) {
+static __always_inline void publish_direct(struct bpf_sock_ops* ctx, struct weft_socket* socket) {
   const __u64 source = bpf_get_netns_cookie(ctx);
   void* directs = bpf_map_lookup_elem(&weft_directs, &source);
   struct weft_tuple key = {};
@@ -94,6 +93,7 @@ static __always_inline void publish_direct(struct bpf_sock_ops* ctx,
   direct.asked_port = socket->port;
   if (!directs || bpf_map_update_elem(directs, &key, &direct, BPF_ANY))
     weft_count(WEFT_COUNT_DIRECT_LOST);
+  socket->is_published = 1;
   tell_close(ctx);
 }
 
@@ -205,13 +205,14 @@ static __always_inline void tell_closed(struct bpf_sock_ops* ctx,
 
 static __always_inline void on_closed(struct bpf_sock_ops* ctx) {
   struct bpf_sock* sk = ctx->sk;
-  const struct weft_socket* socket = sk ? bpf_sk_storage_get(&weft_sockets, sk, NULL, 0) : NULL;
+  struct weft_socket* socket = sk ? bpf_sk_storage_get(&weft_sockets, sk, NULL, 0) : NULL;
   if (!socket)
     return;
   const __u32 state = ctx->args[0];
-  if (socket->kind == WEFT_SOCKET_DIRECT)
+  if (socket->kind == WEFT_SOCKET_DIRECT) {
     tell_closed(ctx, socket);
-  else if (socket->kind == WEFT_SOCKET_PASS || socket->kind == WEFT_SOCKET_STRAY)
+    weft_give_slot_back(socket); /* after its entry went: there is room for whoever takes it */
+  } else if (socket->kind == WEFT_SOCKET_PASS || socket->kind == WEFT_SOCKET_STRAY)
     take_back_pass(ctx, socket);
   /* An application that had its say and left in order may be gone before the proxy accepts. */
   else if (socket->kind == WEFT_SOCKET_CAPTURED &&
@@ -224,7 +225,7 @@ static __always_inline void on_connect(struct bpf_sock_ops* ctx) {
   struct bpf_sock* sk = ctx->sk;
   if (!sk)
     return;
-  const struct weft_socket* socket = bpf_sk_storage_get(&weft_sockets, sk, NULL, 0);
+  struct weft_socket* socket = bpf_sk_storage_get(&weft_sockets, sk, NULL, 0);
   if (!socket)
     return;
   if (socket->kind == WEFT_SOCKET_CAPTURED)

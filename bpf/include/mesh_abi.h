@@ -23,6 +23,9 @@
 
 /* Most entries of one pod in each of its tables: connections on their way. */
 #define WEFT_ENTRIES_MAX 16384
+/* Most direct connections of one pod. Fewer than its table takes, since the kernel may see entries
+ * for an instant that have just gone from there. */
+#define WEFT_DIRECTS_MAX 16000
 /* Most pods of one node, and addresses of theirs. */
 #define WEFT_PODS_MAX 2048
 #define WEFT_ADDRESSES_MAX 16384
@@ -217,6 +220,14 @@ struct weft_pod {
   struct weft_ip ipv4; /* all zero when it has none */
   struct weft_ip ipv6;
   __u32 flags;
+  __u32 slots; /* where those of its direct connections are counted; 0: it has none */
+};
+
+/* How many slots of a pod are taken: by its direct connections, and by sockets that are about to be
+ * one or failed to. In a line of the cache by itself. */
+struct weft_slots {
+  __u32 taken;
+  __u32 unused[15];
 };
 
 /* Nobody else can send from its addresses, and it may have direct connections. */
@@ -248,6 +259,12 @@ struct weft_config {
 /* What pods open goes out uncaptured while there is no proxy; else it is refused. */
 #define WEFT_CONFIG_PASS_WHEN_DOWN 1
 
+/* What this kernel can do that not all can; set before programs are loaded. */
+struct weft_abilities {
+  __u32 retval; /* a program chooses the error of a refusal */
+  __u32 mptcp;  /* and tells sockets of MPTCP */
+};
+
 /* One counter for each way a program can end, in the order of weft_counter_names. */
 #define WEFT_COUNTERS(X)                                        \
   X(OUTBOUND_CAPTURED, "outbound_captured")                     \
@@ -272,6 +289,8 @@ struct weft_config {
   X(DIRECT_ALLOWED, "direct_allowed")                           \
   X(DIRECT_DENIED, "direct_denied")                             \
   X(DIRECT_EXPIRED, "direct_expired")                           \
+  X(DIRECT_FULL, "direct_full")                                 \
+  X(DIRECT_REFUSED_MPTCP, "direct_refused_mptcp")               \
   X(DIRECT_LOST, "direct_lost")                                 \
   X(DIRECT_PASSED, "direct_passed")                             \
   X(DIRECT_REFUSED_STALE, "direct_refused_stale")               \

@@ -126,6 +126,16 @@ struct {
   __array(values, struct weft_directs_of_pod);
 } weft_directs SEC(".maps");
 
+/* By the number that a pod has; 0 is nobody's. A number that another pod had before counts that
+ * one's connections, too, until they end. */
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(max_entries, WEFT_PODS_MAX + 1);
+  __type(key, __u32);
+  __uint(value_size, sizeof(struct weft_slots));
+  __uint(pinning, LIBBPF_PIN_BY_NAME);
+} weft_slots SEC(".maps");
+
 /* Direct connections whose data may go past TCP, by their tuple. One that finds no room here stays
  * with TCP. */
 struct {

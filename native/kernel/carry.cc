@@ -19,6 +19,9 @@ namespace {
 
 constexpr const char* kVerdicts = "weft_verdicts";
 constexpr const char* kListeners = "weft_listeners";
+/// Slots, which go with what sockets remember: who forgot that it has one does not give it back.
+constexpr const char* kSlots = "weft_slots";
+constexpr const char* kSockets = "weft_sockets";
 /// Left behind. What goes past TCP is counted to the byte by those who send it: no copy of it would
 /// be right. Endpoints of services change, and nobody could change the copies: the proxy picks.
 constexpr std::array<std::string_view, 3> kLeftBehind{"weft_pairs", "weft_picks", "weft_services"};
@@ -122,8 +125,21 @@ Result<std::pair<UniqueFd, uint32_t>> tableOf(int map, const Key& pod) {
 
 }  // namespace
 
+bool Carry::isForgotten() const {
+  const auto now = shapes_.find(kSockets);
+  const Result<UniqueFd> old = openPinned(from_.map(kSockets));
+  if (now == shapes_.end() || !old.ok()) {
+    return true;
+  }
+  const Result<MapShape> then = shapeOf(old.value().get());
+  return !then.ok() || then.value() != now->second;
+}
+
 Status Carry::share() const {
   for (const auto& [name, shape] : shapes_) {
+    if (name == kSlots && isForgotten()) {
+      continue;
+    }
     const Result<UniqueFd> old = openPinned(from_.map(name));
     if (!old.ok()) {
       continue;  // it is new

@@ -45,6 +45,8 @@ class Carry {
     std::vector<Key> keys;
   };
 
+  /// Whether sockets lose what programs remember in them.
+  bool isForgotten() const;
   Status fillOne(const std::string& name, const MapShape& now, int from, int to);
   Status fillTables(const std::string& name, const TableShape& inner, int from, int to);
   void settleTable(const Copied& copied, int from, int to) const;

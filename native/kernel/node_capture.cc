@@ -83,9 +83,18 @@ std::vector<uint64_t> podsIn(const Pins& pins) {
   return all;
 }
 
-/// Whether programs may choose the error of a refused connect(): Linux 5.18.
-uint32_t hasRetval() {
-  return libbpf_probe_bpf_helper(BPF_PROG_TYPE_CGROUP_SOCK_ADDR, BPF_FUNC_set_retval, nullptr) == 1;
+bool hasHelper(bpf_func_id helper) {
+  return libbpf_probe_bpf_helper(BPF_PROG_TYPE_CGROUP_SOCK_ADDR, helper, nullptr) == 1;
+}
+
+/// Error codes: Linux 5.18. Sockets of MPTCP: 5.19, where there are any, and types of the kernel.
+weft_abilities abilities() {
+  weft_abilities here{};
+  here.retval = hasHelper(BPF_FUNC_set_retval) ? 1 : 0;
+  const bool isKnown =
+      ::access("/proc/sys/net/mptcp", F_OK) == 0 && ::access("/sys/kernel/btf/vmlinux", F_OK) == 0;
+  here.mptcp = isKnown && hasHelper(BPF_FUNC_skc_to_mptcp_sock) ? 1 : 0;
+  return here;
 }
 
 }  // namespace
@@ -152,6 +161,9 @@ Status NodeCapture::bringUp(const NodeCaptureOptions& options) {
   if (moves) {
     Status status = carry.value()->fill();
     if (status.ok()) {
+      status = slots_.carry(others_.front());
+    }
+    if (status.ok()) {
       status = pins_.accept(draft);
     }
     if (!status.ok()) {
@@ -185,7 +197,7 @@ Result<std::unique_ptr<Carry>> NodeCapture::share(const Pins& from, const Pins& 
 Result<NodeCapture::Programs> NodeCapture::loadPrograms(const Pins& home) const {
   Programs all;
   Result<ObjectPtr> connect = load(connectObject(), home.maps(), [](bpf_object& opened) {
-    return setConstant(opened, hasRetval());
+    return setConstant(opened, abilities());
   });
   if (!connect.ok()) {
     return connect.status();
@@ -274,6 +286,11 @@ Status NodeCapture::openMaps(const Pins& home) {
     }
     fd = std::move(opened).value();
   }
+  Result<Slots> slots = Slots::open(home);
+  if (!slots.ok()) {
+    return slots.status();
+  }
+  slots_ = std::move(slots).value();
   return {};
 }
 
@@ -414,6 +431,9 @@ Status NodeCapture::enrol(int netns, uint64_t cookie, std::span<const Ip> addres
   // Addresses are read inside the pod, which may have given itself those of others since.
   const bool isKnown = bpf_map_lookup_elem(podsMap_.get(), &cookie, &pod) == 0;
   pod.flags = (direct ? WEFT_POD_DIRECT : 0) | (direct && sockmap ? WEFT_POD_SOCKMAP : 0);
+  if (pod.slots == 0) {
+    pod.slots = slots_.unused();
+  }
   // What comes in is captured before what goes out, which is the last step: it is in force whole.
   Status status = addTables(cookie);
   if (status.ok() && !isKnown) {

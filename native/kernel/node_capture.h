@@ -13,6 +13,7 @@
 #include "base/unique_fd.h"
 #include "kernel/bpf.h"
 #include "kernel/pins.h"
+#include "kernel/slots.h"
 
 namespace weft::kernel {
 
@@ -99,6 +100,7 @@ class NodeCapture {
   UniqueFd verdicts_;
   UniqueFd counters_;
   UniqueFd sockmap_;
+  Slots slots_;
 };
 
 }  // namespace weft::kernel

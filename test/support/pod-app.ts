@@ -204,14 +204,18 @@ export class PodApp {
     return failureOf(this.connect(host, port, how).then((stream) => stream.readAll()));
   }
 
-  /** Begins `count` connections one by one; how often each errno came. Kept open with `keep`. */
+  /**
+   * Begins `count` connections one by one, each by a socket of its own or all by the `same`; how often
+   * each errno came. Kept open with `keep`.
+   */
   async connectEach(
     host: string,
     port: number,
     count: number,
     keep = false,
+    how: ConnectHow & { readonly same?: boolean } = {},
   ): Promise<Record<string, number>> {
-    const ask = { op: 'connect_each', host, port, count, keep };
+    const ask = { op: 'connect_each', host, port, count, keep, ...how };
     return (await this.ask<{ results: Record<string, number> }>(ask)).results;
   }
 
@@ -225,9 +229,9 @@ export class PodApp {
     return (await this.ask<{ count: number }>({ op: 'alive' })).count;
   }
 
-  /** Closes what was kept. */
-  async drop(): Promise<void> {
-    await this.ask({ op: 'drop' });
+  /** Closes what was kept, or resets the first `count` of them. */
+  async drop(count?: number): Promise<void> {
+    await this.ask({ op: 'drop', ...(count === undefined ? {} : { count }) });
   }
 
   /** One datagram and its answer, and whom it seemed to come from. */

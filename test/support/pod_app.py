@@ -209,18 +209,23 @@ def connect(request):
 
 
 def connect_each(request):
-    """Tries `count` times, each with a socket of its own; answers how often which error came."""
+    """Tries `count` times, each with a socket of its own unless all are to be by the `same`; answers
+    how often which error came."""
     address = (request["host"], request["port"])
+    protocol = IPPROTO_MPTCP if request.get("mptcp") else 0
     results = {}
+    connection = None
     for _ in range(request["count"]):
-        connection = socket.socket(family_of(request["host"]), socket.SOCK_STREAM)
-        connection.setblocking(False)
+        if connection is None or not request.get("same"):
+            connection = socket.socket(family_of(request["host"]), socket.SOCK_STREAM, protocol)
+            connection.setblocking(False)
+            prepare(connection, request)
         code = connection.connect_ex(address)
         name = errno.errorcode.get(code, "OK")
         results[name] = results.get(name, 0) + 1
         if request.get("keep"):
             kept.append(connection)
-        else:
+        elif not request.get("same"):
             connection.close()
     return {"results": results}
 
@@ -269,9 +274,14 @@ def alive(_request):
     return {"count": count}
 
 
-def drop(_request):
-    while kept:
-        kept.pop().close()
+def drop(request):
+    """Closes what was kept, or so many of them, by a reset."""
+    count = request.get("count", len(kept))
+    for connection in kept[:count]:
+        if "count" in request:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.close()
+    del kept[:count]
     return {}
 
 

@@ -14,6 +14,7 @@
 
 #include "base/clock.h"
 #include "kernel/bpf.h"
+#include "kernel/pinned_maps.h"
 #include "kernel/scratch_node.h"
 
 using weft::UniqueFd;
@@ -24,6 +25,8 @@ using weft::kernel::MapShape;
 using weft::kernel::openPinned;
 using weft::kernel::Pins;
 using weft::kernel::TableShape;
+using weft::test::Folders;
+using weft::test::pinned;
 
 namespace {
 
@@ -37,47 +40,12 @@ struct Greater {
 };
 
 TableShape shapeOf(uint32_t type, size_t key, size_t value) {
-  return {type, static_cast<uint32_t>(key), static_cast<uint32_t>(value), 16, BPF_F_NO_PREALLOC};
+  const uint32_t flags = type == BPF_MAP_TYPE_ARRAY ? 0 : BPF_F_NO_PREALLOC;
+  return {type, static_cast<uint32_t>(key), static_cast<uint32_t>(value), 16, flags};
 }
 
 TableShape verdictsOf(size_t value) {
   return shapeOf(BPF_MAP_TYPE_HASH, sizeof(weft_verdict_key), value);
-}
-
-/// Folders for the old layout and the new one, and what is pinned there.
-class Folders {
- public:
-  Folders() {
-    char folder[] = "/tmp/weft-carry-XXXXXX";
-    REQUIRE(::mkdtemp(folder) != nullptr);
-    root_ = folder;
-    REQUIRE(from().make().ok());
-    REQUIRE(to().make().ok());
-  }
-  ~Folders() { CHECK(from().remove().ok()); }
-
-  Pins from() const { return Pins(root_); }
-  Pins to() const { return from().draft(); }
-
- private:
-  std::string root_;
-};
-
-UniqueFd pinned(const Pins& pins, const char* name, const MapShape& shape) {
-  bpf_map_create_opts options{};
-  options.sz = sizeof options;
-  options.map_flags = shape.own.flags;
-  UniqueFd inner;
-  if (shape.inner.has_value()) {
-    inner = std::move(makeTable(*shape.inner)).value();
-    options.inner_map_fd = static_cast<uint32_t>(inner.get());
-  }
-  UniqueFd map(bpf_map_create(static_cast<bpf_map_type>(shape.own.type), "weft_test",
-                              shape.own.keyBytes, shape.own.valueBytes, shape.own.entriesMax,
-                              &options));
-  REQUIRE(map);
-  REQUIRE(bpf_obj_pin(map.get(), pins.map(name).c_str()) == 0);
-  return map;
 }
 
 /// One that `map` has for the pod from now on.
@@ -221,5 +189,23 @@ TEST_CASE("other layouts are found, the newest first, and drafts are none") {
   CHECK(others[1].version() == root + "/v900");
   for (const char* name : {"/vx", "/w7"}) {
     CHECK(::rmdir((root + name).c_str()) == 0);
+  }
+}
+
+TEST_CASE("slots are the same as long as sockets remember theirs") {
+  if (!weft::test::hasRoot()) {
+    return;
+  }
+  const MapShape slots{shapeOf(BPF_MAP_TYPE_ARRAY, sizeof(uint32_t), sizeof(weft_slots)),
+                       std::nullopt};
+  for (const bool isKept : {true, false}) {
+    const Folders folders;
+    const MapShape then{shapeOf(BPF_MAP_TYPE_HASH, sizeof kPod, 8), std::nullopt};
+    const MapShape now{shapeOf(BPF_MAP_TYPE_HASH, sizeof kPod, isKept ? 8 : 16), std::nullopt};
+    pinned(folders.from(), "weft_sockets", then);
+    pinned(folders.from(), "weft_slots", slots);
+    const Carry carry(folders.from(), folders.to(), {{"weft_sockets", now}, {"weft_slots", slots}});
+    REQUIRE(carry.share().ok());
+    CHECK(openPinned(folders.to().map("weft_slots")).ok() == isKept);
   }
 }
