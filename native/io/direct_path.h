@@ -83,8 +83,9 @@ class DirectPath {
   virtual std::vector<DirectFlow> flowsOf(uint64_t source) const = 0;
   /// Whether the pod may have direct connections at all.
   virtual bool isOn(uint64_t pod) const = 0;
-  /// Resets one, in the network namespace of its client. One that is over is no error.
-  virtual Status end(const DirectFlow& flow, int netns) = 0;
+  /// Resets all of these, whose clients are in the network namespace `netns`. One that is over is
+  /// no error; the last error is returned, after all were tried.
+  virtual Status end(std::span<const DirectFlow> flows, int netns) = 0;
   /// Resets those that applications of the pod `destination`, whose network namespace is `netns`,
   /// have accepted, or are about to, and `isAllowed` says no to. A client may keep its own end, or
   /// the word of it, from us.

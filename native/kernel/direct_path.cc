@@ -133,12 +133,19 @@ bool KernelDirectPath::isOn(uint64_t pod) const {
          (found.flags & WEFT_POD_DIRECT) != 0;
 }
 
-Status KernelDirectPath::end(const io::DirectFlow& flow, int netns) {
+Status KernelDirectPath::end(std::span<const io::DirectFlow> flows, int netns) {
   Result<SockDiag> sockets = SockDiag::open(netns);
   if (!sockets.ok()) {
     return sockets.status();
   }
-  return sockets.value().end({flow.client, flow.server, 0, flow.cookie});
+  Status status;
+  for (const io::DirectFlow& flow : flows) {
+    const TcpSocket socket{flow.client, flow.server, 0, flow.cookie};
+    if (Status ended = sockets.value().end(socket); !ended.ok()) {
+      status = std::move(ended);
+    }
+  }
+  return status;
 }
 
 uint64_t KernelDirectPath::ownerOf(const Ip& ip) const {

@@ -25,7 +25,7 @@ class KernelDirectPath final : public io::DirectPath {
   Status publishServices(const io::ServiceTables& tables) override;
   std::vector<io::DirectFlow> flowsOf(uint64_t source) const override;
   bool isOn(uint64_t pod) const override;
-  Status end(const io::DirectFlow& flow, int netns) override;
+  Status end(std::span<const io::DirectFlow> flows, int netns) override;
   Status endAccepted(uint64_t destination, int netns,
                      const std::function<bool(const io::DirectFlow&)>& isAllowed) override;
   int eventsFd() const override;

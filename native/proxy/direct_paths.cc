@@ -365,10 +365,10 @@ bool DirectPaths::isAllowed(const io::DirectFlow& flow) const {
 void DirectPaths::sweep() {
   const auto isAllowedHere = [this](const io::DirectFlow& flow) { return isAllowed(flow); };
   for (const auto& [uid, known] : pods_) {
-    for (const io::DirectFlow& flow : path_->flowsOf(known.pod.netns)) {
-      if (!isAllowed(flow)) {
-        static_cast<void>(path_->end(flow, known.netns.get()));
-      }
+    std::vector<io::DirectFlow> doomed = path_->flowsOf(known.pod.netns);
+    std::erase_if(doomed, isAllowedHere);
+    if (!doomed.empty()) {
+      static_cast<void>(path_->end(doomed, known.netns.get()));
     }
     if (changed_.contains(known.pod.netns)) {
       static_cast<void>(path_->endAccepted(known.pod.netns, known.netns.get(), isAllowedHere));
@@ -380,9 +380,12 @@ void DirectPaths::sweep() {
 void DirectPaths::endAllOf(const Known& gone) {
   const uint64_t source = gone.pod.netns;
   std::set<uint64_t> reached;
-  for (const io::DirectFlow& flow : path_->flowsOf(source)) {
+  const std::vector<io::DirectFlow> flows = path_->flowsOf(source);
+  for (const io::DirectFlow& flow : flows) {
     reached.insert(flow.destination);
-    static_cast<void>(path_->end(flow, gone.netns.get()));
+  }
+  if (!flows.empty()) {
+    static_cast<void>(path_->end(flows, gone.netns.get()));
   }
   for (const uint64_t netns : reached) {
     if (const Known* destination = byNetns(netns); destination != nullptr) {

@@ -229,6 +229,25 @@ export class PodApp {
     return (await this.ask<{ count: number }>({ op: 'alive' })).count;
   }
 
+  /**
+   * Resolves when all connections that were kept have ended: how many did, and when the last one, in
+   * milliseconds of the machine's own clock.
+   */
+  async ended(): Promise<{ readonly count: number; readonly lastMs: number }> {
+    const { count, lastNs } = await this.ask<{ count: number; lastNs: number }>({ op: 'ended' });
+    return { count, lastMs: lastNs / 1e6 };
+  }
+
+  /** Has them carry bytes there and back from now on. */
+  async work(): Promise<void> {
+    await this.ask({ op: 'work' });
+  }
+
+  /** No more; how often each of them did, and how many bytes were lost in all. */
+  rest(): Promise<{ readonly rounds: number; readonly lost: number }> {
+    return this.ask({ op: 'rest' });
+  }
+
   /** Closes what was kept, or resets the first `count` of them. */
   async drop(count?: number): Promise<void> {
     await this.ask({ op: 'drop', ...(count === undefined ? {} : { count }) });

@@ -17,6 +17,7 @@ import socket
 import struct
 import sys
 import threading
+import time
 
 CHUNK_BYTES = 256 << 10
 TIMEOUT_SECONDS = 10
@@ -33,6 +34,7 @@ SNIFF_BUFFER_BYTES = 64 << 20
 listeners = {}
 streams = {}
 kept = []
+workers = []
 lock = threading.Lock()
 
 
@@ -260,18 +262,66 @@ def connect_many(request):
 
 def alive(_request):
     """How many of the kept connections bring a byte back."""
+    return {"count": exchange(kept)}
+
+
+def ended(_request):
+    """Waits until each of the kept connections has ended; how many did, and when the last one."""
+    waiting = {connection.fileno() for connection in kept}
+    count = len(waiting)
+    poller = select.epoll()
+    for descriptor in waiting:
+        poller.register(descriptor, select.EPOLLRDHUP)
+    until = time.monotonic() + TIMEOUT_SECONDS
+    last = time.monotonic_ns()
+    while waiting and time.monotonic() < until:
+        for descriptor, _ in poller.poll(TIMEOUT_SECONDS):
+            waiting.discard(descriptor)
+            poller.unregister(descriptor)
+            last = time.monotonic_ns()
+    poller.close()
+    return {"count": count - len(waiting), "lastNs": last}
+
+
+def exchange(connections):
+    """A byte there and back on each, one after the other is sent; how many brought it."""
     count = 0
-    for connection in kept:
+    for connection in connections:
         try:
             connection.sendall(b"x")
         except OSError:
             pass
-    for connection in kept:
+    for connection in connections:
         try:
             count += connection.recv(1) == b"x"
         except OSError:
             pass
-    return {"count": count}
+    return count
+
+
+def work(_request):
+    """Has the kept connections carry bytes there and back from now on, until `rest`."""
+    connections = list(kept)
+    stop = threading.Event()
+    told = {"rounds": 0, "lost": 0}
+
+    def go_on():
+        while not stop.is_set():
+            told["lost"] += len(connections) - exchange(connections)
+            told["rounds"] += 1
+
+    thread = threading.Thread(target=go_on, daemon=True)
+    thread.start()
+    workers.append((thread, stop, told))
+    return {}
+
+
+def rest(_request):
+    """Ends that; how many rounds there were, and how many bytes did not come back."""
+    thread, stop, told = workers.pop()
+    stop.set()
+    thread.join()
+    return told
 
 
 def drop(request):
@@ -432,6 +482,9 @@ OPERATIONS = {
         reach_each,
         connect_many,
         alive,
+        ended,
+        work,
+        rest,
         drop,
         question,
         raw_syn,

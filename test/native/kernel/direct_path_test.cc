@@ -183,7 +183,7 @@ TEST_CASE("a connection that is no longer allowed is ended at both ends") {
     const std::vector<DirectFlow> flows = pods.path->flowsOf(pods.a.netns.cookie);
     REQUIRE(flows.size() == 1);
     CHECK(flows[0].destination == pods.b.netns.cookie);
-    REQUIRE(pods.path->end(flows[0], pods.a.netns.fd.get()).ok());
+    REQUIRE(pods.path->end(flows, pods.a.netns.fd.get()).ok());
     CHECK(errorOf(client.socket) == ECONNABORTED);
     waitReadable(accepted.socket);
     CHECK(errorOf(accepted.socket) == ECONNRESET);

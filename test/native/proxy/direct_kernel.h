@@ -136,20 +136,13 @@ class DirectKernel::Path final : public io::DirectPath {
     });
     return out;
   }
-  Status end(const io::DirectFlow& flow, int netns) override {
+  Status end(std::span<const io::DirectFlow> flows, int netns) override {
     const Result<uint64_t> in = io::netnsCookie(netns);
     need(in.ok());
     kernel_.change([&](State& state) {
-      bool decided = false;
-      for (const auto& [destination, rows] : state.tables) {
-        decided = decided || std::any_of(rows.begin(), rows.end(), [&](const auto& row) {
-                    return row.source == flow.source;
-                  });
+      for (const io::DirectFlow& flow : flows) {
+        endOne(state, flow, in.value());
       }
-      state.ended.push_back({flow, in.value(), monotonicMillis(), decided});
-      std::erase_if(state.flows, [&](const io::DirectFlow& each) {
-        return each.client == flow.client && each.server == flow.server;
-      });
       for (io::DirectFlow& each : std::exchange(state.late, {})) {
         state.flows.push_back(std::move(each));
       }
@@ -185,6 +178,18 @@ class DirectKernel::Path final : public io::DirectPath {
   }
 
  private:
+  static void endOne(State& state, const io::DirectFlow& flow, uint64_t netns) {
+    bool decided = false;
+    for (const auto& [destination, rows] : state.tables) {
+      decided = decided || std::any_of(rows.begin(), rows.end(),
+                                       [&](const auto& row) { return row.source == flow.source; });
+    }
+    state.ended.push_back({flow, netns, monotonicMillis(), decided});
+    std::erase_if(state.flows, [&](const io::DirectFlow& each) {
+      return each.client == flow.client && each.server == flow.server;
+    });
+  }
+
   DirectKernel& kernel_;
 };
 
