@@ -18,6 +18,10 @@ namespace {
 constexpr uint64_t kSecondSweepMs = 200;
 /// How long events are left in the kernel's ring, which holds those of 2,500 connections.
 constexpr uint64_t kGatherMs = 20;
+/// Events that are left in the kernel's ring while there is no proxy are of pods that the next one
+/// has still to be told of: they wait so long for them, and at most so many.
+constexpr uint64_t kPodsComeMs = 30'000;
+constexpr size_t kUntoldMax = 8192;
 constexpr uint64_t kNsPerSecond = 1'000'000'000;
 
 uint64_t monotonicNs() {
@@ -84,6 +88,7 @@ void DirectPaths::leave() {
   gather_.cancel();
   sweep_.cancel();
   comeBack_.cancel();
+  untold_.clear();
   if (path_ != nullptr) {
     worker_->loop().unwatch(path_->eventsFd());
     worker_->loop().bury(std::move(events_));
@@ -114,6 +119,15 @@ void DirectPaths::addPod(PodSpec spec, UniqueFd netns) {
   });
 }
 
+void DirectPaths::podIsOpen(std::string uid) {
+  worker_->post([this, uid = std::move(uid)] {
+    if (const auto found = pods_.find(uid); found != pods_.end()) {
+      found->second.isOpen = true;
+      tell();
+    }
+  });
+}
+
 void DirectPaths::removePod(std::string uid) {
   worker_->post([this, uid = std::move(uid)] {
     const auto found = pods_.find(uid);
@@ -122,6 +136,9 @@ void DirectPaths::removePod(std::string uid) {
     }
     const Known gone = std::move(found->second);
     pods_.erase(found);
+    if (monotonicMillis() < knownAtMs_) {
+      gone_.insert(gone.pod.netns);
+    }
     mustSweep_ = true;
     if (path_ == nullptr) {
       return;
@@ -174,6 +191,8 @@ bool DirectPaths::open() {
   if (path_ == nullptr && !waits_ && (path_ = captures_.directPath()) != nullptr) {
     events_ = std::make_unique<Events>(*this);
     worker_->loop().watch(path_->eventsFd(), events_.get());
+    knownAtMs_ = monotonicMillis() + kPodsComeMs;
+    gone_.clear();
     onEvents();  // what came before
   }
   return path_ != nullptr;
@@ -396,17 +415,38 @@ void DirectPaths::endAllOf(const Known& gone) {
   }
 }
 
+/// Whether somebody can be told of that pod's events later, though not now.
+bool DirectPaths::mayCome(uint64_t netns) const {
+  const Known* pod = byNetns(netns);
+  return pod == nullptr ? monotonicMillis() < knownAtMs_ && !gone_.contains(netns) : !pod->isOpen;
+}
+
 void DirectPaths::onEvents() {
-  std::vector<Told> all;
-  path_->take([this, &all](const io::DirectEvent& event) {
-    const Known* source = byNetns(event.flow.source);
-    const Known* destination = byNetns(event.flow.destination);
-    if (destination != nullptr) {
+  path_->take([this](const io::DirectEvent& event) {
+    if (const Known* destination = byNetns(event.flow.destination); destination != nullptr) {
       learn(event, *destination);
     }
+    untold_.push_back(event);
+  });
+  tell();
+}
+
+/// What one connection is told of stays in order: both its pods are carried, or not.
+void DirectPaths::tell() {
+  std::vector<Told> all;
+  std::vector<io::DirectEvent> waiting;
+  for (const io::DirectEvent& event : untold_) {
+    if (waiting.size() < kUntoldMax &&
+        (mayCome(event.flow.source) || mayCome(event.flow.destination))) {
+      waiting.push_back(event);
+      continue;
+    }
+    const Known* source = byNetns(event.flow.source);
+    const Known* destination = byNetns(event.flow.destination);
     all.push_back({event, source == nullptr ? "" : source->pod.uid,
                    destination == nullptr ? "" : destination->pod.uid});
-  });
+  }
+  untold_ = std::move(waiting);
   if (!all.empty()) {
     report_(std::move(all));
   }

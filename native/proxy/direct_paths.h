@@ -50,7 +50,10 @@ class DirectPaths {
   /// Before begin() again. The kernel keeps what it was told; no event is taken from when this
   /// returns.
   void rest();
+  /// What happens to its connections waits to be told until podIsOpen().
   void addPod(PodSpec spec, UniqueFd netns);
+  /// Whoever is told knows that pod by now.
+  void podIsOpen(std::string uid);
   void removePod(std::string uid);
   void setTables(std::shared_ptr<const Tables> tables);
   void setIdentity(std::shared_ptr<const tls::Identity> identity);
@@ -71,6 +74,7 @@ class DirectPaths {
   struct Known {
     LocalPod pod;
     UniqueFd netns;
+    bool isOpen = false;
   };
   struct Certificate {
     uint64_t expiresNs = 0;
@@ -93,6 +97,8 @@ class DirectPaths {
   bool isDenied(const LocalPod& pod) const;
   bool isAllowed(const io::DirectFlow& flow) const;
   void onEvents();
+  void tell();
+  bool mayCome(uint64_t netns) const;
   std::vector<LocalPod> usable() const;
   const Known* byNetns(uint64_t netns) const;
 
@@ -103,6 +109,9 @@ class DirectPaths {
   std::unique_ptr<io::DirectPath> path_;
   std::unique_ptr<Events> events_;
   std::map<std::string, Known> pods_;
+  std::vector<io::DirectEvent> untold_;              // in order
+  uint64_t knownAtMs_ = 0;                           // when all pods of the node are
+  std::set<uint64_t> gone_;                          // those that were removed before that
   std::map<std::string, Certificate> certificates_;  // by SPIFFE ID
   std::shared_ptr<const tls::DenyList> denied_;
   std::shared_ptr<const Tables> tables_ = Tables::empty();

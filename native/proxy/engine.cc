@@ -196,6 +196,9 @@ void Engine::addPod(const PodSpec& spec, const UniqueFd& netns, Done done, Liste
   }
   auto settle = [this, uid, done = std::move(done)](const Status& opened) {
     if (opened.ok()) {
+      if (direct_ != nullptr) {
+        direct_->podIsOpen(uid);
+      }
       done(opened);
     } else {  // never half open
       removePod(uid, [done, opened](const Status&) { done(opened); });

@@ -89,9 +89,16 @@ class Node {
     need(untilSwept(2) && kernel.now().tables.size() == 2);
   }
   void addPods() {
-    paths->addPod({"cart", kCartUid, kCart}, dup(cartNs));
-    paths->addPod({"web", "Kubernetes//Pod/shop/web", kWeb}, dup(webNs));
+    addCart();
+    addWeb();
+    paths->podIsOpen("web");
   }
+  void addCart() {
+    paths->addPod({"cart", kCartUid, kCart}, dup(cartNs));
+    paths->podIsOpen("cart");
+  }
+  /// Not open yet.
+  void addWeb() { paths->addPod({"web", "Kubernetes//Pod/shop/web", kWeb}, dup(webNs)); }
   static DeltaWriter& addWorkloads(DeltaWriter&& to) {
     return to.add(workload("cart", kCart4)).add(workload("web", kWeb4));
   }
@@ -495,6 +502,32 @@ TEST_CASE("events are told with the uids of both pods, and without one of a pod 
   CHECK(node->untilTold({{Kind::kDenied, "web", "cart"},
                          {Kind::kOpened, "web", "cart"},
                          {Kind::kClosed, "web", ""}}));
+}
+
+TEST_CASE("events of pods that are still to come are told when these are open, in order") {
+  const auto node = Node::make();
+  if (!node) {
+    return;
+  }
+  using Kind = DirectEvent::Kind;
+  DirectKernel& kernel = node->kernel;
+  // While there was no proxy.
+  kernel.tell({Kind::kOpened, node->flow(40001, 80)});
+  kernel.tell({Kind::kClosed, node->flow(40001, 80)});
+  node->addCart();
+  node->identify(kCart, 2);
+  node->identify(kWeb, 1);
+  node->apply(Node::addWorkloads(DeltaWriter()).policiesReceived());
+  CHECK(kernel.until([](const State& now) { return now.events.empty(); }));
+  kernel.tell({Kind::kDenied, node->flow(0, 81)});
+  node->addWeb();
+  CHECK(kernel.until([](const State& now) { return now.events.empty(); }));
+  CHECK(node->untilSwept(1));
+  CHECK(node->untilTold({}));
+  node->paths->podIsOpen("web");
+  CHECK(node->untilTold({{Kind::kOpened, "web", "cart"},
+                         {Kind::kClosed, "web", "cart"},
+                         {Kind::kDenied, "web", "cart"}}));
 }
 
 TEST_CASE("what is published stays at the end, until a successor knows the policy") {
