@@ -120,6 +120,8 @@ export interface CaptureStats {
   readonly kernelPods: number;
   /** How often they ended in which way, by name; empty where there are none. */
   readonly counters: Readonly<Record<string, number>>;
+  /** Slots that pods have taken for direct connections: those that are open, or about to be. */
+  readonly directSlots: number;
   /** Gates that keep the sockmap tier from a pod which asked for it. */
   readonly sockmapRefused: readonly string[];
 }

@@ -84,7 +84,7 @@ export class Observer {
     this.#shown = this.#log.isLevelEnabled('info');
   }
 
-  /** Connections that are open, by the end that reports them. */
+  /** Connections of the proxy that are open, by the end that reports them; direct ones are none. */
   get open(): Readonly<Record<'source' | 'destination', bigint>> {
     return this.#open;
   }
@@ -112,7 +112,10 @@ export class Observer {
   #count(totals: ConnectionTotals): void {
     const labels = this.#labelsOf(totals);
     const reporter = totals.direction === Direction.INBOUND ? 'destination' : 'source';
-    this.#open[reporter] += totals.opened - totals.closed;
+    if (!totals.direct) {
+      // A direct one may have been opened before this proxy was, or end after it.
+      this.#open[reporter] += totals.opened - totals.closed;
+    }
     const sums: [ConnectionMetric, bigint][] = [
       ['opened', totals.opened],
       ['failed', totals.failed],

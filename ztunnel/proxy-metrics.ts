@@ -17,12 +17,13 @@ const gauge = (name: string, help: string, value: number): Family => {
 const byLabel = (label: string, counts: ReadonlyMap<string, number>): Sample[] =>
   [...counts].map(([text, value]) => ({ labels: { [label]: text }, value }));
 
-/** Connections that are open, by the end that reports them. */
+/** Connections of the proxy that are open, by the end that reports them. */
 export function openFamily(open: Readonly<Record<'source' | 'destination', bigint>>): Family {
   const samples = (['source', 'destination'] as const).map((reporter) => {
     return { labels: { reporter }, value: open[reporter] };
   });
-  return { name: 'istio_tcp_sockets_open', type: 'gauge', help: 'Connections open.', samples };
+  const help = 'Connections that this proxy carries.';
+  return { name: 'istio_tcp_sockets_open', type: 'gauge', help, samples };
 }
 
 /** What was built. */
@@ -44,10 +45,12 @@ export function engineFamilies(counters: Readonly<Record<string, bigint | number
 }
 
 /** What programs in the kernel do. */
-export function captureFamilies({ kernelPods, counters, sockmapRefused }: CaptureStats): Family[] {
-  const ends = new Map(Object.entries(counters));
+export function captureFamilies(stats: CaptureStats): Family[] {
+  const ends = new Map(Object.entries(stats.counters));
+  const slots = 'Slots that pods have taken for direct connections, whichever proxy was there.';
   return [
-    gauge('weft_capture_kernel_pods', 'Pods that are captured in the kernel.', kernelPods),
+    gauge('weft_capture_kernel_pods', 'Pods that are captured in the kernel.', stats.kernelPods),
+    gauge('weft_direct_slots_taken', slots, stats.directSlots),
     counter(
       'weft_capture_total',
       'Ends of programs in the kernel, by which way.',
@@ -57,7 +60,7 @@ export function captureFamilies({ kernelPods, counters, sockmapRefused }: Captur
       name: 'weft_sockmap_refused',
       type: 'gauge',
       help: 'Gates that keep the sockmap tier from pods which ask for it.',
-      samples: byLabel('gate', new Map(sockmapRefused.map((gate) => [gate, 1]))),
+      samples: byLabel('gate', new Map(stats.sockmapRefused.map((gate) => [gate, 1]))),
     },
   ];
 }

@@ -275,6 +275,7 @@ Napi::Value JsEngine::captureStats(const Napi::CallbackInfo& info) {
   Napi::Object out = Napi::Object::New(info.Env());
   out.Set("kernelPods", static_cast<double>(stats.pods));
   out.Set("counters", counters);
+  out.Set("directSlots", static_cast<double>(stats.directSlots));
   Napi::Array refused = Napi::Array::New(info.Env());
   for (const std::string& gate : stats.sockmapRefused) {
     refused[refused.Length()] = Napi::String::New(info.Env(), gate);

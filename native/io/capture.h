@@ -46,6 +46,7 @@ class Capture {
 struct CaptureStats {
   size_t pods = 0;                           ///< Those that are captured there.
   std::map<std::string, uint64_t> counters;  ///< How often programs ended in which way.
+  uint64_t directSlots = 0;                  ///< That pods have taken for direct connections.
   /// Gates that keep the sockmap tier from a pod which asked for it.
   std::vector<std::string> sockmapRefused;
 };

@@ -45,6 +45,7 @@ struct KernelCaptures::Maps {
   UniqueFd heartbeat;
   UniqueFd counters;
   UniqueFd sockmap;  ///< None below the pins of an agent that has no such tier.
+  UniqueFd slots;    ///< Or that counts no slots.
 };
 
 namespace {
@@ -113,11 +114,13 @@ std::shared_ptr<KernelCaptures::Maps> KernelCaptures::maps() {
     Result<UniqueFd> heartbeat = openPinned(places.map("weft_heartbeat"));
     Result<UniqueFd> counters = openPinned(places.map("weft_counters"));
     Result<UniqueFd> sockmap = openPinned(places.map("weft_sockmap"));
+    Result<UniqueFd> slots = openPinned(places.map("weft_slots"));
     if (pods.ok() && origins.ok() && listeners.ok() && heartbeat.ok() && counters.ok()) {
       maps_ = std::make_shared<Maps>(Maps{std::move(pods).value(), std::move(origins).value(),
                                           std::move(listeners).value(),
                                           std::move(heartbeat).value(), std::move(counters).value(),
-                                          sockmap.ok() ? std::move(sockmap).value() : UniqueFd()});
+                                          sockmap.ok() ? std::move(sockmap).value() : UniqueFd(),
+                                          slots.ok() ? std::move(slots).value() : UniqueFd()});
     }
   }
   return maps_;
@@ -133,6 +136,12 @@ io::CaptureStats KernelCaptures::stats() {
   for (const void* previous = nullptr; bpf_map_get_next_key(all->pods.get(), previous, &key) == 0;
        previous = &key) {
     stats.pods++;
+    weft_pod pod{};
+    weft_slots slots{};
+    if (bpf_map_lookup_elem(all->pods.get(), &key, &pod) == 0 &&
+        bpf_map_lookup_elem(all->slots.get(), &pod.slots, &slots) == 0) {
+      stats.directSlots += slots.taken;
+    }
   }
   stats.counters = readCounters(all->counters.get());
   const uint32_t zero = 0;

@@ -37,11 +37,16 @@ t.test('version, open connections and the counters of the engine', (t) => {
 
 t.test('what programs in the kernel do, and which gates refuse a tier of theirs', (t) => {
   const counters = { outbound_captured: 3, sockmap_redirected_bytes: 9 };
-  const some = textOf(captureFamilies({ kernelPods: 2, counters, sockmapRefused: ['splice'] }));
+  const some = textOf(
+    captureFamilies({ kernelPods: 2, counters, directSlots: 3, sockmapRefused: ['splice'] }),
+  );
   t.match(some, /^weft_capture_kernel_pods 2$/m);
+  t.match(some, /^weft_direct_slots_taken 3$/m);
   t.match(some, /^weft_capture_total\{end="sockmap_redirected_bytes"\} 9$/m);
   t.match(some, /^weft_sockmap_refused\{gate="splice"\} 1$/m);
-  const none = textOf(captureFamilies({ kernelPods: 0, counters: {}, sockmapRefused: [] }));
+  const none = textOf(
+    captureFamilies({ kernelPods: 0, counters: {}, directSlots: 0, sockmapRefused: [] }),
+  );
   t.notMatch(none, /weft_sockmap_refused/);
   t.end();
 });
