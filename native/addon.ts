@@ -25,6 +25,7 @@ export interface NativeEngine {
   listeners(uid: string, done: (listeners: Listeners) => void): void;
   takeOver(): void;
   releaseDirect(): void;
+  directChanged(): void;
   drain(deadlineMs: number, done: (cut: number) => void): void;
   stop(): void;
 }

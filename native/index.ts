@@ -178,6 +178,11 @@ export class Engine {
     call(() => this.#native.releaseDirect());
   }
 
+  /** The agent lets other pods than before have direct connections: those of others end. */
+  directChanged(): void {
+    call(() => this.#native.directChanged());
+  }
+
   /**
    * Stops accepting, tells peers (GOAWAY), waits for streams to end, then cuts what is left.
    * Resolves with how many connections that were.

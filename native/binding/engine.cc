@@ -111,6 +111,7 @@ Napi::Function JsEngine::define(Napi::Env env) {
        InstanceMethod("listeners", &JsEngine::listeners),
        InstanceMethod("takeOver", &JsEngine::takeOver),
        InstanceMethod("releaseDirect", &JsEngine::releaseDirect),
+       InstanceMethod("directChanged", &JsEngine::directChanged),
        InstanceMethod("drain", &JsEngine::drain), InstanceMethod("stop", &JsEngine::stop)});
 }
 
@@ -320,6 +321,12 @@ void JsEngine::takeOver(const Napi::CallbackInfo& info) {
 void JsEngine::releaseDirect(const Napi::CallbackInfo& info) {
   if (proxy::Engine* engine = engineOrThrow(info.Env())) {
     engine->releaseDirect();
+  }
+}
+
+void JsEngine::directChanged(const Napi::CallbackInfo& info) {
+  if (proxy::Engine* engine = engineOrThrow(info.Env())) {
+    engine->directChanged();
   }
 }
 

@@ -30,6 +30,7 @@ class JsEngine final : public Napi::ObjectWrap<JsEngine> {
   void listeners(const Napi::CallbackInfo& info);
   void takeOver(const Napi::CallbackInfo& info);
   void releaseDirect(const Napi::CallbackInfo& info);
+  void directChanged(const Napi::CallbackInfo& info);
   void drain(const Napi::CallbackInfo& info);
   void stop(const Napi::CallbackInfo& info);
   void deliver(Napi::Env env, Napi::Function callback);

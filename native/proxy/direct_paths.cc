@@ -186,6 +186,13 @@ void DirectPaths::setDenyList(std::shared_ptr<const tls::DenyList> list) {
   });
 }
 
+void DirectPaths::changed() {
+  worker_->post([this] {
+    mustSweepAll_ = true;
+    soon();
+  });
+}
+
 /// False as long as nothing captures in the kernel.
 bool DirectPaths::open() {
   if (path_ == nullptr && !waits_ && (path_ = captures_.directPath()) != nullptr) {
@@ -375,7 +382,8 @@ bool DirectPaths::isAllowed(const io::DirectFlow& flow) const {
   if (source == nullptr || destination == nullptr) {
     return true;
   }
-  return allowed_ && !isDenied(source->pod) && !isDenied(destination->pod) &&
+  const bool isOn = path_->isOn(flow.source) && path_->isOn(flow.destination);
+  return allowed_ && isOn && !isDenied(source->pod) && !isDenied(destination->pod) &&
          mayStay(*tables_, source->pod, destination->pod, flow);
 }
 

@@ -69,6 +69,9 @@ class DirectPaths {
                             const std::vector<End>& ends);
   /// Pods that are on it, or whose certificate is, have no direct connection at all.
   void setDenyList(std::shared_ptr<const tls::DenyList> list);
+  /// Pods may have direct connections that had none, or the other way round: what is open between
+  /// others ends.
+  void changed();
 
  private:
   struct Known {

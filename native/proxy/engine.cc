@@ -257,6 +257,12 @@ void Engine::takeOver() {
   }
 }
 
+void Engine::directChanged() {
+  if (direct_ != nullptr) {
+    direct_->changed();
+  }
+}
+
 void Engine::releaseDirect() {
   if (direct_ != nullptr) {
     direct_->rest();

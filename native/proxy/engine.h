@@ -72,6 +72,8 @@ class Engine {
   /// The other side of it: direct connections are another process's from when this returns, and
   /// ours again after takeOver().
   void releaseDirect();
+  /// The kernel lets other pods than before have direct connections: those of others end.
+  void directChanged();
 
   /// Stops listening, takes no more pods, tells peers, and calls `done` when all connections have
   /// ended, at the latest after `deadlineMs`, with how many were cut then.

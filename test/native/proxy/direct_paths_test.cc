@@ -315,6 +315,30 @@ TEST_CASE("a pod without a certificate loses its connections too when it is deni
   CHECK(kernel.until([&](const State& now) { return now.ended.size() == 1; }));
 }
 
+TEST_CASE("connections of a pod that may have none any more are ended, once that is told") {
+  const auto node = Node::make();
+  if (!node) {
+    return;
+  }
+  node->startAll();
+  DirectKernel& kernel = node->kernel;
+  kernel.change([&](State& state) {
+    state.flows = {node->flow(40001, 80), node->flow(40002, 81)};
+    state.accepted = {node->flow(40001, 80)};
+  });
+  node->paths->changed();
+  CHECK(node->untilSwept(4));
+  CHECK(kernel.now().flows.size() == 2);
+  SUBCASE("as the source") {
+    kernel.change([&](State& state) { state.off = {node->web}; });
+  }
+  SUBCASE("as the destination") {
+    kernel.change([&](State& state) { state.off = {node->cart}; });
+  }
+  node->paths->changed();
+  CHECK(kernel.until([](const State& now) { return now.flows.empty() && now.accepted.empty(); }));
+}
+
 TEST_CASE("connections that are denied now are ended, then those that were half open, no others") {
   const auto node = Node::make();
   if (!node) {
