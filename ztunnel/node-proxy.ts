@@ -20,6 +20,7 @@ import { sharedKeys } from './handover/shared-keys.ts';
 import { dnsSocketsOf, listenersOf } from './handover/sockets.ts';
 import { NodeTenure, type TenureWaits } from './handover/tenure.ts';
 import { KeyFolder } from './key-folder.ts';
+import { MeshConfigFollower } from './mesh-config.ts';
 import { type Family, Metrics } from './metrics.ts';
 import { NodeCredential } from './node-credential.ts';
 import { NodeServers } from './node-servers.ts';
@@ -56,6 +57,7 @@ export type ProxyEngine = Pick<
   | 'listeners'
   | 'takeOver'
   | 'releaseDirect'
+  | 'directChanged'
   | 'drain'
   | 'stop'
 >;
@@ -120,6 +122,7 @@ export class NodeProxy {
   #certificates: Certificates | undefined;
   #pods: Pods | undefined;
   #zds: ZdsClient | undefined;
+  readonly #meshConfig: MeshConfigFollower;
   #xds: XdsClient | undefined;
   #trust: Trust | undefined;
   #cache: StateCache | undefined;
@@ -144,6 +147,7 @@ export class NodeProxy {
     this.#native = native;
     this.#engine = native.engine((batch) => this.#observer.onEvents(batch));
     this.#book = new CertificateBook(this.#engine);
+    this.#meshConfig = new MeshConfigFollower((told) => this.#zds?.setMeshConfig(told), log);
     this.#applier = new Applier(this.#engine, config.node);
     this.#dns = native.dns(() => allNames(this.#applier));
     const metrics = new Metrics([() => this.#families(), () => this.#dnsFamilies()]);
@@ -404,10 +408,14 @@ export class NodeProxy {
         await this.#engine.removePod(uid);
         await this.#dns.removePod(uid);
       },
+      podChanged: () => this.#engine.directChanged(),
     };
   }
 
   #take(update: Update): ReadonlyMap<string, string> {
+    if (update.type === typeUrls.meshConfig) {
+      return this.#meshConfig.update(update);
+    }
     if (update.type === typeUrls.trustBundle) {
       return this.#trust?.update(update) ?? new Map();
     }

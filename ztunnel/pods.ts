@@ -29,6 +29,8 @@ export interface PodEntry {
 export interface PodEngine {
   addPod(pod: CarriedPod): Promise<void>;
   removePod(uid: string): Promise<void>;
+  /** What the kernel lets a pod have may have changed. */
+  podChanged(): void;
 }
 
 /** What says which workloads belong on this node: the applied control plane state. */
@@ -227,6 +229,8 @@ export class Pods implements ZdsHandler {
     const sameServers = running?.nameservers.join() === nameservers.join();
     if (running?.inode === inode && sameServers && sameClaim(running.claim, claim)) {
       closeFd(netns);
+      // The agent says so again when a pod may have direct connections that had none, or none now.
+      this.#parts.engine.podChanged();
       return;
     }
     if (this.#takesNoMore) {

@@ -13,6 +13,7 @@ import {
 } from '../src/lib/gen/zds_pb.js';
 import { formatIp } from '../src/lib/ip.ts';
 import type { Logger } from '../src/lib/log.ts';
+import type { MeshConfig } from '../src/lib/pod-settings.ts';
 import type { PodClaim } from './apply.ts';
 import { usableNameservers } from './dns/resolv-conf.ts';
 import { check, checkAddress, checkName } from './field-checks.ts';
@@ -34,7 +35,11 @@ export type ZdsRequest =
       readonly nameservers: readonly string[];
     }
   | { readonly kind: 'keep' | 'del'; readonly uid: string }
-  | { readonly kind: 'snapshot sent' };
+  | {
+      readonly kind: 'snapshot sent';
+      /** The agent wants to hear what counts for the whole mesh. */
+      readonly takesMeshConfig: boolean;
+    };
 
 /** What is done with the agent's requests. */
 export interface ZdsHandler {
@@ -60,7 +65,8 @@ export function parseZdsRequest(packet: Uint8Array): Result<ZdsRequest> {
     check(packet.length <= packetBytesMax, `a packet of over ${packetBytesMax} bytes`);
     const { payload } = fromBinary(WorkloadRequestSchema, packet);
     if (payload.case === 'snapshotSent') {
-      return { ok: true, value: { kind: 'snapshot sent' } };
+      const { takesMeshConfig } = payload.value;
+      return { ok: true, value: { kind: 'snapshot sent', takesMeshConfig } };
     }
     if (payload.case === undefined) {
       throw new MeshError('invalid', 'a request of no kind this version knows');
@@ -100,6 +106,15 @@ export function encodeAck(error: string): Uint8Array {
   );
 }
 
+/** What counts for the whole mesh, for an agent that takes it; no answer to anything. */
+export function encodeMeshConfig({ capture, sameNode }: MeshConfig): Uint8Array {
+  const value = { capture: capture ?? '', sameNode: sameNode ?? '' };
+  return toBinary(
+    WorkloadResponseSchema,
+    create(WorkloadResponseSchema, { payload: { case: 'meshConfig', value } }),
+  );
+}
+
 /** Keeps one connection to the agent, reconnecting for ever with backoff (10 ms to 15 s). */
 export class ZdsClient {
   readonly #path: string;
@@ -113,6 +128,9 @@ export class ZdsClient {
   #tail: Promise<void> = Promise.resolve();
   #timer: NodeJS.Timeout | undefined;
   #closed = false;
+  // Undefined until it is known.
+  #meshConfig: MeshConfig | undefined;
+  #takesMeshConfig = false;
 
   constructor(path: string, transport: ZdsTransport, handler: ZdsHandler, log: Logger) {
     this.#path = path;
@@ -140,6 +158,22 @@ export class ZdsClient {
     }
   }
 
+  /** Tells the agent what counts for the whole mesh, at once and at each connection. */
+  setMeshConfig(config: MeshConfig): void {
+    this.#meshConfig = config;
+    try {
+      this.#tellMeshConfig();
+    } catch (failure) {
+      this.#lost(this.#generation, MeshError.from(failure).message);
+    }
+  }
+
+  #tellMeshConfig(): void {
+    if (this.#takesMeshConfig && this.#meshConfig !== undefined) {
+      this.#packets?.send(encodeMeshConfig(this.#meshConfig));
+    }
+  }
+
   /** Ends the connection for good. */
   close(): void {
     this.#closed = true;
@@ -154,6 +188,7 @@ export class ZdsClient {
       return;
     }
     this.#generation += 1;
+    this.#takesMeshConfig = false;
     const packets = this.#packets;
     this.#packets = undefined;
     packets?.close();
@@ -182,7 +217,8 @@ export class ZdsClient {
       this.#closeAll(fds);
       return;
     }
-    const error = await this.#carryOut(data, fds);
+    const parsed = parseZdsRequest(data);
+    const error = await this.#carryOut(parsed, fds);
     if (error !== '') {
       this.#log.warn({ reason: error }, 'a request of the CNI agent was refused');
     }
@@ -190,6 +226,11 @@ export class ZdsClient {
       return;
     }
     try {
+      if (parsed.ok && parsed.value.kind === 'snapshot sent') {
+        // Before the ack: who waits for that knows the mesh's settings.
+        this.#takesMeshConfig = parsed.value.takesMeshConfig;
+        this.#tellMeshConfig();
+      }
       this.#packets?.send(encodeAck(error));
       this.#backoff.reset();
     } catch (failure) {
@@ -197,8 +238,7 @@ export class ZdsClient {
     }
   }
 
-  async #carryOut(data: Uint8Array, fds: readonly number[]): Promise<string> {
-    const parsed = parseZdsRequest(data);
+  async #carryOut(parsed: Result<ZdsRequest>, fds: readonly number[]): Promise<string> {
     if (!parsed.ok) {
       this.#closeAll(fds);
       return parsed.error.message;

@@ -3,13 +3,14 @@
 import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { CaptureProbe } from '../cni/capture-probe.ts';
+import type { Setting, SettingsReport } from '../cni/settings.ts';
 import { MeshError } from '../lib/error.ts';
 import { askJson } from './admin-client.ts';
 import { tableOf } from './output.ts';
 
 /** What an agent said of its node, or why it did not. */
 export type CaptureAnswer = { readonly socket: string } & (
-  | { readonly answer: CaptureProbe }
+  | { readonly answer: CaptureProbe; readonly settings: SettingsReport }
   | { readonly error: string }
 );
 
@@ -28,7 +29,11 @@ export async function captureStatus(adminSockets: readonly string[]): Promise<Ca
   return await Promise.all(
     sockets.map(async (socket) => {
       try {
-        return { socket, answer: await askJson<CaptureProbe>(socket, '/capture') };
+        const [answer, settings] = await Promise.all([
+          askJson<CaptureProbe>(socket, '/capture'),
+          askJson<SettingsReport>(socket, '/settings'),
+        ]);
+        return { socket, answer, settings };
       } catch (error) {
         return { socket, error: MeshError.from(error).message };
       }
@@ -36,14 +41,35 @@ export async function captureStatus(adminSockets: readonly string[]): Promise<Ca
   );
 }
 
-/** A row for each agent; empty without any. */
+function said({ value, from }: Setting<string>): string {
+  return `${value} (${from})`;
+}
+
+// What is as it would be without anybody's word is not worth a line.
+function settingRows(answer: CaptureAnswer): string[][] {
+  if (!('answer' in answer)) {
+    return [];
+  }
+  return answer.settings.pods
+    .filter((pod) => [pod.capture, pod.sameNode, pod.bypass].some(({ from }) => from !== 'node'))
+    .map(({ namespace, name, capture, sameNode, bypass }) => {
+      return [`${namespace}/${name}`, said(capture), said(sameNode), said(bypass)];
+    });
+}
+
+/** A row for each agent, and one for each pod that is treated as somebody wants it; empty without any. */
 export function captureStatusTable(answers: readonly CaptureAnswer[]): string {
   const rows = answers.map((each) =>
     'answer' in each
       ? [each.socket, each.answer.tier, each.answer.reasons.join('; ')]
       : [each.socket, '?', each.error],
   );
-  return rows.length === 0
-    ? ''
-    : `\n${tableOf(['AGENT', 'CAPTURE', 'NO BETTER BECAUSE OF'], rows)}`;
+  const tables: [string[], string[][]][] = [
+    [['AGENT', 'CAPTURE', 'NO BETTER BECAUSE OF'], rows],
+    [['POD', 'CAPTURE', 'SAME NODE', 'BYPASS'], answers.flatMap(settingRows)],
+  ];
+  return tables
+    .filter(([, lines]) => lines.length > 0)
+    .map(([head, lines]) => `\n${tableOf(head, lines)}`)
+    .join('');
 }

@@ -1,12 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 // The pods of this node that are in the mesh: captured, and handed to the node proxy.
 import { fstatSync } from 'node:fs';
+import { isDeepStrictEqual } from 'node:util';
 import { MeshError } from '../lib/error.ts';
 import type { Logger } from '../lib/log.ts';
-import type { Capture } from './capture.ts';
+import type { CaptureKind, MeshConfig } from '../lib/pod-settings.ts';
+import type { Capture, CaptureWants } from './capture.ts';
 import { checkNamespace, isGone, pathOfFd, whyNotOpened } from './netns.ts';
 import { type ListedPod, type PodEnrolment, podsMax, sameClaim } from './pod.ts';
 import { Retries } from './retries.ts';
+import {
+  type NodeSettings,
+  type SettingsReport,
+  sameWants,
+  settingsOf,
+  wantsOf,
+} from './settings.ts';
 import { Turns } from './turns.ts';
 import type { ZdsPod } from './zds-server.ts';
 
@@ -20,14 +29,22 @@ export interface AgentParts {
   readonly closeFd: (fd: number) => void;
   /** Keeps the list over a restart of the agent. */
   readonly save: (pods: readonly ListedPod[]) => void;
+  /** What an earlier run last heard of the mesh's settings. */
+  readonly mesh: MeshConfig;
+  /** Keeps them over a restart. */
+  readonly saveMesh: (mesh: MeshConfig) => void;
   readonly log: Logger;
 }
 
 /** A pod on the list that this run opened. Its rules may be there in each of these phases. */
 interface Known {
-  readonly pod: PodEnrolment;
+  pod: PodEnrolment;
   readonly fd: number;
   readonly inode: number;
+  /** What the mesh wanted when it was enrolled. */
+  readonly meshCapture: CaptureKind | undefined;
+  /** What its capture was last asked for. */
+  wants: CaptureWants;
   /** The capture's epoch when its rules were installed. */
   epoch: string;
   phase: 'enrolling' | 'enrolled' | 'releasing';
@@ -36,7 +53,22 @@ interface Known {
 /** A pod of an earlier run, whose rules may be in force and which this run has not dealt with. */
 interface Left {
   readonly pod: PodEnrolment;
+  readonly meshCapture: CaptureKind | undefined;
   releasing: boolean;
+}
+
+function listed({ pod, meshCapture, releasing }: Left): ListedPod {
+  return {
+    ...pod,
+    ...(meshCapture === undefined ? {} : { meshCapture }),
+    ...(releasing ? { releasing } : {}),
+  };
+}
+
+/** Whether a pod that is captured by `known` would be captured as `pod` asks. */
+function sameCapture({ pod: before, meshCapture }: Known, pod: PodEnrolment, mesh: MeshConfig) {
+  const [was, is] = [wantsOf(before, {}, meshCapture), wantsOf(pod, {}, mesh.capture)];
+  return was.capture === is.capture && (is.capture !== undefined || was.preferred === is.preferred);
 }
 
 /**
@@ -52,14 +84,47 @@ export class Agent {
   readonly #left = new Map<string, Left>();
   readonly #retries = new Retries();
   readonly #turns = new Turns();
+  #mesh: MeshConfig;
 
   constructor(parts: AgentParts) {
     this.#parts = parts;
+    this.#mesh = parts.mesh;
   }
 
   /** The enrolled pods, by uid. */
   list(): PodEnrolment[] {
     return this.#enrolled().map(({ pod }) => pod);
+  }
+
+  /** What counts for the enrolled pods on a node that is such. */
+  settings(node: NodeSettings): SettingsReport {
+    const pods = this.#enrolled().map(({ pod, meshCapture }) => {
+      const { uid, namespace, name } = pod;
+      return { uid, namespace, name, ...settingsOf(pod, this.#mesh, meshCapture, node) };
+    });
+    return { mesh: this.#mesh, node, pods };
+  }
+
+  /**
+   * Takes what counts for the whole mesh from now on. How pods of the node are connected changes at
+   * once, in each pod's turn; how they are captured when they are enrolled next. Resolves when it is
+   * done; what fails for a pod is logged and tried again.
+   */
+  async setMesh(mesh: MeshConfig): Promise<void> {
+    const { saveMesh, log } = this.#parts;
+    const { capture, sameNode } = this.#mesh;
+    if (mesh.capture === capture && mesh.sameNode === sameNode) {
+      return;
+    }
+    this.#mesh = mesh;
+    log.info({ mesh }, 'settings of the mesh');
+    try {
+      saveMesh(mesh);
+    } catch (error) {
+      const { message: reason } = MeshError.from(error);
+      log.error({ reason }, "the mesh's settings are not kept over a restart");
+    }
+    await Promise.all([...this.#pods.keys()].map((uid) => this.#adaptInTurn(uid)));
   }
 
   /** The enrolled pods for a proxy that connects; renews rules that depend on its cgroup. */
@@ -108,8 +173,8 @@ export class Agent {
    * not on the list goes.
    */
   async restore(pods: readonly ListedPod[]): Promise<void> {
-    for (const { releasing = false, ...pod } of pods) {
-      this.#left.set(pod.uid, { pod, releasing });
+    for (const { releasing = false, meshCapture, ...pod } of pods) {
+      this.#left.set(pod.uid, { pod, meshCapture, releasing });
     }
     // Releases last: by then it is known whether another pod has the namespace now.
     for (const last of [false, true]) {
@@ -144,7 +209,7 @@ export class Agent {
     }
     const { pod, releasing } = left;
     try {
-      await (releasing ? this.#releaseLeft(pod) : this.#capture(pod));
+      await (releasing ? this.#releaseLeft(pod) : this.#capture(left));
       this.#forgetLeft(uid);
     } catch (thrown) {
       const error = MeshError.from(thrown);
@@ -157,7 +222,7 @@ export class Agent {
     }
   }
 
-  async #capture(pod: PodEnrolment): Promise<void> {
+  async #capture({ pod, meshCapture }: Left): Promise<void> {
     const { capture, closeFd, openPath } = this.#parts;
     const fd = openPath(pod.netns);
     try {
@@ -165,8 +230,11 @@ export class Agent {
       await capture.check(pathOfFd(fd));
       const inode = this.#check(pod, fd);
       const epoch = capture.epoch();
-      await capture.install(pathOfFd(fd), pod);
-      this.#pods.set(pod.uid, { pod, fd, inode, epoch, phase: 'enrolled' });
+      const wants = wantsOf(pod, this.#mesh, meshCapture);
+      await capture.install(pathOfFd(fd), wants);
+      this.#pods.set(pod.uid, { pod, fd, inode, meshCapture, wants, epoch, phase: 'enrolled' });
+      // The mesh may have changed meanwhile.
+      void this.#adaptInTurn(pod.uid);
     } catch (error) {
       closeFd(fd);
       throw error;
@@ -190,6 +258,10 @@ export class Agent {
     if (this.#pods.get(uid)?.phase === 'releasing') {
       // It says itself what failed, and when it is tried next.
       await this.#drop(uid).catch(() => undefined);
+      return;
+    }
+    if (this.#pods.has(uid)) {
+      await this.#adapt(uid);
       return;
     }
     const tried = this.#left.has(uid);
@@ -225,9 +297,43 @@ export class Agent {
     if (known?.phase !== 'enrolled' || known.epoch === epoch) {
       return;
     }
-    await capture.install(pathOfFd(known.fd), known.pod);
+    await capture.install(pathOfFd(known.fd), known.wants);
     known.epoch = epoch;
     log.info({ uid }, 'capture renewed for a new proxy');
+  }
+
+  #adaptInTurn(uid: string): Promise<void> {
+    return this.#turns.take(uid, () => this.#adapt(uid));
+  }
+
+  // Makes the settings of an enrolled pod those that count now. The proxy looks at it again: direct
+  // connections that it may not have any more end.
+  async #adapt(uid: string): Promise<void> {
+    const { capture, proxies, log } = this.#parts;
+    const known = this.#pods.get(uid);
+    if (known?.phase !== 'enrolled') {
+      return;
+    }
+    const { pod, fd, meshCapture } = known;
+    const wants = wantsOf(pod, this.#mesh, meshCapture);
+    if (sameWants(wants, known.wants)) {
+      return;
+    }
+    try {
+      await capture.install(pathOfFd(fd), wants);
+    } catch (error) {
+      this.#retryLater(uid, MeshError.from(error), "a pod's settings are not in force yet");
+      return;
+    }
+    this.#retries.stop(uid);
+    known.wants = wants;
+    log.info({ uid, sameNode: wants.sameNode }, "a pod's settings changed");
+    try {
+      await proxies.add({ ...pod, netns: fd });
+    } catch (error) {
+      // The next one that connects looks at all pods.
+      log.warn({ uid, reason: MeshError.from(error).message }, 'no proxy looked at the pod');
+    }
   }
 
   #forgetLeft(uid: string): boolean {
@@ -236,12 +342,11 @@ export class Agent {
   }
 
   #save(): void {
-    const known = [...this.#pods.values()].map(({ pod, phase }) => ({
-      pod,
+    const known = [...this.#pods.values()].map(({ pod, meshCapture, phase }) => ({
+      ...{ pod, meshCapture },
       releasing: phase === 'releasing',
     }));
-    const all = [...known, ...this.#left.values()];
-    this.#parts.save(all.map(({ pod, releasing }) => (releasing ? { ...pod, releasing } : pod)));
+    this.#parts.save([...known, ...this.#left.values()].map(listed));
   }
 
   #checkOwner(uid: string, inode: number): void {
@@ -280,19 +385,38 @@ export class Agent {
       const inode = this.#check(pod, fd);
       const before = this.#pods.get(pod.uid);
       const same = before?.inode === inode && sameClaim(before.pod, pod);
-      if (same && before.phase === 'enrolled') {
+      if (same && before.phase === 'enrolled' && sameCapture(before, pod, this.#mesh)) {
         closeFd(fd);
+        await this.#resettle(before, pod);
         return;
       }
       await this.#clearFor(pod, before !== undefined);
       this.#checkOwner(pod.uid, inode);
-      known = { pod, fd, inode, epoch: capture.epoch(), phase: 'enrolling' };
+      const { capture: meshCapture } = this.#mesh;
+      const wants = wantsOf(pod, this.#mesh, meshCapture);
+      const epoch = capture.epoch();
+      known = { pod, fd, inode, meshCapture, wants, epoch, phase: 'enrolling' };
       this.#note(known);
     } catch (error) {
       closeFd(fd);
       throw MeshError.from(error);
     }
     await this.#bringIn(known);
+  }
+
+  // A pod that stays what it is, and may want other settings.
+  async #resettle(known: Known, pod: PodEnrolment): Promise<void> {
+    const before = known.pod;
+    known.pod = pod;
+    try {
+      if (!isDeepStrictEqual(before, pod)) {
+        this.#save();
+      }
+    } catch (error) {
+      known.pod = before;
+      throw error;
+    }
+    await this.#adapt(pod.uid);
   }
 
   async #clearFor({ uid, netns }: PodEnrolment, known: boolean): Promise<void> {
@@ -327,12 +451,12 @@ export class Agent {
     const { capture, proxies, log } = this.#parts;
     const { pod, fd } = known;
     try {
-      await capture.install(pathOfFd(fd), pod);
+      await capture.install(pathOfFd(fd), known.wants);
       await proxies.add({ ...pod, netns: fd });
       const now = capture.epoch();
       if (now !== known.epoch) {
         // A proxy came meanwhile, and its snapshot had this pod without a renewal.
-        await capture.install(pathOfFd(fd), pod);
+        await capture.install(pathOfFd(fd), known.wants);
         known.epoch = now;
       }
     } catch (error) {

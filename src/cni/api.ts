@@ -4,15 +4,11 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { z } from 'zod';
 import { MeshError, type MeshErrorCode } from '../lib/error.ts';
 import type { Logger } from '../lib/log.ts';
+import { captureKinds, sameNodeWays } from '../lib/pod-settings.ts';
 import { listenPrivate } from '../lib/unix-socket.ts';
 import type { CaptureProbe } from './capture-probe.ts';
-import {
-  bypassWays,
-  captureKinds,
-  nameserversMax,
-  type PodEnrolment,
-  sameNodeWays,
-} from './pod.ts';
+import { bypassWays, nameserversMax, type PodEnrolment } from './pod.ts';
+import type { SettingsReport } from './settings.ts';
 
 /** Largest request body, in bytes. */
 export const bodyBytesMax: number = 16 * 1024;
@@ -42,14 +38,19 @@ const netnsPath = z
   .max(4096)
   .refine((path) => !path.includes('\0'), 'is not a path');
 
+const settings = {
+  capture: z.enum(captureKinds).optional(),
+  sameNode: z.enum(sameNodeWays).optional(),
+  bypass: z.enum(bypassWays).optional(),
+};
+
 const podSchema = z.strictObject({
   name: label,
   namespace: label,
   serviceAccount: label.default('default'),
   netns: netnsPath,
-  capture: z.enum(captureKinds).optional(),
-  sameNode: z.enum(sameNodeWays).optional(),
-  bypass: z.enum(bypassWays).optional(),
+  ...settings,
+  ofNamespace: z.strictObject(settings).optional(),
   // As in the result of a CNI plugin, of which the proxy needs no more.
   dns: z.object({ nameservers: z.array(z.union([z.ipv4(), z.ipv6()])).max(16) }).optional(),
 });
@@ -62,6 +63,8 @@ export interface ApiAgent {
   list(): readonly PodEnrolment[];
   /** How this node captures. */
   capture(): CaptureProbe;
+  /** What counts for the enrolled pods, and who said it. */
+  settings(): SettingsReport;
   enrol(pod: PodEnrolment): Promise<void>;
   unenrol(uid: string, netns?: string): Promise<void>;
 }
@@ -115,13 +118,20 @@ function uidOf(path: string): string {
   return uid;
 }
 
+const views: ReadonlyMap<string, (agent: ApiAgent) => unknown> = new Map<
+  string,
+  (agent: ApiAgent) => unknown
+>([
+  ['/capture', (agent) => agent.capture()],
+  ['/settings', (agent) => agent.settings()],
+  ['/pods', (agent) => ({ pods: agent.list() })],
+]);
+
 async function answer(request: IncomingMessage, agent: ApiAgent, ready: boolean): Promise<unknown> {
   const { method, url = '' } = request;
-  if (method === 'GET' && url === '/capture') {
-    return agent.capture();
-  }
-  if (method === 'GET' && url === '/pods') {
-    return { pods: agent.list() };
+  const shown = method === 'GET' ? views.get(url) : undefined;
+  if (shown !== undefined) {
+    return shown(agent);
   }
   if (method === 'GET' && url === '/ready') {
     if (!ready) {
@@ -149,7 +159,7 @@ function send(response: ServerResponse, status: number, body: unknown): void {
 /**
  * Serves the API at `path` (0600, in a 0700 folder): `PUT /pods/<uid>`, `DELETE /pods/<uid>` (with
  * `{netns}` it also releases a pod that the agent does not know), `GET /pods`, `GET /ready`, `GET
- * /capture`. Errors are `{error}` with the status of their code. Rejects with
+ * /capture`, `GET /settings`. Errors are `{error}` with the status of their code. Rejects with
  * MeshError `conflict` when another agent serves there.
  */
 export async function serveApi(

@@ -4,19 +4,15 @@ import { NodeCapture, type NodeCaptureOptions } from '../../native/capture.ts';
 import { adviceOn, type CaptureFeature } from '../lib/capture-tier.ts';
 import { MeshError } from '../lib/error.ts';
 import type { Logger } from '../lib/log.ts';
+import { type CaptureKind, captureKinds, type SameNode } from '../lib/pod-settings.ts';
 import type { Capture, CaptureRow, CaptureWants } from './capture.ts';
 import { EbpfCapture } from './capture-ebpf.ts';
 import { canMatchCgroup, NftCapture } from './capture-nft.ts';
 import { type CaptureProbe, probeCapture } from './capture-probe.ts';
 import { Guard } from './guard.ts';
 import { guardFeature, openTriedGuard } from './guard-probe.ts';
-import {
-  type Bypass,
-  type CaptureKind,
-  captureKinds,
-  type SameNode,
-  type WhenProxyDown,
-} from './pod.ts';
+import type { Bypass, WhenProxyDown } from './pod.ts';
+import type { NodeSettings } from './settings.ts';
 import { Sockmap } from './sockmap.ts';
 
 /** What can be asked for: `auto` is programs in the kernel where it takes them, else nftables. */
@@ -114,7 +110,7 @@ export class BothCaptures implements Capture {
   }
 
   async install(netnsPath: string, wants: CaptureWants = {}): Promise<void> {
-    const want = wants.capture ?? this.#usual;
+    const want = wants.capture ?? wants.preferred ?? this.#usual;
     await this.#rows[want].install(netnsPath, wants);
     await this.#rows[want === 'nft' ? 'ebpf' : 'nft'].giveWay(netnsPath);
   }
@@ -141,9 +137,10 @@ export class BothCaptures implements Capture {
 class NftOnly implements Capture {
   readonly #nft: NftCapture;
   readonly #why: string;
-  readonly #log: Pick<Logger, 'error'>;
+  readonly #log: Pick<Logger, 'error' | 'warn'>;
+  #warned = false;
 
-  constructor(nft: NftCapture, why: string, log: Pick<Logger, 'error'>) {
+  constructor(nft: NftCapture, why: string, log: Pick<Logger, 'error' | 'warn'>) {
     this.#nft = nft;
     this.#why = why;
     this.#log = log;
@@ -156,6 +153,11 @@ class NftOnly implements Capture {
   async install(netnsPath: string, wants: CaptureWants = {}): Promise<void> {
     if (wants.capture === 'ebpf') {
       throw new MeshError('unsupported', `no capture in the kernel here: ${this.#why}`);
+    }
+    if (wants.preferred === 'ebpf' && !this.#warned) {
+      this.#warned = true;
+      const reason = `no capture in the kernel here: ${this.#why}`;
+      this.#log.warn({ reason }, 'pods are not captured as the mesh wants it');
     }
     if (wants.bypass === 'sockmap') {
       const reason = `it needs capture in the kernel: ${this.#why}`;
@@ -180,6 +182,7 @@ class NftOnly implements Capture {
 export interface ChosenCapture {
   readonly capture: Capture;
   readonly report: CaptureProbe;
+  readonly node: NodeSettings;
 }
 
 function nftOnly({ bypass }: CaptureChoice, nft: NftCapture, why: string, log: Logger): NftOnly {
@@ -198,7 +201,8 @@ export async function chooseCapture(choice: CaptureChoice, log: Logger): Promise
   const nft = await nftCapture(choice.proxyCgroup, log);
   const byRules = (why: string, features: CaptureProbe['features']): ChosenCapture => {
     const report: CaptureProbe = { tier: 'nftables', reasons: [why], features };
-    return { capture: nftOnly(choice, nft, why, log), report };
+    const only = { capture: 'nft', hasEbpf: false, sameNode: 'tunnel', bypass: 'none' } as const;
+    return { capture: nftOnly(choice, nft, why, log), report, node: only };
   };
   if (mode === 'nft') {
     log.info({ tier: 'nftables', reason: 'it was asked for' }, 'capture');
@@ -211,7 +215,11 @@ export async function chooseCapture(choice: CaptureChoice, log: Logger): Promise
     }
     const ebpf = await ebpfCapture(choice, guard, log);
     log.info({ tier: found.tier, pins: choice.pins }, 'capture');
-    return { capture: new BothCaptures({ ebpf, nft }, 'ebpf', guard !== undefined), report: found };
+    const isGuarded = guard !== undefined;
+    const capture = new BothCaptures({ ebpf, nft }, 'ebpf', isGuarded);
+    const sameNode = isGuarded ? 'direct' : 'tunnel';
+    const node: NodeSettings = { capture: 'ebpf', hasEbpf: true, sameNode, bypass: choice.bypass };
+    return { capture, report: found, node };
   } catch (error) {
     const { message } = MeshError.from(error);
     if (mode === 'ebpf' || choice.bypass === 'sockmap') {

@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import type { PodEnrolment } from './pod.ts';
+import type { CaptureKind } from '../lib/pod-settings.ts';
+import type { PodSettings } from './pod.ts';
 
-/** What a pod says of its capture. */
-export type CaptureWants = Pick<PodEnrolment, 'capture' | 'sameNode' | 'bypass'>;
+/** What is wanted of a pod's capture; what is not said is left to the node. */
+export interface CaptureWants extends PodSettings {
+  /** How it had better be captured, if `capture` does not say and the node can do it. */
+  readonly preferred?: CaptureKind | undefined;
+}
 
 /**
  * Redirects a pod's TCP and DNS to the node proxy, inside the pod's network namespace. All calls are

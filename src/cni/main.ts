@@ -14,6 +14,7 @@ import {
 import { createLog, type Logger, type LogLevel, logLevels } from '../lib/log.ts';
 import { cgroup2RootOf } from '../lib/machine.ts';
 import { defaultPins } from '../lib/node-places.ts';
+import { sameNodeWays } from '../lib/pod-settings.ts';
 import { ports } from '../lib/ports.ts';
 import { type StatusServer, serveMetrics } from '../lib/status-server.ts';
 import { prepareSocketFolder } from '../lib/unix-socket.ts';
@@ -22,7 +23,8 @@ import { serveApi } from './api.ts';
 import { type ChosenCapture, captureModes, chooseCapture } from './capture-choice.ts';
 import { captureMetrics, metricsType } from './capture-metrics.ts';
 import type { CaptureProbe } from './capture-probe.ts';
-import { bypassWays, type PodEnrolment, sameNodeWays, whenProxyDownWays } from './pod.ts';
+import { loadMeshConfig, saveMeshConfig } from './mesh-file.ts';
+import { bypassWays, type PodEnrolment, whenProxyDownWays } from './pod.ts';
 import { loadPods, savePods } from './pod-file.ts';
 import { ZdsServer } from './zds-server.ts';
 
@@ -107,16 +109,24 @@ async function serveTier(
 async function serve(config: Config, log: Logger): Promise<{ api: Server; close(): void }> {
   const native = await import('../../native/index.ts');
   const podFile = join(dirname(config.api), 'pods.json');
+  const meshFile = join(dirname(config.api), 'mesh.json');
   prepareSocketFolder(config.api);
   prepareSocketFolder(config.zds);
-  const { capture, report } = await captureOf(config, log);
-  const zds = new ZdsServer({ pods: () => agent.snapshot(), closeFd: native.closeFd, log });
+  const { capture, report, node } = await captureOf(config, log);
+  const zds = new ZdsServer({
+    pods: () => agent.snapshot(),
+    onMeshConfig: (mesh) => void agent.setMesh(mesh),
+    closeFd: native.closeFd,
+    log,
+  });
   const agent = new Agent({
     capture,
     proxies: zds,
     openPath: native.openPath,
     closeFd: native.closeFd,
     save: (pods) => savePods(podFile, pods),
+    mesh: loadMeshConfig(meshFile),
+    saveMesh: (mesh) => saveMeshConfig(meshFile, mesh),
     log,
   });
   const pods = loadPods(podFile);
@@ -124,6 +134,7 @@ async function serve(config: Config, log: Logger): Promise<{ api: Server; close(
   const face = {
     list: () => agent.list(),
     capture: () => report,
+    settings: () => agent.settings(node),
     enrol: (pod: PodEnrolment) => agent.enrol(pod),
     unenrol: (uid: string, netns?: string) => agent.unenrol(uid, netns),
   };

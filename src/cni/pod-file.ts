@@ -4,7 +4,14 @@
 import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { z } from 'zod';
 import { MeshError } from '../lib/error.ts';
-import { bypassWays, captureKinds, type ListedPod, podsMax, sameNodeWays } from './pod.ts';
+import { captureKinds, sameNodeWays } from '../lib/pod-settings.ts';
+import { bypassWays, type ListedPod, podsMax } from './pod.ts';
+
+const settings = {
+  capture: z.enum(captureKinds).optional(),
+  sameNode: z.enum(sameNodeWays).optional(),
+  bypass: z.enum(bypassWays).optional(),
+};
 
 const schema = z
   .array(
@@ -15,9 +22,9 @@ const schema = z
       serviceAccount: z.string(),
       netns: z.string(),
       nameservers: z.array(z.string()).default([]),
-      capture: z.enum(captureKinds).optional(),
-      sameNode: z.enum(sameNodeWays).optional(),
-      bypass: z.enum(bypassWays).optional(),
+      ...settings,
+      ofNamespace: z.strictObject(settings).optional(),
+      meshCapture: z.enum(captureKinds).optional(),
       releasing: z.literal(true).optional(),
     }),
   )

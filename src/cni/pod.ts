@@ -1,12 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/** The ways of capture. */
-export const captureKinds = ['ebpf', 'nft'] as const;
-export type CaptureKind = (typeof captureKinds)[number];
-
-/** Connections between pods of one node: past the proxy where that can be, or in a tunnel. */
-export const sameNodeWays = ['direct', 'tunnel'] as const;
-export type SameNode = (typeof sameNodeWays)[number];
+import type { CaptureKind, SameNode } from '../lib/pod-settings.ts';
 
 /** What becomes of connections that pods open while the node's proxy is dead. */
 export const whenProxyDownWays = ['refuse', 'pass'] as const;
@@ -16,8 +10,18 @@ export type WhenProxyDown = (typeof whenProxyDownWays)[number];
 export const bypassWays = ['none', 'sockmap'] as const;
 export type Bypass = (typeof bypassWays)[number];
 
+/** How a pod is to be treated, as it says itself or its namespace for it; the rest is left to others. */
+export interface PodSettings {
+  /** How it wants to be captured. */
+  readonly capture?: CaptureKind | undefined;
+  /** How it wants to be connected with other pods of the node. */
+  readonly sameNode?: SameNode | undefined;
+  /** What its direct connections leave out. */
+  readonly bypass?: Bypass | undefined;
+}
+
 /** What a container runtime tells about a pod. */
-export interface PodEnrolment {
+export interface PodEnrolment extends PodSettings {
   readonly uid: string;
   readonly name: string;
   readonly namespace: string;
@@ -26,18 +30,16 @@ export interface PodEnrolment {
   readonly netns: string;
   /** The addresses of its own resolvers, at most `nameserversMax`. */
   readonly nameservers: readonly string[];
-  /** How it wants to be captured; the node's way if it does not say. */
-  readonly capture?: CaptureKind | undefined;
-  /** How it wants to be connected with other pods of the node; the node's way if it does not say. */
-  readonly sameNode?: SameNode | undefined;
-  /** What its direct connections leave out; the node's way if it does not say. */
-  readonly bypass?: Bypass | undefined;
+  /** What its namespace says where it says nothing. */
+  readonly ofNamespace?: PodSettings | undefined;
 }
 
 /** A pod on the list that outlives the agent. */
 export interface ListedPod extends PodEnrolment {
   /** It is on its way out: what is left to do is to take its rules away. */
   readonly releasing?: true | undefined;
+  /** How the mesh wanted pods to be captured when it was enrolled, which counts until it leaves. */
+  readonly meshCapture?: CaptureKind | undefined;
 }
 
 /** Most pods of one node. */
@@ -45,15 +47,12 @@ export const podsMax = 1024;
 /** Most resolvers of one pod, as in the C library. */
 export const nameserversMax = 3;
 
-/** Whether both say the same of a pod, but for the file of its namespace. */
+/** Whether both say the same of a pod, but for the file of its namespace and its settings. */
 export function sameClaim(a: PodEnrolment, b: PodEnrolment): boolean {
   return (
     a.name === b.name &&
     a.namespace === b.namespace &&
     a.serviceAccount === b.serviceAccount &&
-    a.capture === b.capture &&
-    a.sameNode === b.sameNode &&
-    a.bypass === b.bypass &&
     a.nameservers.join() === b.nameservers.join()
   );
 }

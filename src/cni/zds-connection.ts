@@ -9,6 +9,7 @@ import {
   WorkloadResponseSchema,
   ZdsHelloSchema,
 } from '../lib/gen/zds_pb.js';
+import { captureKinds, type MeshConfig, sameNodeWays } from '../lib/pod-settings.ts';
 
 /** Longest packet of the protocol, in bytes. */
 export const packetBytesMax = 1024;
@@ -31,6 +32,16 @@ export interface ConnectionEvents {
   /** The proxy said hello in a version we speak. */
   onHello(): void;
   onClose(reason: string): void;
+  /** The proxy says what counts for the whole mesh, when it likes. */
+  onMeshConfig(config: MeshConfig): void;
+}
+
+// What a later proxy may know and this agent does not is left to the node.
+function meshConfigOf({ capture, sameNode }: { capture: string; sameNode: string }): MeshConfig {
+  return {
+    capture: captureKinds.find((kind) => kind === capture),
+    sameNode: sameNodeWays.find((way) => way === sameNode),
+  };
 }
 
 /** The agent's end of one connection. Main thread only. */
@@ -136,7 +147,7 @@ export class ZdsConnection {
     }
     try {
       if (this.#greeted) {
-        this.#takeAck(data);
+        this.#takeResponse(data);
       } else {
         this.#takeHello(data);
       }
@@ -157,8 +168,12 @@ export class ZdsConnection {
     this.#sendNext();
   }
 
-  #takeAck(data: Uint8Array): void {
+  #takeResponse(data: Uint8Array): void {
     const { payload } = fromBinary(WorkloadResponseSchema, data);
+    if (payload.case === 'meshConfig') {
+      this.#events.onMeshConfig(meshConfigOf(payload.value));
+      return;
+    }
     const answered = this.#inFlight;
     if (payload.case !== 'ack' || answered === undefined) {
       this.close('an answer that nothing asked for');

@@ -7,6 +7,7 @@ import { MeshError } from '../lib/error.ts';
 import { WorkloadInfoSchema } from '../lib/gen/zds_pb.js';
 import { parseIp } from '../lib/ip.ts';
 import type { Logger } from '../lib/log.ts';
+import type { MeshConfig } from '../lib/pod-settings.ts';
 import { ZdsConnection } from './zds-connection.ts';
 
 /**
@@ -32,6 +33,8 @@ export interface ZdsPod {
 export interface ZdsServerParts {
   /** All enrolled pods; asked for when a proxy connects. */
   pods(): Promise<readonly ZdsPod[]>;
+  /** A proxy said what counts for the whole mesh. */
+  onMeshConfig(config: MeshConfig): void;
   readonly closeFd: (fd: number) => void;
   readonly log: Logger;
 }
@@ -95,6 +98,7 @@ export class ZdsServer {
     const { log, closeFd } = this.#parts;
     const connection = new ZdsConnection(packets, {
       onHello: () => void this.#greet(proxy),
+      onMeshConfig: (config) => this.#parts.onMeshConfig(config),
       onClose: (reason) => {
         this.#proxies = this.#proxies.filter((other) => other !== proxy);
         log.info({ proxyPid: packets.pid, reason }, 'a node proxy disconnected');
@@ -182,7 +186,10 @@ export class ZdsServer {
       // From here on single requests queue behind the snapshot, so none is lost or overtaken.
       proxy.greeted = true;
       const adds = pods.map((pod) => proxy.connection.request(addOf(pod), pod.netns));
-      const sent = proxy.connection.request({ case: 'snapshotSent', value: {} });
+      const sent = proxy.connection.request({
+        case: 'snapshotSent',
+        value: { takesMeshConfig: true },
+      });
       for (const add of await Promise.allSettled(adds)) {
         if (add.status === 'rejected') {
           // The proxy keeps it as pending and retries; the pod stays captured (fail-closed).

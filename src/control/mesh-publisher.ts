@@ -3,14 +3,24 @@
 import type { MeshChange, MeshObject } from '../mesh/objects.ts';
 import { type MeshSettings, meshDefaults, type Snapshot } from '../mesh/snapshot.ts';
 import { SnapshotBuilder } from '../mesh/snapshot-builder.ts';
-import { encodeChange } from '../xds/encode.ts';
+import { encodeChange, encodeMeshConfig, type ResourceChange } from '../xds/encode.ts';
 import type { AdsServer } from '../xds/server.ts';
+import { typeUrls } from '../xds/wire.ts';
 
 /** Sizes of the mesh that is published. */
 export interface MeshSizes {
   readonly workloads: number;
   readonly services: number;
   readonly policies: number;
+}
+
+function configChange({ removed, added }: MeshChange): ResourceChange {
+  const configs = (objects: readonly MeshObject[]) =>
+    objects.flatMap(({ kind, value }) => (kind === 'MeshConfig' ? [value] : []));
+  const changed = configs(added).map(encodeMeshConfig);
+  const stays = new Set(changed.map(({ name }) => name));
+  const gone = configs(removed).map(({ name }) => name);
+  return { changed, removed: gone.filter((name) => !stays.has(name)) };
 }
 
 /** Keeps what the streams are sent equal to the registry's objects. */
@@ -50,10 +60,14 @@ export class MeshPublisher {
 
   /** Publishes what was added since the last time. */
   publish(): MeshSizes {
-    const change = this.#builder.apply({ removed: [...this.#removed], added: [...this.#added] });
+    const objects = { removed: [...this.#removed], added: [...this.#added] };
+    const change = this.#builder.apply(objects);
     this.#removed = new Set();
     this.#added = new Set();
-    this.#ads.publish(encodeChange(change, this.#settings));
+    this.#ads.publish({
+      [typeUrls.meshConfig]: configChange(objects),
+      ...encodeChange(change, this.#settings),
+    });
     const { workloads, services, policies } = this.snapshot;
     return { workloads: workloads.size, services: services.size, policies: policies.size };
   }

@@ -49,10 +49,10 @@ export async function enrolPod(
   pod: PodPlan,
   nameservers: readonly string[],
 ): Promise<void> {
-  const { name, namespace, serviceAccount, capture, sameNode, bypass } = pod;
+  const { name, namespace, serviceAccount, settings, ofNamespace } = pod;
   const netns = netnsPath(pod.netns);
   const dns = { nameservers };
-  const wants = { capture, sameNode, bypass };
+  const wants = { ...settings, ofNamespace };
   const body = JSON.stringify({ name, namespace, serviceAccount, netns, dns, ...wants });
   check(await call(api, 'PUT', pathOf(pod.uid), body), `enrolling ${name}`);
 }

@@ -17,11 +17,17 @@ export interface PodObject {
   readonly addresses: readonly string[];
   /** In the mesh by its own label or, without one, by its namespace's. */
   readonly enrolled: boolean;
-  /** How it wants to be captured, if it says so. */
+  /** What it says of its own capture, and its namespace for those that say nothing. */
+  readonly settings: PodWords;
+  readonly ofNamespace: PodWords;
+  readonly containers: readonly ContainerObject[];
+}
+
+/** What annotations say of how pods are captured and connected; the node's agent judges it. */
+export interface PodWords {
   readonly capture?: string | undefined;
   readonly sameNode?: string | undefined;
   readonly bypass?: string | undefined;
-  readonly containers: readonly ContainerObject[];
 }
 
 /** One process of a pod. */
@@ -97,20 +103,26 @@ interface NamespaceWords {
   readonly annotations: Readonly<Record<string, string>>;
 }
 
+function wordsOf(annotations: Readonly<Record<string, string>>): PodWords {
+  return {
+    capture: annotations[captureAnnotation],
+    sameNode: annotations[sameNodeAnnotation],
+    bypass: annotations[bypassAnnotation],
+  };
+}
+
 function podOf(pod: RawPod, namespaces: ReadonlyMap<string, NamespaceWords>): PodObject {
   const { name, namespace, uid, labels } = pod.metadata;
   const of = namespaces.get(namespace);
   const mode = labels[modeLabel] ?? of?.mode ?? 'none';
-  const annotations = { ...of?.annotations, ...pod.metadata.annotations };
   return {
     name,
     namespace,
     uid: uid ?? `${namespace}/${name}`,
     node: pod.spec.nodeName,
     serviceAccount: pod.spec.serviceAccountName,
-    capture: annotations[captureAnnotation],
-    sameNode: annotations[sameNodeAnnotation],
-    bypass: annotations[bypassAnnotation],
+    settings: wordsOf(pod.metadata.annotations),
+    ofNamespace: wordsOf(of?.annotations ?? {}),
     addresses: pod.status.podIPs.map(({ ip }) => ip),
     enrolled: mode === 'ambient' && !pod.spec.hostNetwork,
     containers: pod.spec.containers.map((each) => ({

@@ -2,7 +2,7 @@
 // The plan of a lab: names and addresses, nothing is made here.
 import { isIP } from 'node:net';
 import { MeshError } from '../lib/error.ts';
-import type { ContainerObject, PodObject } from './mesh-files.ts';
+import type { ContainerObject, PodObject, PodWords } from './mesh-files.ts';
 
 /** Where a lab keeps what it makes. Everything of one lab is found again by these names. */
 export interface LabNames {
@@ -43,10 +43,9 @@ export interface PodPlan {
   /** The node's end of the pod's cable. */
   readonly link: string;
   readonly enrolled: boolean;
-  /** How it wants to be captured, if it says so. */
-  readonly capture?: string | undefined;
-  readonly sameNode?: string | undefined;
-  readonly bypass?: string | undefined;
+  /** What it says of its capture, and its namespace. */
+  readonly settings: PodWords;
+  readonly ofNamespace: PodWords;
   readonly containers: readonly ContainerObject[];
 }
 
@@ -108,10 +107,10 @@ export function planPod(names: LabNames, nodes: readonly NodePlan[], pod: PodObj
   }
   const { ipv4, ipv6 } = addressesOf(pod, node);
   const { name, namespace, uid, serviceAccount, enrolled, containers } = pod;
-  const { capture, sameNode, bypass } = pod;
+  const { settings, ofNamespace } = pod;
   return {
     ...{ name, namespace, uid, serviceAccount, enrolled, containers, ipv4, ipv6 },
-    ...{ capture, sameNode, bypass },
+    ...{ settings, ofNamespace },
     node: node.name,
     netns: `${names.netnsPrefix}pod-${pod.name}`,
     link: `pod${ipv4.slice(ipv4.lastIndexOf('.') + 1)}`,

@@ -195,6 +195,8 @@ const spreads: Readonly<Record<Kind, Spread>> = {
   },
   // Goes out with the roots, not with workloads.
   DenyList: () => undefined,
+  // Goes out by itself.
+  MeshConfig: () => undefined,
   PeerAuthentication: (affected, edit) =>
     each('PeerAuthentication', edit, (object) => affected.peerAuthentication(object)),
 };

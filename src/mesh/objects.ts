@@ -2,6 +2,7 @@
 // What a mesh is made of, as registries report it: checked, resolved and free of Kubernetes
 // detail that nothing here reads.
 import type { Cidr } from '../lib/ip.ts';
+import type { MeshConfig } from '../lib/pod-settings.ts';
 
 /** Labels, or a selector over them. */
 export type Labels = Readonly<Record<string, string>>;
@@ -216,6 +217,11 @@ export interface DenyList {
   readonly serials: readonly string[];
 }
 
+/** What counts for pods of the whole mesh. There is one, if any. */
+export interface NamedMeshConfig extends MeshConfig {
+  readonly name: string;
+}
+
 /** An object of the mesh with its kind. */
 export type MeshObject =
   | { readonly kind: 'Namespace'; readonly value: Namespace }
@@ -228,7 +234,8 @@ export type MeshObject =
   | { readonly kind: 'WorkloadEntry'; readonly value: WorkloadEntry }
   | { readonly kind: 'AuthorizationPolicy'; readonly value: Policy }
   | { readonly kind: 'PeerAuthentication'; readonly value: PeerAuthentication }
-  | { readonly kind: 'DenyList'; readonly value: DenyList };
+  | { readonly kind: 'DenyList'; readonly value: DenyList }
+  | { readonly kind: 'MeshConfig'; readonly value: NamedMeshConfig };
 
 /** A kind of object. */
 export type Kind = MeshObject['kind'];

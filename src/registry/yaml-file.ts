@@ -18,6 +18,7 @@ import { denyListReaders } from './deny-list.ts';
 import { endpointSliceReaders } from './endpoint-slice.ts';
 import type { Reader } from './fields.ts';
 import { kubernetesReaders } from './kubernetes.ts';
+import { meshConfigReaders } from './mesh-config.ts';
 import { networkingReaders } from './networking.ts';
 import { fieldText, type Place, type Problem } from './problem.ts';
 import { securityReaders } from './security.ts';
@@ -71,6 +72,7 @@ const readers: ReadonlyMap<string, Reader> = new Map(
     ...securityReaders,
     ...networkingReaders,
     ...denyListReaders,
+    ...meshConfigReaders,
   }),
 );
 

@@ -11,6 +11,7 @@ import {
 import { type Cidr, formatIp } from '../lib/ip.ts';
 import type {
   AppProtocol as MeshAppProtocol,
+  NamedMeshConfig,
   PolicyMatch,
   StringMatch,
   TrafficDistribution,
@@ -44,7 +45,13 @@ import {
   WorkloadStatus,
   WorkloadType,
 } from './gen/workload_pb.js';
-import { type TrustBundle, TrustBundleSchema, type TypeUrl, typeUrls } from './wire.ts';
+import {
+  MeshConfigSchema,
+  type TrustBundle,
+  TrustBundleSchema,
+  type TypeUrl,
+  typeUrls,
+} from './wire.ts';
 
 /** One resource, encoded once and shared by every stream. */
 export interface EncodedResource {
@@ -272,6 +279,13 @@ export function encodeTrustBundle(
     body,
     foundByName,
   );
+}
+
+/** Encodes what counts for the whole mesh. */
+export function encodeMeshConfig(config: NamedMeshConfig): EncodedResource {
+  const { name, capture = '', sameNode = '' } = config;
+  const body = create(MeshConfigSchema, { capture, sameNode });
+  return encodeResource(name, typeUrls.meshConfig, MeshConfigSchema, body, foundByName);
 }
 
 function encodeEach<T>(

@@ -17,6 +17,7 @@ import {
   type DeltaDiscoveryResponse,
   DeltaDiscoveryResponseSchema,
 } from './gen/discovery_pb.js';
+import { type MeshConfig, MeshConfigSchema } from './gen/mesh_pb.js';
 import { type TrustBundle, TrustBundleSchema } from './gen/trust_pb.js';
 import { type Address, AddressSchema } from './gen/workload_pb.js';
 
@@ -44,6 +45,8 @@ export {
   DeltaDiscoveryResponseSchema,
   ResourceSchema,
 } from './gen/discovery_pb.js';
+export type { MeshConfig as MeshConfigBody } from './gen/mesh_pb.js';
+export { MeshConfigSchema } from './gen/mesh_pb.js';
 export type { TrustBundle } from './gen/trust_pb.js';
 export { TrustBundleSchema } from './gen/trust_pb.js';
 export type {
@@ -71,8 +74,9 @@ export {
   WorkloadType,
 } from './gen/workload_pb.js';
 
-/** The resource types Weft serves: Istio's two by the names Istio gave them, and one of our own. */
+/** The resource types Weft serves: Istio's two by the names Istio gave them, and two of our own. */
 export const typeUrls = {
+  meshConfig: 'type.googleapis.com/weft.mesh.v1.MeshConfig',
   trustBundle: 'type.googleapis.com/weft.trust.v1.TrustBundle',
   authorization: 'type.googleapis.com/istio.security.Authorization',
   address: 'type.googleapis.com/istio.workload.Address',
@@ -83,22 +87,26 @@ export type TypeUrl = (typeof typeUrls)[keyof typeof typeUrls];
 
 /** What a resource of each type holds. */
 export interface Bodies {
+  readonly [typeUrls.meshConfig]: MeshConfig;
   readonly [typeUrls.trustBundle]: TrustBundle;
   readonly [typeUrls.authorization]: Authorization;
   readonly [typeUrls.address]: Address;
 }
 
 const bodySchemas: { readonly [T in TypeUrl]: DescMessage } = {
+  [typeUrls.meshConfig]: MeshConfigSchema,
   [typeUrls.trustBundle]: TrustBundleSchema,
   [typeUrls.authorization]: AuthorizationSchema,
   [typeUrls.address]: AddressSchema,
 };
 
 /**
- * The order in which the types of one snapshot are requested and sent: whom to trust, then
- * policies, then addresses, so that no proxy learns of a workload before the rule that protects it.
+ * The order in which the types of one snapshot are requested and sent: how pods are treated and whom
+ * to trust, then policies, then addresses, so that no proxy learns of a workload before the rule that
+ * protects it.
  */
 export const typeOrder: readonly TypeUrl[] = [
+  typeUrls.meshConfig,
   typeUrls.trustBundle,
   typeUrls.authorization,
   typeUrls.address,

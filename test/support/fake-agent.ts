@@ -59,6 +59,8 @@ export class FakeAgent {
       return;
     }
     const { payload } = fromBinary(WorkloadResponseSchema, data);
-    this.#events.emit('ack', payload.value?.error);
+    if (payload.case === 'ack') {
+      this.#events.emit('ack', payload.value.error);
+    }
   }
 }

@@ -43,7 +43,10 @@ t.test('each request is parsed', async (t) => {
   t.same(parseZdsRequest(add), { ok: true, value });
   t.same(parseZdsRequest(del), { ok: true, value: { kind: 'del', uid: 'u1' } });
   t.same(parseZdsRequest(keep), { ok: true, value: { kind: 'keep', uid: 'u1' } });
-  t.same(parseZdsRequest(snapshot), { ok: true, value: { kind: 'snapshot sent' } });
+  t.same(parseZdsRequest(snapshot), {
+    ok: true,
+    value: { kind: 'snapshot sent', takesMeshConfig: false },
+  });
 });
 
 t.test('resolvers come along; what cannot be asked from the pod is left out', (t) => {
@@ -80,7 +83,8 @@ t.test('what is no request is refused with a sentence', async (t) => {
 
 t.test('an ack always fits its packet', async (t) => {
   const ack = fromBinary(WorkloadResponseSchema, encodeAck('é'.repeat(5000)));
-  t.equal(ack.payload.value?.error.length, ackCharactersMax);
+  t.match(ack.payload, { case: 'ack', value: { error: /^é+$/ } });
+  t.equal(ack.payload.case === 'ack' && ack.payload.value.error.length, ackCharactersMax);
   t.ok(encodeAck('\u{10ffff}'.repeat(5000)).length <= packetBytesMax);
 });
 
@@ -131,7 +135,8 @@ function setUp(t: Test, carryOut: (request: ZdsRequest, netns: number) => Promis
   const acks = (index = 0): (string | undefined)[] =>
     connection(index)
       .sent.slice(1)
-      .map((bytes) => fromBinary(WorkloadResponseSchema, bytes).payload.value?.error);
+      .map((bytes) => fromBinary(WorkloadResponseSchema, bytes).payload)
+      .map((payload) => (payload.case === 'ack' ? payload.value.error : payload.case));
   return { client, connections, connection, closedFds, events, acks };
 }
 
@@ -259,4 +264,38 @@ t.test('close() is for good', async (t) => {
   connection().handlers.onClose('gone');
   mock.timers.tick(60_000);
   t.equal(connections.length, 1);
+});
+
+t.test(
+  'an agent that takes it hears what counts for the mesh, before its snapshot is over',
+  async (t) => {
+    const { client, connection, connections, acks } = setUp(t, async () => undefined);
+    const takes = packet({ payload: { case: 'snapshotSent', value: { takesMeshConfig: true } } });
+    client.setMeshConfig({ sameNode: 'tunnel' });
+    t.same(acks(), [], 'not before it says so');
+    connection().handlers.onMessage(takes, []);
+    await settle();
+    t.same(acks(), ['meshConfig', '']);
+    client.setMeshConfig({});
+    t.same(acks(), ['meshConfig', '', 'meshConfig']);
+    const said = connection().sent.slice(1);
+    const last = said.map((bytes) => fromBinary(WorkloadResponseSchema, bytes));
+    t.match(last[0]?.payload, { value: { capture: '', sameNode: 'tunnel' } });
+    t.match(last[2]?.payload, { value: { capture: '', sameNode: '' } });
+    connection().handlers.onClose('gone');
+    mock.timers.tick(20_000);
+    t.equal(connections.length, 2);
+    client.setMeshConfig({ sameNode: 'direct' });
+    connection(1).handlers.onMessage(snapshot, []);
+    await settle();
+    t.same(acks(1), [''], 'one that does not hears nothing');
+  },
+);
+
+t.test('nothing is said of the mesh before it is known', async (t) => {
+  const { connection, acks } = setUp(t, async () => undefined);
+  const takes = packet({ payload: { case: 'snapshotSent', value: { takesMeshConfig: true } } });
+  connection().handlers.onMessage(takes, []);
+  await settle();
+  t.same(acks(), ['']);
 });

@@ -11,13 +11,35 @@ t.test('an agent is found beside its proxy, and asked', async (t) => {
   t.teardown(() => rmSync(folder, { recursive: true }));
   const socket = join(folder, 'cni.sock');
   const report = { tier: 'kernel', reasons: ['guard: passes'], features: [] };
+  const pod = (name: string, from: string) => {
+    const [capture, bypass] = [
+      { value: 'ebpf', from: 'node' },
+      { value: 'none', from: 'node' },
+    ];
+    return {
+      uid: name,
+      namespace: 'demo',
+      name,
+      capture,
+      sameNode: { value: 'tunnel', from },
+      bypass,
+    };
+  };
+  const settings = { mesh: {}, node: {}, pods: [pod('one', 'mesh'), pod('two', 'node')] };
+  const answers = new Map<string | undefined, unknown>([
+    ['/capture', report],
+    ['/settings', settings],
+  ]);
   const server = createServer((request, response) => {
-    response.end(JSON.stringify(request.url === '/capture' ? report : {}));
+    response.end(JSON.stringify(answers.get(request.url) ?? {}));
   });
   await new Promise<void>((resolve) => server.listen(socket, resolve));
   const found = await captureStatus([join(folder, 'state/admin.sock'), '/nowhere/admin.sock']);
-  t.strictSame(found, [{ socket, answer: report }]);
-  t.match(captureStatusTable(found), /cni\.sock +kernel +guard: passes\n$/);
+  t.strictSame(found, [{ socket, answer: report, settings }]);
+  const table = captureStatusTable(found);
+  t.match(table, /cni\.sock +kernel +guard: passes\n/);
+  t.match(table, /^demo\/one +ebpf \(node\) +tunnel \(mesh\) +none \(node\)$/m);
+  t.notMatch(table, /demo\/two/, 'nobody wanted it otherwise');
   server.close();
 });
 

@@ -5,16 +5,21 @@ import { mock } from 'node:test';
 import t from 'tap';
 import { closeFd } from '../../../native/index.ts';
 import { Agent } from '../../../src/cni/agent.ts';
+import type { CaptureWants } from '../../../src/cni/capture.ts';
 import { type ListedPod, type PodEnrolment, podsMax } from '../../../src/cni/pod.ts';
 import { retryMaxMs } from '../../../src/cni/retries.ts';
 import { MeshError } from '../../../src/lib/error.ts';
 import { createLog } from '../../../src/lib/log.ts';
+import type { MeshConfig } from '../../../src/lib/pod-settings.ts';
 
 interface Fixture {
   readonly agent: Agent;
   /** What was done, in order. */
   readonly done: string[];
   readonly saved: ListedPod[][];
+  /** What capture was asked for, each time. */
+  readonly wants: CaptureWants[];
+  readonly meshes: MeshConfig[];
   /** Namespaces that were left to a later try, each time that the capture was told. */
   readonly kept: string[][];
   /** The list that the next run would find. */
@@ -27,9 +32,11 @@ interface Fixture {
   hold: (what: string) => Promise<void>;
 }
 
-function make(): Fixture {
+function make(mesh: MeshConfig = {}): Fixture {
   const done: string[] = [];
   const saved: ListedPod[][] = [];
+  const wants: CaptureWants[] = [];
+  const meshes: MeshConfig[] = [];
   const kept: string[][] = [];
   const open = new Set<number>();
   const step = async (what: string): Promise<void> => {
@@ -46,7 +53,10 @@ function make(): Fixture {
           throw new MeshError('invalid', 'not of a network');
         }
       },
-      install: () => step('install'),
+      install: (_path, wanted = {}) => {
+        wants.push(wanted);
+        return step('install');
+      },
       remove: () => step('remove'),
       retain: async (left) => void kept.push([...left]),
       epoch: () => fixture.epoch,
@@ -74,11 +84,13 @@ function make(): Fixture {
       }
       saved.push([...pods]);
     },
+    mesh,
+    saveMesh: (told) => void meshes.push(told),
     log: createLog('test', 'silent'),
   });
   const hold = async (): Promise<void> => undefined;
   const listed = (): ListedPod[] => saved.at(-1) ?? [];
-  const seen = { done, saved, kept, open };
+  const seen = { done, saved, wants, meshes, kept, open };
   const fixture: Fixture = { agent, ...seen, listed, epoch: 'e1', failAt: '', hold };
   return fixture;
 }
@@ -412,4 +424,88 @@ t.test('an un-enrolment waits for a renewal, so that no rules come back', async 
   gate.resolve();
   await Promise.all([snapshot, unenrolled]);
   t.same(done, ['install', 'del one', 'remove']);
+});
+
+t.test(
+  'what the mesh says counts for pods that say nothing, at once and over a restart',
+  async (t) => {
+    const { agent, done, wants, meshes } = make();
+    await agent.enrol(pod());
+    await agent.setMesh({ sameNode: 'tunnel' });
+    t.match(wants, [{ sameNode: undefined }, { sameNode: 'tunnel' }]);
+    t.same(done, ['install', 'add one true', 'install', 'add one true'], 'the proxy looks again');
+    await agent.setMesh({ sameNode: 'tunnel' });
+    t.equal(done.length, 4, 'what is said again changes nothing');
+    t.same(meshes, [{ sameNode: 'tunnel' }]);
+    const later = make({ sameNode: 'tunnel' });
+    await later.agent.restore([pod()]);
+    t.match(later.wants, [{ sameNode: 'tunnel' }]);
+  },
+);
+
+t.test("the mesh's way of capture counts from the next enrolment on", async (t) => {
+  const { agent, wants, listed } = make({ capture: 'nft' });
+  await agent.enrol(pod());
+  await agent.setMesh({ capture: 'ebpf' });
+  t.match(wants, [{ capture: undefined, preferred: 'nft' }], 'it stays as it is');
+  t.match(listed(), [{ meshCapture: 'nft' }]);
+  const later = make({ capture: 'ebpf' });
+  await later.agent.restore(listed());
+  t.match(later.wants, [{ preferred: 'nft' }], 'over a restart, too');
+  await agent.unenrol('one');
+  await agent.enrol(pod());
+  t.match(wants.at(-1), { preferred: 'ebpf' });
+});
+
+t.test('a pod goes before its namespace, and both before the mesh', async (t) => {
+  const { agent, wants } = make({ sameNode: 'tunnel', capture: 'nft' });
+  const ofNamespace = { sameNode: 'direct', capture: 'ebpf' } as const;
+  await agent.enrol(pod({ ofNamespace }));
+  t.match(wants.at(-1), { sameNode: 'direct', capture: 'ebpf' });
+  await agent.enrol(pod({ ofNamespace, sameNode: 'tunnel' }));
+  t.match(wants.at(-1), { sameNode: 'tunnel', capture: 'ebpf' });
+  await agent.setMesh({ sameNode: 'direct' });
+  t.equal(wants.length, 2, 'it has its own');
+});
+
+t.test('a running pod that wants other settings stays captured and carried', async (t) => {
+  const { agent, done, open, listed } = make();
+  await agent.enrol(pod());
+  await agent.enrol(pod({ sameNode: 'tunnel', bypass: 'none' }));
+  t.same(done, ['install', 'add one true', 'install', 'add one true']);
+  t.equal(open.size, 1);
+  t.match(listed(), [{ sameNode: 'tunnel' }]);
+  t.match(agent.list(), [{ sameNode: 'tunnel' }]);
+  await agent.enrol(pod({ sameNode: 'tunnel', bypass: 'none', capture: 'nft' }));
+  t.same(
+    done.slice(4),
+    ['del one', 'remove', 'install', 'add one true'],
+    'but for another capture',
+  );
+});
+
+t.test('settings that cannot be put into force are tried again', async (t) => {
+  mock.timers.enable({ apis: ['setTimeout'] });
+  t.teardown(() => mock.timers.reset());
+  const fixture = make();
+  const { agent, done, wants } = fixture;
+  await agent.enrol(pod());
+  fixture.failAt = 'install';
+  await agent.setMesh({ sameNode: 'tunnel' });
+  t.same(done.slice(2), ['install'], 'the proxy is not told yet');
+  fixture.failAt = '';
+  mock.timers.tick(retryMaxMs);
+  await settle();
+  t.same(done.slice(3), ['install', 'add one true']);
+  t.match(wants.at(-1), { sameNode: 'tunnel' });
+});
+
+t.test('it is told what counts for each pod, and who said it', async (t) => {
+  const { agent } = make({ sameNode: 'tunnel' });
+  await agent.enrol(pod());
+  const node = { capture: 'ebpf', hasEbpf: true, sameNode: 'direct', bypass: 'none' } as const;
+  t.match(agent.settings(node), {
+    mesh: { sameNode: 'tunnel' },
+    pods: [{ uid: 'one', sameNode: { value: 'tunnel', from: 'mesh' }, capture: { from: 'node' } }],
+  });
 });

@@ -8,12 +8,18 @@ import t, { type Test } from 'tap';
 import { type ApiAgent, bodyBytesMax, serveApi } from '../../../src/cni/api.ts';
 import type { CaptureProbe } from '../../../src/cni/capture-probe.ts';
 import type { PodEnrolment } from '../../../src/cni/pod.ts';
+import type { SettingsReport } from '../../../src/cni/settings.ts';
 import { MeshError, type MeshErrorCode } from '../../../src/lib/error.ts';
 import { createLog } from '../../../src/lib/log.ts';
 import { runProgram } from '../../../src/lib/program.ts';
 
 const log = createLog('test', 'silent');
 const body = { name: 'one', namespace: 'demo', serviceAccount: 'web', netns: '/run/netns/one' };
+const settings: SettingsReport = {
+  mesh: { sameNode: 'tunnel' },
+  node: { capture: 'ebpf', hasEbpf: true, sameNode: 'direct', bypass: 'none' },
+  pods: [],
+};
 const report: CaptureProbe = { tier: 'nftables', reasons: ['btf: no'], features: [] };
 
 interface Fixture {
@@ -45,6 +51,7 @@ async function serve(t: Test): Promise<Fixture> {
   const agent = {
     list: () => pods,
     capture: () => report,
+    settings: () => settings,
     enrol: (pod: PodEnrolment) => act(() => pods.push(pod)),
     unenrol: (uid: string, netns?: string) =>
       act(() => {
@@ -82,6 +89,7 @@ function idleAgent(): ApiAgent {
   return {
     list: () => [],
     capture: () => report,
+    settings: () => settings,
     enrol: async () => undefined,
     unenrol: async () => undefined,
   };
@@ -90,6 +98,11 @@ function idleAgent(): ApiAgent {
 t.test('how the node captures is told', async (t) => {
   const fixture = await serve(t);
   t.same(await fixture.call('GET', '/capture'), { status: 200, body: report });
+});
+
+t.test('what counts for pods is told', async (t) => {
+  const fixture = await serve(t);
+  t.same(await fixture.call('GET', '/settings'), { status: 200, body: settings });
 });
 
 t.test('the socket is for its owner only, and so is its folder', async (t) => {

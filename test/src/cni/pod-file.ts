@@ -2,10 +2,18 @@
 import { statSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
+import type { ListedPod } from '../../../src/cni/pod.ts';
 import { loadPods, savePods } from '../../../src/cni/pod-file.ts';
 
 const old = { uid: 'u', name: 'n', namespace: 's', serviceAccount: 'a', netns: '/run/netns/x' };
-const pod = { ...old, nameservers: ['10.0.0.53'], bypass: 'sockmap' } as const;
+const ofNamespace = { sameNode: 'tunnel' } as const;
+const pod: ListedPod = {
+  ...old,
+  nameservers: ['10.0.0.53'],
+  bypass: 'sockmap',
+  ofNamespace,
+  meshCapture: 'nft',
+};
 
 t.test('the list comes back as it was saved, readable by its owner only', async (t) => {
   const path = join(t.testdir(), 'pods.json');

@@ -11,10 +11,10 @@ const pod: PodEnrolment = {
   nameservers: ['10.0.0.53', '10.0.0.54'],
 };
 
-t.test('a claim is the same but for the file of its namespace', async (t) => {
+t.test('a claim is the same but for the file of its namespace, and for settings', async (t) => {
   t.ok(sameClaim(pod, { ...pod, netns: '/proc/1/ns/net' }));
   const others = { name: 'x', namespace: 'x', serviceAccount: 'x', nameservers: ['10.0.0.54'] };
-  t.notOk(sameClaim(pod, { ...pod, bypass: 'sockmap' }), 'bypass');
+  t.ok(sameClaim(pod, { ...pod, bypass: 'sockmap', sameNode: 'tunnel' }));
   for (const [field, value] of Object.entries(others)) {
     t.notOk(sameClaim(pod, { ...pod, [field]: value }), field);
   }

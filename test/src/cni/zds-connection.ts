@@ -5,6 +5,7 @@ import { create, toBinary } from '@bufbuild/protobuf';
 import t, { type Test } from 'tap';
 import { answerTimeoutMs, ZdsConnection } from '../../../src/cni/zds-connection.ts';
 import { WorkloadResponseSchema, ZdsHelloSchema } from '../../../src/lib/gen/zds_pb.js';
+import type { MeshConfig } from '../../../src/lib/pod-settings.ts';
 
 const hello = toBinary(ZdsHelloSchema, create(ZdsHelloSchema, { version: 1 }));
 const ack = toBinary(
@@ -13,10 +14,17 @@ const ack = toBinary(
 );
 const del = { case: 'del', value: { uid: 'one' } } as const;
 
-function connect(t: Test): { connection: ZdsConnection; sent: number; closed: string[] } {
+interface Seen {
+  readonly connection: ZdsConnection;
+  sent: number;
+  readonly closed: string[];
+  readonly configs: MeshConfig[];
+}
+
+function connect(t: Test): Seen {
   mock.timers.enable({ apis: ['setTimeout'] });
   t.teardown(() => mock.timers.reset());
-  const seen = { sent: 0, closed: [] as string[] };
+  const seen = { sent: 0, closed: [] as string[], configs: [] as MeshConfig[] };
   const packets = {
     send: () => {
       seen.sent += 1;
@@ -28,6 +36,7 @@ function connect(t: Test): { connection: ZdsConnection; sent: number; closed: st
   const connection = new ZdsConnection(packets, {
     onHello: () => undefined,
     onClose: (reason) => seen.closed.push(reason),
+    onMeshConfig: (config) => seen.configs.push(config),
   });
   return Object.assign(seen, { connection });
 }

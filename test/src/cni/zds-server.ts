@@ -3,10 +3,13 @@
 import { mkdtempSync, openSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { create, toBinary } from '@bufbuild/protobuf';
 import t, { type Test } from 'tap';
 import { closeFd, listenPackets } from '../../../native/index.ts';
 import { type ZdsPod, ZdsServer } from '../../../src/cni/zds-server.ts';
+import { WorkloadResponseSchema } from '../../../src/lib/gen/zds_pb.js';
 import { createLog } from '../../../src/lib/log.ts';
+import type { MeshConfig } from '../../../src/lib/pod-settings.ts';
 import { FakeProxy, type FakeProxyOptions } from '../../support/fake-proxy.ts';
 
 const file = '/proc/self/ns/net';
@@ -24,6 +27,7 @@ const addOf = (uid: string): string => `add ${uid} demo/name-${uid} web ${inode}
 interface Fixture {
   readonly server: ZdsServer;
   readonly pods: ZdsPod[];
+  readonly configs: MeshConfig[];
   readonly path: string;
   connect(options?: FakeProxyOptions): FakeProxy;
   /** Connects a proxy and waits until its snapshot is over. */
@@ -37,7 +41,9 @@ function serve(t: Test, listing: () => Promise<void> = async () => undefined): F
     await listing();
     return listed;
   };
-  const server = new ZdsServer({ pods: list, closeFd, log });
+  const configs: MeshConfig[] = [];
+  const onMeshConfig = (config: MeshConfig) => configs.push(config);
+  const server = new ZdsServer({ pods: list, onMeshConfig, closeFd, log });
   // A socket's path has at most 107 bytes.
   const folder = mkdtempSync(join(tmpdir(), 'weft-zds-'));
   const path = join(folder, 'zds.sock');
@@ -57,7 +63,7 @@ function serve(t: Test, listing: () => Promise<void> = async () => undefined): F
     await proxy.until(({ heard }) => heard.includes('snapshot'));
     return proxy;
   };
-  return { server, pods, path, connect, connected };
+  return { server, pods, configs, path, connect, connected };
 }
 
 t.test('a new proxy gets all pods with their namespaces, then the end mark', async (t) => {
@@ -245,5 +251,28 @@ t.test(
     await newer.until(({ heard }) => heard.includes('snapshot'));
     t.same(newer.heard, [addOf('two'), addOf('three'), 'snapshot']);
     t.ok(older.heard.includes(addOf('three')));
+  },
+);
+
+t.test(
+  'a proxy says what counts for the mesh when it likes, and its acks stay in step',
+  async (t) => {
+    const { server, pods, configs, connected } = serve(t);
+    pods.push(pod('one'));
+    const proxy = await connected();
+    const say = (value: { capture: string; sameNode: string }): void => {
+      const payload = { case: 'meshConfig', value } as const;
+      proxy.sendRaw(toBinary(WorkloadResponseSchema, create(WorkloadResponseSchema, { payload })));
+    };
+    say({ capture: 'nft', sameNode: 'tunnel' });
+    say({ capture: '', sameNode: '' });
+    say({ capture: 'of a later version', sameNode: 'direct' });
+    await server.remove('one');
+    t.match(configs, [
+      { capture: 'nft', sameNode: 'tunnel' },
+      { capture: undefined, sameNode: undefined },
+      { capture: undefined, sameNode: 'direct' },
+    ]);
+    t.equal(proxy.closed, false);
   },
 );

@@ -42,3 +42,30 @@ t.test('changes are published together, and what came and went not at all', asyn
   t.equal(mesh.snapshot.workloads.size, 1);
   t.equal(mesh.snapshot.places('a', 'demo', 'web'), true);
 });
+
+t.test('what counts for the mesh goes out by itself, and that it is gone', async (t) => {
+  const published: Publication[] = [];
+  const ads = new AdsServer({ log: createLog('test', 'silent'), callerOf: () => undefined });
+  ads.publish = (publication) => published.push(publication);
+  const mesh = new MeshPublisher('cluster.local', ads);
+  const config = (sameNode: 'direct' | 'tunnel') =>
+    ({ kind: 'MeshConfig', value: { name: 'default', sameNode } }) as const;
+  const [first, second] = [config('tunnel'), config('direct')];
+  mesh.publish();
+  mesh.add({ removed: [], added: [first] });
+  mesh.publish();
+  mesh.add({ removed: [first], added: [second] });
+  mesh.publish();
+  mesh.add({ removed: [second], added: [] });
+  mesh.publish();
+  const seen = published.map(({ [typeUrls.meshConfig]: change }) => [
+    change?.changed.map(({ name }) => name),
+    change?.removed,
+  ]);
+  t.same(seen, [
+    [[], []],
+    [['default'], []],
+    [['default'], []],
+    [[], ['default']],
+  ]);
+});

@@ -14,6 +14,8 @@ function pod(change: Partial<PodObject> = {}): PodObject {
     serviceAccount: 'client',
     addresses: ['10.77.1.10', 'fd77:0:0:1::10'],
     enrolled: true,
+    settings: {},
+    ofNamespace: {},
     containers: [],
     ...change,
   };

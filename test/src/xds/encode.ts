@@ -3,7 +3,7 @@ import { fromBinary } from '@bufbuild/protobuf';
 import t, { type Test } from 'tap';
 import { meshDefaults } from '../../../src/mesh/snapshot.ts';
 import { SnapshotBuilder } from '../../../src/mesh/snapshot-builder.ts';
-import { type EncodedResource, encodeChange, encodeTrustBundle } from '../../../src/xds/encode.ts';
+import { type EncodedResource, encodeChange, encodeMeshConfig, encodeTrustBundle } from '../../../src/xds/encode.ts';
 import {
   AppProtocol,
   AuthorizationAction,
@@ -289,5 +289,13 @@ t.test('a trust bundle goes by the name of its trust domain', (t) => {
   t.equal(resource.name, 'td');
   t.match(parseBody(typeUrls.trustBundle, bodyOf(t, resource)), { ok: true, value: init });
   t.not(encodeTrustBundle({ ...init, epoch: 4n }).version, resource.version);
+  t.end();
+});
+
+t.test('what the mesh does not say is empty', (t) => {
+  const resource = encodeMeshConfig({ name: 'default', sameNode: 'tunnel' });
+  t.equal(resource.name, 'default');
+  const value = { capture: '', sameNode: 'tunnel' };
+  t.match(parseBody(typeUrls.meshConfig, bodyOf(t, resource)), { ok: true, value });
   t.end();
 });

@@ -44,7 +44,8 @@ t.test('a response is read and written', async (t) => {
 });
 
 t.test('trust comes before policies, and policies before what they protect', async (t) => {
-  t.same(typeOrder, [typeUrls.trustBundle, typeUrls.authorization, typeUrls.address]);
+  const { meshConfig, trustBundle, authorization, address } = typeUrls;
+  t.same(typeOrder, [meshConfig, trustBundle, authorization, address]);
 });
 
 t.test('bodies are parsed to a result, whatever they are', async (t) => {
