@@ -64,6 +64,7 @@ export const layers: Readonly<Record<string, Layer>> = {
       ],
       // What an agent tries at its start, check tries as well.
       ...['src/cni/capture-probe.ts', 'src/cni/guard-probe.ts', 'src/cni/settings.ts'],
+      'src/cni/leave.ts',
       ...['src/cni/main.ts', 'src/lab/main.ts', 'src/bench/main.ts', 'ztunnel/main.ts'],
     ],
     packages: ['node:', 'commander'],

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // `weft uninstall`: takes out of the kernel what a node's agent left there on purpose.
 import { Command } from 'commander';
+import { checkStopped, leavePods } from '../cni/leave.ts';
 import { MeshError } from '../lib/error.ts';
 import { defaultPins } from '../lib/node-places.ts';
 import { mustRun, runProgram } from '../lib/program.ts';
@@ -27,21 +28,41 @@ async function removeBridge(print: Print): Promise<void> {
   print(removed?.code === 0 ? `removed the bridge ${guardBridge}\n` : '');
 }
 
+async function leave(api: string | undefined, print: Print): Promise<void> {
+  if (api === undefined) {
+    print('what is in pods stays: without --api it is not known which they are\n');
+    return;
+  }
+  for (const { uid, became } of await leavePods(api)) {
+    print(became === 'gone' ? `the pod ${uid} is gone\n` : `nothing is left in the pod ${uid}\n`);
+  }
+}
+
+interface UninstallFlags {
+  readonly bpfPins: string;
+  readonly api?: string;
+}
+
 /** Exit code 1 when something cannot be removed. */
 export async function main(argv: readonly string[], print: Print = toStdout): Promise<number> {
   const command = new Command('weft uninstall')
     .description(
-      'Take capture in the kernel off this node: programs, tables, the guard of addresses. Stop the agent and the proxy first; pods that the kernel captured are then uncaptured, those of nftables keep their rules until they are un-enrolled.',
+      'Take capture off this node: programs, tables and the guard of addresses, and with --api what is in pods, too: rules of nftables, routes, settings. Stop the agent and the proxy first. Without --api, pods that nftables captures stay so.',
     )
+    .option('--api <path>', "the agent's socket, beside which it keeps its list of pods")
     .option('--bpf-pins <folder>', 'where the agent pinned it', defaultPins)
-    .action(async ({ bpfPins }: { readonly bpfPins: string }) => {
+    .action(async ({ bpfPins, api }: UninstallFlags) => {
       const { NodeCapture } = await import('../../native/capture.ts').catch((error: unknown) => {
         throw new MeshError('unsupported', 'the native engine is not built', { cause: error });
       });
+      if (api !== undefined) {
+        await checkStopped(api);
+      }
       NodeCapture.uninstall(bpfPins);
       print(`nothing is pinned in ${bpfPins}\n`);
       await removeGuards(print);
       await removeBridge(print);
+      await leave(api, print);
     });
   return await runCommand(command, argv, () => 0);
 }

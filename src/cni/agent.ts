@@ -8,6 +8,7 @@ import type { CaptureKind, MeshConfig } from '../lib/pod-settings.ts';
 import type { Capture, CaptureWants } from './capture.ts';
 import { checkNamespace, isGone, pathOfFd, whyNotOpened } from './netns.ts';
 import { type ListedPod, type PodEnrolment, podsMax, sameClaim } from './pod.ts';
+import type { MarkSettings } from './pod-routes.ts';
 import { Retries } from './retries.ts';
 import {
   type NodeSettings,
@@ -43,6 +44,8 @@ interface Known {
   readonly inode: number;
   /** What the mesh wanted when it was enrolled. */
   readonly meshCapture: CaptureKind | undefined;
+  /** What its namespace's settings were before; nothing of one that an older agent captured. */
+  readonly former: MarkSettings | undefined;
   /** What its capture was last asked for. */
   wants: CaptureWants;
   /** The capture's epoch when its rules were installed. */
@@ -54,13 +57,15 @@ interface Known {
 interface Left {
   readonly pod: PodEnrolment;
   readonly meshCapture: CaptureKind | undefined;
+  readonly former: MarkSettings | undefined;
   releasing: boolean;
 }
 
-function listed({ pod, meshCapture, releasing }: Left): ListedPod {
+function listed({ pod, meshCapture, former, releasing }: Left): ListedPod {
   return {
     ...pod,
     ...(meshCapture === undefined ? {} : { meshCapture }),
+    ...(former === undefined ? {} : { former }),
     ...(releasing ? { releasing } : {}),
   };
 }
@@ -173,8 +178,8 @@ export class Agent {
    * not on the list goes.
    */
   async restore(pods: readonly ListedPod[]): Promise<void> {
-    for (const { releasing = false, meshCapture, ...pod } of pods) {
-      this.#left.set(pod.uid, { pod, meshCapture, releasing });
+    for (const { releasing = false, meshCapture, former, ...pod } of pods) {
+      this.#left.set(pod.uid, { pod, meshCapture, former, releasing });
     }
     // Releases last: by then it is known whether another pod has the namespace now.
     for (const last of [false, true]) {
@@ -209,7 +214,7 @@ export class Agent {
     }
     const { pod, releasing } = left;
     try {
-      await (releasing ? this.#releaseLeft(pod) : this.#capture(left));
+      await (releasing ? this.#releaseLeft(left) : this.#capture(left));
       this.#forgetLeft(uid);
     } catch (thrown) {
       const error = MeshError.from(thrown);
@@ -222,7 +227,7 @@ export class Agent {
     }
   }
 
-  async #capture({ pod, meshCapture }: Left): Promise<void> {
+  async #capture({ pod, meshCapture, former }: Left): Promise<void> {
     const { capture, closeFd, openPath } = this.#parts;
     const fd = openPath(pod.netns);
     try {
@@ -232,7 +237,10 @@ export class Agent {
       const epoch = capture.epoch();
       const wants = wantsOf(pod, this.#mesh, meshCapture);
       await capture.install(pathOfFd(fd), wants);
-      this.#pods.set(pod.uid, { pod, fd, inode, meshCapture, wants, epoch, phase: 'enrolled' });
+      this.#pods.set(pod.uid, {
+        ...{ pod, fd, inode, meshCapture, former, wants, epoch },
+        phase: 'enrolled',
+      });
       // The mesh may have changed meanwhile.
       void this.#adaptInTurn(pod.uid);
     } catch (error) {
@@ -342,8 +350,8 @@ export class Agent {
   }
 
   #save(): void {
-    const known = [...this.#pods.values()].map(({ pod, meshCapture, phase }) => ({
-      ...{ pod, meshCapture },
+    const known = [...this.#pods.values()].map(({ pod, meshCapture, former, phase }) => ({
+      ...{ pod, meshCapture, former },
       releasing: phase === 'releasing',
     }));
     this.#parts.save([...known, ...this.#left.values()].map(listed));
@@ -395,7 +403,8 @@ export class Agent {
       const { capture: meshCapture } = this.#mesh;
       const wants = wantsOf(pod, this.#mesh, meshCapture);
       const epoch = capture.epoch();
-      known = { pod, fd, inode, meshCapture, wants, epoch, phase: 'enrolling' };
+      const former = this.#left.get(pod.uid)?.former ?? (await capture.before(pathOfFd(fd)));
+      known = { pod, fd, inode, meshCapture, former, wants, epoch, phase: 'enrolling' };
       this.#note(known);
     } catch (error) {
       closeFd(fd);
@@ -480,7 +489,7 @@ export class Agent {
     try {
       this.#save();
       await proxies.remove(uid);
-      await capture.remove(pathOfFd(known.fd));
+      await capture.remove(pathOfFd(known.fd), known.former);
     } catch (thrown) {
       const error = MeshError.from(thrown);
       this.#retryLater(uid, error, 'a pod is not released yet');
@@ -501,15 +510,15 @@ export class Agent {
     }
     left.releasing = true;
     this.#save();
-    await this.#releaseLeft(left.pod);
+    await this.#releaseLeft(left);
     this.#forgetLeft(uid);
     this.#save();
     this.#parts.log.info({ uid }, 'un-enrolled');
   }
 
-  async #releaseLeft(pod: PodEnrolment): Promise<void> {
+  async #releaseLeft({ pod, former }: Left): Promise<void> {
     try {
-      await this.#release(pod.uid, pod.netns);
+      await this.#release(pod.uid, pod.netns, former);
     } catch (error) {
       const { code } = MeshError.from(error);
       // The namespace that it had is gone; what is at its path now is none of its.
@@ -520,7 +529,7 @@ export class Agent {
   }
 
   // Takes away the rules of a pod that this run did not open, if the namespace is not another's now.
-  async #release(uid: string, netns: string): Promise<void> {
+  async #release(uid: string, netns: string, former?: MarkSettings): Promise<void> {
     const { capture, proxies, closeFd } = this.#parts;
     const fd = this.#open(netns);
     try {
@@ -528,7 +537,7 @@ export class Agent {
       await capture.check(pathOfFd(fd));
       this.#checkOwner(uid, fstatSync(fd).ino);
       await proxies.remove(uid);
-      await capture.remove(pathOfFd(fd));
+      await capture.remove(pathOfFd(fd), former);
     } finally {
       closeFd(fd);
     }

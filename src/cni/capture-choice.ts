@@ -12,6 +12,7 @@ import { type CaptureProbe, probeCapture } from './capture-probe.ts';
 import { Guard } from './guard.ts';
 import { guardFeature, openTriedGuard } from './guard-probe.ts';
 import type { Bypass, WhenProxyDown } from './pod.ts';
+import type { MarkSettings } from './pod-routes.ts';
 import type { NodeSettings } from './settings.ts';
 import { Sockmap } from './sockmap.ts';
 
@@ -115,9 +116,13 @@ export class BothCaptures implements Capture {
     await this.#rows[want === 'nft' ? 'ebpf' : 'nft'].giveWay(netnsPath);
   }
 
-  async remove(netnsPath: string): Promise<void> {
+  before(netnsPath: string): Promise<MarkSettings> {
+    return this.#rows[this.#usual].before(netnsPath);
+  }
+
+  async remove(netnsPath: string, former?: MarkSettings): Promise<void> {
     await this.#rows.ebpf.giveWay(netnsPath);
-    await this.#rows.nft.remove(netnsPath);
+    await this.#rows.nft.remove(netnsPath, former);
   }
 
   async retain(left: readonly string[]): Promise<void> {
@@ -166,8 +171,12 @@ class NftOnly implements Capture {
     await this.#nft.install(netnsPath);
   }
 
-  remove(netnsPath: string): Promise<void> {
-    return this.#nft.remove(netnsPath);
+  before(netnsPath: string): Promise<MarkSettings> {
+    return this.#nft.before(netnsPath);
+  }
+
+  remove(netnsPath: string, former?: MarkSettings): Promise<void> {
+    return this.#nft.remove(netnsPath, former);
   }
 
   // Programs of an earlier run stay in force in pods that they captured, and need their guard.

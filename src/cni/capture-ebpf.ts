@@ -13,7 +13,14 @@ import type { CaptureRow, CaptureWants } from './capture.ts';
 import type { Guard } from './guard.ts';
 import { checkPodNetns, isGone } from './netns.ts';
 import type { Bypass } from './pod.ts';
-import { addReturnRoutes, inside, reflectMarks, removeReturnRoutes } from './pod-routes.ts';
+import {
+  addReturnRoutes,
+  inside,
+  type MarkSettings,
+  readMarkSettings,
+  reflectMarks,
+  removeReturnRoutes,
+} from './pod-routes.ts';
 import type { Sockmap } from './sockmap.ts';
 
 const conflictTries = 20;
@@ -143,9 +150,13 @@ export class EbpfCapture implements CaptureRow {
     }
   }
 
-  async remove(netnsPath: string): Promise<void> {
+  before(netnsPath: string): Promise<MarkSettings> {
+    return readMarkSettings(netnsPath);
+  }
+
+  async remove(netnsPath: string, former?: MarkSettings): Promise<void> {
     await this.giveWay(netnsPath);
-    await removeReturnRoutes(netnsPath);
+    await removeReturnRoutes(netnsPath, former);
   }
 
   async giveWay(netnsPath: string): Promise<void> {

@@ -27,7 +27,15 @@ import { ports, proxyMark } from '../lib/ports.ts';
 import { mustRun, runProgram } from '../lib/program.ts';
 import type { CaptureRow } from './capture.ts';
 import { checkPodNetns } from './netns.ts';
-import { addReturnRoutes, inside, loopMark, markMask, removeReturnRoutes } from './pod-routes.ts';
+import {
+  addReturnRoutes,
+  inside,
+  loopMark,
+  type MarkSettings,
+  markMask,
+  readMarkSettings,
+  removeReturnRoutes,
+} from './pod-routes.ts';
 
 const markKeep = 0xfffff000;
 /** The connection tracking zone of the proxy's own DNS. */
@@ -146,6 +154,11 @@ table inet weft {
 
 const removal = 'table inet weft {}\ndelete table inet weft\n';
 
+/** Takes the rules out of the namespace, if there are any. Throws MeshError. */
+export async function removeRules(netnsPath: string): Promise<void> {
+  await mustRun('nsenter', [...inside(netnsPath), 'nft', '-f', '-'], { input: removal });
+}
+
 /** Whether this kernel's nftables can tell the proxy's sockets by the cgroup at `folder`. */
 export async function canMatchCgroup(folder: string): Promise<boolean> {
   const rules = rulesOf(describeCgroup(folder));
@@ -175,13 +188,17 @@ export class NftCapture implements CaptureRow {
     await mustRun('nsenter', [...inside(netnsPath), 'nft', '-f', '-'], { input: rules });
   }
 
-  async remove(netnsPath: string): Promise<void> {
+  before(netnsPath: string): Promise<MarkSettings> {
+    return readMarkSettings(netnsPath);
+  }
+
+  async remove(netnsPath: string, former?: MarkSettings): Promise<void> {
     await this.giveWay(netnsPath);
-    await removeReturnRoutes(netnsPath);
+    await removeReturnRoutes(netnsPath, former);
   }
 
   async giveWay(netnsPath: string): Promise<void> {
-    await mustRun('nsenter', [...inside(netnsPath), 'nft', '-f', '-'], { input: removal });
+    await removeRules(netnsPath);
   }
 
   /** Its rules are in namespaces alone. */

@@ -2,6 +2,7 @@
 
 import type { CaptureKind } from '../lib/pod-settings.ts';
 import type { PodSettings } from './pod.ts';
+import type { MarkSettings } from './pod-routes.ts';
 
 /** What is wanted of a pod's capture; what is not said is left to the node. */
 export interface CaptureWants extends PodSettings {
@@ -25,8 +26,13 @@ export interface Capture {
    * replaced.
    */
   install(netnsPath: string, wants?: CaptureWants): Promise<void>;
-  /** Takes every rule of ours away again. Rules of others are never touched. */
-  remove(netnsPath: string): Promise<void>;
+  /** What `install` will change of the namespace's own settings. */
+  before(netnsPath: string): Promise<MarkSettings>;
+  /**
+   * Takes every rule of ours away again, and puts settings back to `former`. Rules of others are
+   * never touched.
+   */
+  remove(netnsPath: string, former?: MarkSettings): Promise<void>;
   /**
    * Ends what stands outside of namespaces for pods that are gone: it stays for those that were
    * installed since the start, and for those at `left`, which are still as an earlier run left them.

@@ -2,7 +2,6 @@
 // The process `weft cni`.
 import { readFileSync } from 'node:fs';
 import type { Server } from 'node:http';
-import { dirname, join } from 'node:path';
 import { Command, CommanderError } from 'commander';
 import { z } from 'zod';
 import { MeshError } from '../lib/error.ts';
@@ -23,6 +22,7 @@ import { serveApi } from './api.ts';
 import { type ChosenCapture, captureModes, chooseCapture } from './capture-choice.ts';
 import { captureMetrics, metricsType } from './capture-metrics.ts';
 import type { CaptureProbe } from './capture-probe.ts';
+import { agentFiles } from './leave.ts';
 import { loadMeshConfig, saveMeshConfig } from './mesh-file.ts';
 import { bypassWays, type PodEnrolment, whenProxyDownWays } from './pod.ts';
 import { loadPods, savePods } from './pod-file.ts';
@@ -108,8 +108,7 @@ async function serveTier(
 
 async function serve(config: Config, log: Logger): Promise<{ api: Server; close(): void }> {
   const native = await import('../../native/index.ts');
-  const podFile = join(dirname(config.api), 'pods.json');
-  const meshFile = join(dirname(config.api), 'mesh.json');
+  const { pods: podFile, mesh: meshFile } = agentFiles(config.api);
   prepareSocketFolder(config.api);
   prepareSocketFolder(config.zds);
   const { capture, report, node } = await captureOf(config, log);

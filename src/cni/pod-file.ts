@@ -25,6 +25,7 @@ const schema = z
       ...settings,
       ofNamespace: z.strictObject(settings).optional(),
       meshCapture: z.enum(captureKinds).optional(),
+      former: z.record(z.string(), z.string()).optional(),
       releasing: z.literal(true).optional(),
     }),
   )

@@ -61,26 +61,73 @@ async function apply(netnsPath: string, verb: 'add' | 'del'): Promise<void> {
   }
 }
 
-// An accepted socket has the mark of its connection's SYN then. It is all that outlives a removal:
-// the pod may have had it before us, and without our rules it matters to a SYN that the pod's own
-// rules mark, and to no other. Answers whether it is in force.
+const settingFolder = '/proc/sys/net/';
+const acceptSetting = 'ipv4/tcp_fwmark_accept';
+const reflectSettings = ['ipv4/fwmark_reflect', 'ipv6/fwmark_reflect'] as const;
+const inForce = '1';
+
+/** Settings of a namespace about marks, by their paths below /proc/sys/net, as they were before us. */
+export type MarkSettings = Readonly<Record<string, string>>;
+
+async function settingsOf(netnsPath: string): Promise<string[]> {
+  const ipv6 = await hasIpv6(netnsPath);
+  return [acceptSetting, ...reflectSettings].filter((name) => ipv6 || name.startsWith('ipv4/'));
+}
+
+async function readSetting(netnsPath: string, name: string): Promise<string | undefined> {
+  const command = [...inside(netnsPath), 'cat', `${settingFolder}${name}`];
+  const { code, stdout } = await runProgram('nsenter', command);
+  return code === 0 ? stdout.trim() : undefined;
+}
+
+/** Reads what capture changes of a namespace's own settings, to be put back when it leaves. */
+export async function readMarkSettings(netnsPath: string): Promise<MarkSettings> {
+  const names = await settingsOf(netnsPath);
+  const read = names.map(async (name) => [name, await readSetting(netnsPath, name)] as const);
+  const found = (await Promise.all(read)).filter(([, value]) => value !== undefined);
+  return Object.fromEntries(found) as MarkSettings;
+}
+
+/**
+ * Puts settings back that are as we made them; what somebody else has changed since stays. Throws
+ * MeshError.
+ */
+export async function restoreMarkSettings(netnsPath: string, former: MarkSettings): Promise<void> {
+  for (const name of await settingsOf(netnsPath)) {
+    const value = former[name];
+    if (value !== undefined && value !== inForce) {
+      const now = await readSetting(netnsPath, name);
+      await (now === inForce ? writeSettings(netnsPath, [name], value) : undefined);
+    }
+  }
+}
+
+async function writeSettings(
+  netnsPath: string,
+  names: readonly string[],
+  value: string,
+): Promise<void> {
+  const files = names.map((name) => `${settingFolder}${name}`);
+  await mustRun('nsenter', [...inside(netnsPath), 'tee', ...files], { input: value });
+}
+
+// An accepted socket has the mark of its connection's SYN then. Answers whether it is in force.
 async function acceptMarks(netnsPath: string): Promise<boolean> {
-  const setting = '/proc/sys/net/ipv4/tcp_fwmark_accept';
-  const { code } = await runProgram('nsenter', [...inside(netnsPath), 'tee', setting], {
-    input: '1',
-  });
-  return code === 0;
+  return await writeSettings(netnsPath, [acceptSetting], inForce).then(
+    () => true,
+    () => false,
+  );
 }
 
 /**
  * Lets what the kernel says for no socket, such as that nobody listens at a port, have the mark of
  * the packet that it answers: it would leave for the client otherwise, and the proxy wait for it.
- * Outlives a removal as the other setting does. Throws MeshError.
+ * Throws MeshError.
  */
 export async function reflectMarks(netnsPath: string): Promise<void> {
-  const families = (await hasIpv6(netnsPath)) ? ['ipv4', 'ipv6'] : ['ipv4'];
-  const settings = families.map((family) => `/proc/sys/net/${family}/fwmark_reflect`);
-  await mustRun('nsenter', [...inside(netnsPath), 'tee', ...settings], { input: '1' });
+  const there = await settingsOf(netnsPath);
+  const names = reflectSettings.filter((name) => there.includes(name));
+  await writeSettings(netnsPath, names, inForce);
 }
 
 /** Adds the routes. Answers whether accepted sockets take over marks. Throws MeshError. */
@@ -89,7 +136,11 @@ export async function addReturnRoutes(netnsPath: string): Promise<boolean> {
   return await acceptMarks(netnsPath);
 }
 
-/** Takes the routes away again. Throws MeshError. */
-export async function removeReturnRoutes(netnsPath: string): Promise<void> {
+/** Takes the routes away again, and puts back what was set before. Throws MeshError. */
+export async function removeReturnRoutes(
+  netnsPath: string,
+  former: MarkSettings = {},
+): Promise<void> {
   await apply(netnsPath, 'del');
+  await restoreMarkSettings(netnsPath, former);
 }

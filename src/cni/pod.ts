@@ -40,6 +40,8 @@ export interface ListedPod extends PodEnrolment {
   readonly releasing?: true | undefined;
   /** How the mesh wanted pods to be captured when it was enrolled, which counts until it leaves. */
   readonly meshCapture?: CaptureKind | undefined;
+  /** Its namespace's settings as they were before it was captured, by paths below /proc/sys/net. */
+  readonly former?: Readonly<Record<string, string>> | undefined;
 }
 
 /** Most pods of one node. */

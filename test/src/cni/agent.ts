@@ -20,6 +20,8 @@ interface Fixture {
   /** What capture was asked for, each time. */
   readonly wants: CaptureWants[];
   readonly meshes: MeshConfig[];
+  /** What removals were told of the time before. */
+  readonly formers: unknown[];
   /** Namespaces that were left to a later try, each time that the capture was told. */
   readonly kept: string[][];
   /** The list that the next run would find. */
@@ -37,6 +39,7 @@ function make(mesh: MeshConfig = {}): Fixture {
   const saved: ListedPod[][] = [];
   const wants: CaptureWants[] = [];
   const meshes: MeshConfig[] = [];
+  const formers: unknown[] = [];
   const kept: string[][] = [];
   const open = new Set<number>();
   const step = async (what: string): Promise<void> => {
@@ -57,7 +60,11 @@ function make(mesh: MeshConfig = {}): Fixture {
         wants.push(wanted);
         return step('install');
       },
-      remove: () => step('remove'),
+      before: async () => former,
+      remove: (_path, former) => {
+        formers.push(former);
+        return step('remove');
+      },
       retain: async (left) => void kept.push([...left]),
       epoch: () => fixture.epoch,
     },
@@ -90,7 +97,7 @@ function make(mesh: MeshConfig = {}): Fixture {
   });
   const hold = async (): Promise<void> => undefined;
   const listed = (): ListedPod[] => saved.at(-1) ?? [];
-  const seen = { done, saved, wants, meshes, kept, open };
+  const seen = { done, saved, wants, meshes, formers, kept, open };
   const fixture: Fixture = { agent, ...seen, listed, epoch: 'e1', failAt: '', hold };
   return fixture;
 }
@@ -105,6 +112,12 @@ function pod(change: Partial<PodEnrolment> = {}): PodEnrolment {
 }
 
 const releasing = { releasing: true } as const;
+const former = { 'ipv4/fwmark_reflect': '0' };
+
+/** As it is on the list when this run has captured it. */
+function kept(): ListedPod {
+  return { ...pod(), former };
+}
 
 t.test('a pod is captured before the proxy hears of it, and until it let go', async (t) => {
   const { agent, done, saved, open } = make();
@@ -112,7 +125,7 @@ t.test('a pod is captured before the proxy hears of it, and until it let go', as
   t.same(agent.list(), [pod()]);
   await agent.unenrol('one');
   t.same(done, ['install', 'add one true', 'del one', 'remove']);
-  t.same(saved, [[pod()], [{ ...pod(), ...releasing }], []]);
+  t.same(saved, [[kept()], [{ ...kept(), ...releasing }], []]);
   t.equal(open.size, 0);
 });
 
@@ -123,10 +136,10 @@ t.test('a pod is on the saved list before its first rule and until its last', as
   fixture.hold = async (what) => void seen.push([what, listed()]);
   await agent.enrol(pod());
   await agent.unenrol('one');
-  const leaving = [{ ...pod(), ...releasing }];
+  const leaving = [{ ...kept(), ...releasing }];
   t.same(seen, [
-    ['install', [pod()]],
-    ['add one true', [pod()]],
+    ['install', [kept()]],
+    ['add one true', [kept()]],
     ['del one', leaving],
     ['remove', leaving],
   ]);
@@ -187,7 +200,7 @@ t.test('rules that cannot be taken back are on the list until they are', async (
   };
   await t.rejects(agent.enrol(pod()), { message: 'no add one true' });
   t.same(agent.list(), []);
-  t.same(listed(), [{ ...pod(), ...releasing }], 'the next run knows it too');
+  t.same(listed(), [{ ...kept(), ...releasing }], 'the next run knows it too');
   await t.rejects(agent.unenrol('one'), { message: 'no remove' }, 'no false success');
   t.equal(open.size, 1);
   fixture.hold = async () => undefined;
@@ -212,7 +225,7 @@ t.test('a pod whose release failed is enrolled from the start', async (t) => {
   done.length = 0;
   await agent.enrol(pod());
   t.same(done, ['del one', 'remove', 'install', 'add one true']);
-  t.same(listed(), [pod()]);
+  t.same(listed(), [kept()]);
   await agent.unenrol('one');
   t.equal(fixture.open.size, 0);
 });
@@ -508,4 +521,21 @@ t.test('it is told what counts for each pod, and who said it', async (t) => {
     mesh: { sameNode: 'tunnel' },
     pods: [{ uid: 'one', sameNode: { value: 'tunnel', from: 'mesh' }, capture: { from: 'node' } }],
   });
+});
+
+t.test('settings from before a pod was captured are put back, also by a later run', async (t) => {
+  const { agent, formers, listed } = make();
+  await agent.enrol(pod());
+  t.match(listed(), [{ former }]);
+  const later = make();
+  await later.agent.restore(listed());
+  await later.agent.enrol(pod());
+  await later.agent.unenrol('one');
+  t.same(later.formers, [former]);
+  await agent.unenrol('one');
+  t.same(formers, [former]);
+  const old = make();
+  await old.agent.restore([pod()]);
+  await old.agent.unenrol('one');
+  t.same(old.formers, [undefined], 'of an older run it is not known');
 });

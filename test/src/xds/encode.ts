@@ -3,7 +3,12 @@ import { fromBinary } from '@bufbuild/protobuf';
 import t, { type Test } from 'tap';
 import { meshDefaults } from '../../../src/mesh/snapshot.ts';
 import { SnapshotBuilder } from '../../../src/mesh/snapshot-builder.ts';
-import { type EncodedResource, encodeChange, encodeMeshConfig, encodeTrustBundle } from '../../../src/xds/encode.ts';
+import {
+  type EncodedResource,
+  encodeChange,
+  encodeMeshConfig,
+  encodeTrustBundle,
+} from '../../../src/xds/encode.ts';
 import {
   AppProtocol,
   AuthorizationAction,
