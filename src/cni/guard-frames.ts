@@ -6,6 +6,11 @@ const everybody = Buffer.alloc(6, 0xff);
 const someMac = Buffer.from([2, 0, 0, 0, 0, 1]);
 const noNextHeader = 59;
 const udp = 17;
+const icmpv6 = 58;
+const allNeighbours = 'ff02::1';
+
+/** The type of `macFrame`. */
+export const experimentalType = 0x88b5;
 
 function bytesOfV4(address: string): Buffer {
   return Buffer.from(address.split('.').map(Number));
@@ -21,10 +26,10 @@ function bytesOfV6(address: string): Buffer {
   return Buffer.from(all.flatMap((word) => [word >> 8, word & 0xff]));
 }
 
-function frame(type: number, payload: Buffer): Buffer {
+function frame(type: number, payload: Buffer, from: Buffer = someMac): Buffer {
   const head = Buffer.alloc(2);
   head.writeUInt16BE(type);
-  return Buffer.concat([everybody, someMac, head, payload]);
+  return Buffer.concat([everybody, from, head, payload]);
 }
 
 function checksum(header: Buffer): number {
@@ -52,14 +57,20 @@ function ipv4Frame(source: string, to: string): Buffer {
   return frame(0x0800, header);
 }
 
-function ipv6Frame(source: string, to: string): Buffer {
+function ipv6Header(next: number, payloadBytes: number, source: string, to: string): Buffer {
   const header = Buffer.alloc(40);
   header.writeUInt8(0x60, 0);
-  header.writeUInt8(noNextHeader, 6);
-  header.writeUInt8(64, 7);
+  header.writeUInt16BE(payloadBytes, 4);
+  header.writeUInt8(next, 6);
+  // Neighbours have to be: a packet with less has passed a router.
+  header.writeUInt8(255, 7);
   bytesOfV6(source).copy(header, 8);
   bytesOfV6(to).copy(header, 24);
-  return frame(0x86dd, header);
+  return header;
+}
+
+function ipv6Frame(source: string, to: string): Buffer {
+  return frame(0x86dd, ipv6Header(noNextHeader, 0, source, to));
 }
 
 /** An IP packet from `source` to `to`, both of one family. */
@@ -72,4 +83,28 @@ export function arpFrame(source: string, to: string): Buffer {
   const head = Buffer.from([0, 1, 8, 0, 6, 4, 0, 1]);
   const target = Buffer.concat([Buffer.alloc(6), bytesOfV4(to)]);
   return frame(0x0806, Buffer.concat([head, someMac, bytesOfV4(source), target]));
+}
+
+/**
+ * A neighbour advertisement by which `source` says to all neighbours that `target` is to be had at its
+ * MAC, whatever they knew before.
+ */
+export function advertisementFrame(source: string, target: string): Buffer {
+  const message = Buffer.alloc(32);
+  message.writeUInt8(136, 0);
+  message.writeUInt8(0x20, 4);
+  bytesOfV6(target).copy(message, 8);
+  // The option: whose target's address of the link, in units of eight bytes.
+  message.writeUInt16BE(0x0201, 24);
+  someMac.copy(message, 26);
+  const header = ipv6Header(icmpv6, message.length, source, allNeighbours);
+  const summed = Buffer.concat([header.subarray(8), Buffer.from([0, 0, 0, 32, 0, 0, 0, icmpv6])]);
+  message.writeUInt16BE(checksum(Buffer.concat([summed, message])), 2);
+  return frame(0x86dd, Buffer.concat([header, message]));
+}
+
+/** A frame of nothing that says to come from `mac`, of the type for experiments (IEEE 802). */
+export function macFrame(mac: string): Buffer {
+  const from = Buffer.from(mac.replaceAll(':', ''), 'hex');
+  return frame(experimentalType, Buffer.alloc(46), from);
 }

@@ -12,10 +12,17 @@ import { closeFd, openPath } from '../../native/index.ts';
 import { type PodFrame, sendFrames } from '../../native/pod-socket.ts';
 import type { CaptureFeature } from '../lib/capture-tier.ts';
 import { MeshError } from '../lib/error.ts';
+import { parseIp } from '../lib/ip.ts';
 import { mustRun, runProgram } from '../lib/program.ts';
 import { prepareSocketFolder } from '../lib/unix-socket.ts';
 import { Guard, type GuardFamily } from './guard.ts';
-import { arpFrame, packetFrame } from './guard-frames.ts';
+import {
+  advertisementFrame,
+  arpFrame,
+  experimentalType,
+  macFrame,
+  packetFrame,
+} from './guard-frames.ts';
 
 /** Of documentation (RFC 5737, RFC 3849): nobody has them. */
 const own = { ipv4: '192.0.2.254', ipv6: '2001:db8:ffff::254' } as const;
@@ -31,16 +38,31 @@ const turnSeconds = 10;
 /** Whoever has it locked tries the guard. Nobody but root gets into its folder. */
 export const turnFile = '/run/weft-cni/guard-probe.lock';
 
+/** The MAC of the pod that has the address, on the bridge. */
+const ownMac = '02:57:45:46:54:01';
+/** Who advertises the address: neither pod has this one. */
+const advertiser = 'fe80::1';
+
+const ownTarget = `0x${Buffer.from(parseIp(own.ipv6) ?? []).toString('hex')}`;
+
 /** What is sent in each family: how a rule matches it, and its frame. */
 const kinds = {
   v4: { match: `ip saddr ${own.ipv4}`, frame: packetFrame(own.ipv4, to.ipv4) },
   v6: { match: `ip6 saddr ${own.ipv6}`, frame: packetFrame(own.ipv6, to.ipv6) },
   arp: { match: `arp saddr ip ${own.ipv4}`, frame: arpFrame(own.ipv4, to.ipv4) },
+  nd: {
+    match: `icmpv6 type nd-neighbor-advert @th,64,128 ${ownTarget}`,
+    frame: advertisementFrame(advertiser, own.ipv6),
+  },
+  mac: {
+    match: `ether type ${experimentalType} ether saddr ${ownMac}`,
+    frame: macFrame(ownMac),
+  },
 } as const;
 type Kind = keyof typeof kinds;
 const kindsOf: Readonly<Record<GuardFamily, readonly Kind[]>> = {
   inet: ['v4', 'v6'],
-  bridge: ['v4', 'v6', 'arp'],
+  bridge: ['v4', 'v6', 'arp', 'nd', 'mac'],
 };
 const senders = ['owner', 'stranger'] as const;
 
@@ -172,13 +194,11 @@ class GuardTrial {
   async #lay(owner: Pod, stranger: Pod): Promise<GuardFamily[]> {
     const pods = { owner, stranger } as const;
     const lines = (family: GuardFamily, last: string): string[] => {
-      const peer = `type veth peer name ${inPod[family]}`;
       return senders.flatMap((sender) => {
         const end = this.#cables[family][sender];
-        return [
-          `link add ${end} ${peer} netns ${pathOf(pods[sender])}`,
-          `link set ${end} ${last} up`,
-        ];
+        const mac = family === 'bridge' && sender === 'owner' ? `address ${ownMac} ` : '';
+        const peer = `type veth peer name ${inPod[family]} ${mac}netns ${pathOf(pods[sender])}`;
+        return [`link add ${end} ${peer}`, `link set ${end} ${last} up`];
       });
     };
     const device = this.#cables.inet.owner;
@@ -272,7 +292,13 @@ function sendFrom(pod: Pod, frames: readonly PodFrame[]): void {
   }
 }
 
-const spoken: Readonly<Record<Kind, string>> = { v4: 'IPv4', v6: 'IPv6', arp: 'ARP' };
+const spoken: Readonly<Record<Kind, string>> = {
+  v4: 'IPv4',
+  v6: 'IPv6',
+  arp: 'ARP',
+  nd: 'neighbour discovery',
+  mac: 'a frame',
+};
 
 /** Why the guard does not hold, by what was counted; empty when it does. */
 export function verdictOf(family: GuardFamily, counters: ReadonlyMap<string, number>): string {

@@ -1,17 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 // Keeps addresses of pods from everybody else: a packet whose source is an enrolled pod's address is dropped
 // on this node unless it comes by that pod's own cable. A connection that is authorized by its
-// addresses is what it says then. Where pods hang on a bridge, ARP is held to the same.
+// addresses is what it says then. Where pods hang on a bridge, ARP is held to the same, and so is who
+// advertises an address of IPv6 as a neighbour's, and the MAC that a frame says to come from, by which a
+// bridge learns who is where.
 import { statSync } from 'node:fs';
 import { isIPv4 } from 'node:net';
 import { z } from 'zod';
 import { MeshError } from '../lib/error.ts';
+import { parseIp } from '../lib/ip.ts';
 import { mustRun, type ProgramResult, runProgram } from '../lib/program.ts';
 import { inside } from './pod-routes.ts';
 
 /** The name of its tables. Another layout is another name: what an older agent made goes with its uninstall. */
-export const guardTable = 'weft_guard_1';
+export const guardTable = 'weft_guard_2';
 const table = guardTable;
+
+/** Its tables of every layout, as `nft list tables` tells of them. */
+const anyGuardTable = /^table (inet|bridge) (weft_guard_\d+)$/gm;
 
 /** The families of nftables that it has a table in: what is routed, and what passes a bridge. */
 export const guardFamilies = ['inet', 'bridge'] as const;
@@ -35,11 +41,17 @@ const rulesOf: Readonly<Record<GuardFamily, string>> = {
   set own6 { type ipv6_addr; }
   set cables4 { type iface_index . ipv4_addr; }
   set cables6 { type iface_index . ipv6_addr; }
+  set targets { typeof @th,64,128; }
+  set targetcables { typeof iif . @th,64,128; }
+  set macs { type ether_addr; }
+  set maccables { type iface_index . ether_addr; }
   chain foreign {
     type filter hook prerouting priority -300; policy accept;
+    ether saddr @macs iif . ether saddr != @maccables counter drop
     ip saddr @own4 iif . ip saddr != @cables4 counter drop
     ip6 saddr @own6 iif . ip6 saddr != @cables6 counter drop
     arp saddr ip @own4 iif . arp saddr ip != @cables4 counter drop
+    icmpv6 type nd-neighbor-advert @th,64,128 @targets iif . @th,64,128 != @targetcables counter drop
   }
 }
 `,
@@ -53,6 +65,8 @@ export interface Link {
   readonly link_index?: number | undefined;
   /** The bridge that it hangs on. */
   readonly master?: string | undefined;
+  /** Its MAC. */
+  readonly address?: string | undefined;
 }
 
 const linkList: z.ZodType<Link[]> = z.array(
@@ -61,6 +75,7 @@ const linkList: z.ZodType<Link[]> = z.array(
     ifindex: z.int(),
     link_index: z.int().optional(),
     master: z.string().optional(),
+    address: z.string().optional(),
   }),
 );
 
@@ -70,6 +85,7 @@ type Cables = Readonly<Record<GuardFamily, readonly number[]>>;
 /** What is kept for one pod. */
 interface Kept {
   readonly cables: Cables;
+  /** Of IP, and MACs. */
   readonly addresses: readonly string[];
 }
 
@@ -79,10 +95,50 @@ interface Pair {
   readonly address: string;
 }
 
-const setNames = ['own4', 'own6', 'cables4', 'cables6'] as const;
+/** Two sets that belong together, and how an address stands in them. */
+interface SetPair {
+  readonly own: string;
+  readonly cables: string;
+  readonly value: string;
+}
 
-function kindOf(address: string): 4 | 6 {
-  return isIPv4(address) ? 4 : 6;
+const setNames: Readonly<Record<GuardFamily, readonly string[]>> = {
+  inet: ['own4', 'own6', 'cables4', 'cables6'],
+  bridge: [
+    ...['own4', 'own6', 'cables4', 'cables6'],
+    ...['targets', 'targetcables', 'macs', 'maccables'],
+  ],
+};
+
+/** The sets of pairs whose addresses are text: the targets say the same as those of IPv6. */
+const pairSets: readonly string[] = ['cables4', 'cables6', 'maccables'];
+
+const isMac = (address: string): boolean => /^([0-9a-f]{2}:){5}[0-9a-f]{2}$/.test(address);
+
+/** Where an address stands in a family; nowhere for a MAC where nothing looks at that. */
+function setsOf(family: GuardFamily, address: string): SetPair[] {
+  if (isMac(address)) {
+    return family === 'bridge' ? [{ own: 'macs', cables: 'maccables', value: address }] : [];
+  }
+  const kind = isIPv4(address) ? 4 : 6;
+  const plain = { own: `own${kind}`, cables: `cables${kind}`, value: address };
+  if (family === 'inet' || kind === 4) {
+    return [plain];
+  }
+  return [plain, { own: 'targets', cables: 'targetcables', value: targetOf(address) }];
+}
+
+/** An address of IPv6 as nft has it where it has no name for the field: a number of 128 bits. */
+function targetOf(address: string): string {
+  return `0x${Buffer.from(parseIp(address) ?? []).toString('hex')}`;
+}
+
+/** The lines of nft that give one cable one address. */
+function pairLines(family: GuardFamily, { device, address }: Pair): string[] {
+  return setsOf(family, address).flatMap(({ own, cables, value }) => [
+    `add element ${family} ${table} ${cables} { ${nameOf(device)} . ${value} }`,
+    `add element ${family} ${table} ${own} { ${value} }`,
+  ]);
 }
 
 function nameOf(device: string | number): string {
@@ -91,25 +147,16 @@ function nameOf(device: string | number): string {
 
 const routeList = z.array(z.object({ dev: z.string() }));
 
-// What is in force, as `nft -j list table` tells of it: addresses, and interfaces with addresses.
-const pairList = z.object({
+// What is in force, as `nft -j list table` tells of it; elements are looked at set by set.
+const setList = z.object({
   nftables: z.array(
     z.object({
-      set: z
-        .object({
-          name: z.string(),
-          elem: z
-            .array(
-              z.union([
-                z.string(),
-                z.object({ concat: z.tuple([z.union([z.string(), z.int()]), z.string()]) }),
-              ]),
-            )
-            .default([]),
-        })
-        .optional(),
+      set: z.object({ name: z.string(), elem: z.array(z.unknown()).default([]) }).optional(),
     }),
   ),
+});
+const pairElement = z.object({
+  concat: z.tuple([z.union([z.string(), z.int()]), z.string()]),
 });
 
 /** The node's ends of the cables whose other end is among `inner`, both of which say so. */
@@ -131,16 +178,21 @@ export function indicesOf(cables: readonly Link[], outer: readonly Link[]): Cabl
   return { inet: [...new Set([...own, ...above])], bridge: own };
 }
 
+/** The MACs of a pod's ends of those cables that hang on a bridge. */
+export function macsOf(inner: readonly Link[], cables: readonly Link[]): string[] {
+  const bridged = cables.filter(({ master }) => master !== undefined);
+  return inner.flatMap((near) => {
+    const isBridged = bridged.some(({ ifindex }) => ifindex === near.link_index);
+    return isBridged && near.address !== undefined ? [near.address] : [];
+  });
+}
+
 /** The lines of nft that give these cables these addresses. */
 function elementsOf(families: readonly GuardFamily[], { cables, addresses }: Kept): string[] {
   return families.flatMap((family) =>
-    addresses.flatMap((address) => {
-      const kind = kindOf(address);
-      const pairs = cables[family].map((cable) => {
-        return `add element ${family} ${table} cables${kind} { ${cable} . ${address} }`;
-      });
-      return [...pairs, `add element ${family} ${table} own${kind} { ${address} }`];
-    }),
+    addresses.flatMap((address) =>
+      cables[family].flatMap((device) => pairLines(family, { device, address })),
+    ),
   );
 }
 
@@ -184,14 +236,28 @@ export class Guard {
     return new Guard(families, node);
   }
 
-  /** Takes the rules away, those of these families. */
+  /** Takes the rules away, of every layout, those of these families. */
   static async uninstall(
     families: readonly GuardFamily[] = guardFamilies,
     node: readonly string[] = [],
   ): Promise<void> {
-    for (const family of families) {
-      const [file = '', ...args] = [...node, 'nft', 'delete', 'table', family, table];
-      await runProgram(file, args).catch(() => undefined);
+    await Guard.#removeTables((family) => families.includes(family), node);
+  }
+
+  static async #removeTables(
+    isWanted: (family: GuardFamily, name: string) => boolean,
+    node: readonly string[],
+  ): Promise<void> {
+    const nft = (...args: string[]): Promise<ProgramResult | undefined> => {
+      const [file = '', ...rest] = [...node, 'nft', ...args];
+      return runProgram(file, rest).catch(() => undefined);
+    };
+    const listed = await nft('list', 'tables');
+    for (const [, inFamily, name = ''] of listed?.stdout.matchAll(anyGuardTable) ?? []) {
+      const family = guardFamilies.find((each) => each === inFamily);
+      if (family !== undefined && isWanted(family, name)) {
+        await nft('delete', 'table', family, name);
+      }
     }
   }
 
@@ -201,7 +267,7 @@ export class Guard {
    */
   add(netnsPath: string, addresses: readonly string[]): Promise<string | undefined> {
     return this.#inTurn(async () => {
-      const { cables, outer } = await this.#cables(netnsPath);
+      const { cables, outer, macs } = await this.#cables(netnsPath);
       if (cables.length === 0) {
         return 'the node has no end of a cable of it';
       }
@@ -215,9 +281,14 @@ export class Guard {
           return `the node does not reach ${address} by its cable`;
         }
       }
-      const kept = { cables: indicesOf(cables, outer), addresses };
+      const key = keyOf(netnsPath);
+      const taken = macs.find((mac) => this.#isOthers(key, mac, outer));
+      if (taken !== undefined) {
+        return `another pod has its MAC, ${taken}`;
+      }
+      const kept = { cables: indicesOf(cables, outer), addresses: [...addresses, ...macs] };
       await this.#run(['nft', '-f', '-'], `${elementsOf(this.families, kept).join('\n')}\n`);
-      this.#kept.set(keyOf(netnsPath), kept);
+      this.#kept.set(key, kept);
       return undefined;
     });
   }
@@ -253,16 +324,31 @@ export class Guard {
       await this.#change(async () => {
         const before = await this.#pairs((address) => addresses.includes(address));
         const flushes = this.families.flatMap((family) =>
-          setNames.map((name) => `flush set ${family} ${table} ${name}`),
+          setNames[family].map((name) => `flush set ${family} ${table} ${name}`),
         );
-        const again = before.flatMap(([family, { device, address }]) => [
-          `add element ${family} ${table} cables${kindOf(address)} { ${nameOf(device)} . ${address} }`,
-          `add element ${family} ${table} own${kindOf(address)} { ${address} }`,
-        ]);
+        const again = before.flatMap(([family, pair]) => pairLines(family, pair));
         return [...flushes, ...again, ...this.#keptLines()];
       });
       const others = guardFamilies.filter((family) => !this.families.includes(family));
       await Guard.uninstall(others, this.#node);
+      if (addresses.length === 0) {
+        await this.#removeOlder();
+      }
+    });
+  }
+
+  // What an agent of another layout left would keep addresses for pods that are gone. While pods are
+  // as it left them, it is all that guards these.
+  async #removeOlder(): Promise<void> {
+    await Guard.#removeTables((_, name) => name !== table, this.#node);
+  }
+
+  // By a cable that is still there: who is gone may have been one with the same MAC.
+  #isOthers(key: bigint, mac: string, outer: readonly Link[]): boolean {
+    const there = new Set(outer.map(({ ifindex }) => ifindex));
+    return [...this.#kept].some(([other, { addresses, cables }]) => {
+      const isThere = cables.bridge.some((cable) => there.has(cable));
+      return other !== key && isThere && addresses.includes(mac);
     });
   }
 
@@ -273,14 +359,16 @@ export class Guard {
     }
     await this.#change(async () => {
       const gone = await this.#pairs((address) => addresses.includes(address));
-      const lines = gone.flatMap(([family, { device, address }]) => {
-        const own = `element ${family} ${table} own${kindOf(address)} { ${address} }`;
-        const set = `cables${kindOf(address)}`;
-        const pair = `element ${family} ${table} ${set} { ${nameOf(device)} . ${address} }`;
-        // Each cable of an address names it: what is there twice is taken away once.
-        return [`add ${own}`, `delete ${own}`, `delete ${pair}`];
-      });
-      return lines.length === 0 ? [] : [...lines, ...this.#keptLines(addresses)];
+      const lines = gone.flatMap(([family, { device, address }]) =>
+        setsOf(family, address).flatMap(({ own, cables, value }) => {
+          const element = `element ${family} ${table} ${own} { ${value} }`;
+          const pair = `element ${family} ${table} ${cables} { ${nameOf(device)} . ${value} }`;
+          // Each cable of an address names it: what is there twice is taken away once.
+          return [`add ${element}`, `delete ${element}`, `delete ${pair}`];
+        }),
+      );
+      const touched = gone.map(([, { address }]) => address);
+      return lines.length === 0 ? [] : [...lines, ...this.#keptLines(touched)];
     });
   }
 
@@ -308,22 +396,34 @@ export class Guard {
     }
   }
 
+  /** Pairs of wanted addresses, and those of MACs that are by the same cables of bridges. */
   async #pairs(isWanted: (address: string) => boolean): Promise<[GuardFamily, Pair][]> {
     const all = await Promise.all(
       this.families.map(async (family): Promise<[GuardFamily, Pair][]> => {
-        const text = await this.#run(['nft', '-j', 'list', 'table', family, table]);
-        const elements = pairList
-          .parse(JSON.parse(text))
-          .nftables.flatMap(({ set }) => set?.elem ?? []);
-        return elements.flatMap((element) => {
-          const [device, address] = typeof element === 'string' ? [] : element.concat;
-          return device === undefined || address === undefined || !isWanted(address)
-            ? []
-            : [[family, { device, address }]];
+        const pairs = await this.#pairsIn(family);
+        const wanted = pairs.filter(({ address }) => isWanted(address));
+        const devices = new Set(wanted.map(({ device }) => device));
+        const macs = pairs.filter(({ device, address }) => {
+          return (
+            isMac(address) && devices.has(device) && !wanted.some((one) => one.address === address)
+          );
         });
+        return [...wanted, ...macs].map((pair) => [family, pair]);
       }),
     );
     return all.flat();
+  }
+
+  async #pairsIn(family: GuardFamily): Promise<Pair[]> {
+    const text = await this.#run(['nft', '-j', 'list', 'table', family, table]);
+    const { nftables } = setList.parse(JSON.parse(text));
+    const elements = nftables.flatMap(({ set }) => {
+      return set !== undefined && pairSets.includes(set.name) ? set.elem : [];
+    });
+    return elements.map((element) => {
+      const [device, address] = pairElement.parse(element).concat;
+      return { device, address };
+    });
   }
 
   // One change at a time: what is in the tables is what is noted here.
@@ -340,13 +440,15 @@ export class Guard {
     return route !== undefined && devices.includes(route.dev);
   }
 
-  async #cables(netnsPath: string): Promise<{ cables: Link[]; outer: Link[] }> {
-    const [inner, seen] = await Promise.all([
+  async #cables(netnsPath: string): Promise<{ cables: Link[]; outer: Link[]; macs: string[] }> {
+    const [own, seen] = await Promise.all([
       mustRun('nsenter', [...inside(netnsPath), 'ip', '-j', 'link']),
       this.#run(['ip', '-j', 'link']),
     ]);
     const outer = linkList.parse(JSON.parse(seen));
-    return { cables: cablesOf(linkList.parse(JSON.parse(inner)), outer), outer };
+    const inner = linkList.parse(JSON.parse(own));
+    const cables = cablesOf(inner, outer);
+    return { cables, outer, macs: macsOf(inner, cables) };
   }
 
   #run(command: readonly string[], input = ''): Promise<string> {

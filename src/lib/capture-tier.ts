@@ -76,7 +76,7 @@ const wants: Readonly<Record<string, Want>> = {
   guard: {
     tier: 'kernel-direct',
     loses: 'pods of one node have tunnels: an address would not say who speaks',
-    how: 'modprobe veth nf_tables; if a table weft_guard_1 is there that lets others pass: weft uninstall, and start the agent again',
+    how: 'modprobe veth nf_tables; if a table weft_guard_2 is there that lets others pass: weft uninstall, and start the agent again',
   },
   set_retval: {
     loses: 'what policy denies fails with EPERM, not ECONNREFUSED',

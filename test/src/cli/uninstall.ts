@@ -18,7 +18,7 @@ if (process.env['WEFT_TEST_NODE'] !== 'yes') {
   await t.test('tables of the guard and of its try go, and its bridge; others stay', async (t) => {
     const pins = mkdtempSync(join(tmpdir(), 'weft-pins-'));
     t.teardown(() => rmSync(pins, { recursive: true, force: true }));
-    const names = ['weft_guard_1', 'weft_guard_probe', 'weft_guarded', 'wall'];
+    const names = ['weft_guard_2', 'weft_guard_probe', 'weft_guarded', 'wall'];
     const input = names
       .map((name) => `table inet ${name} { }\ntable bridge ${name} { }\n`)
       .join('');

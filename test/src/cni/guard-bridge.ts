@@ -5,7 +5,7 @@ import { closeSync, openSync, writeFileSync } from 'node:fs';
 import t, { type Test } from 'tap';
 import { sendFrames } from '../../../native/pod-socket.ts';
 import { Guard, guardTable } from '../../../src/cni/guard.ts';
-import { packetFrame } from '../../../src/cni/guard-frames.ts';
+import { advertisementFrame, macFrame, packetFrame } from '../../../src/cni/guard-frames.ts';
 import { mustRun, runProgram } from '../../../src/lib/program.ts';
 import { makeNetNamespace } from '../../support/net-namespace.ts';
 
@@ -47,11 +47,15 @@ async function dropped(family: 'inet' | 'bridge'): Promise<number> {
   return [...text.matchAll(/packets (\d+)/g)].reduce((sum, [, count]) => sum + Number(count), 0);
 }
 
-async function isDroppedOnBridge(test: Test, path: string, source: string, to: string) {
-  const before = await dropped('bridge');
+async function send(test: Test, path: string, bytes: Buffer): Promise<void> {
   const netns = openSync(path, 'r');
   test.teardown(() => closeSync(netns));
-  sendFrames(netns, [{ device: 'eth0', bytes: packetFrame(source, to) }]);
+  sendFrames(netns, [{ device: 'eth0', bytes }]);
+}
+
+async function isDroppedOnBridge(test: Test, path: string, bytes: Buffer) {
+  const before = await dropped('bridge');
+  await send(test, path, bytes);
   for (const until = Date.now() + 3_000; Date.now() < until; ) {
     if ((await dropped('bridge')) > before) {
       return true;
@@ -113,9 +117,57 @@ if (!isNode) {
         }
         const above = await dropped('inet');
         const what = `a neighbour that sends from its address of ${family} is dropped on the bridge`;
-        t.ok(await isDroppedOnBridge(t, thief.path, source, others.node), what);
+        t.ok(await isDroppedOnBridge(t, thief.path, packetFrame(source, others.node)), what);
         t.equal(await dropped('inet'), above, 'and comes no further');
       }
     });
   }
+  /** The MAC at which `near` would send what is for `address`. */
+  const neighbourOf = async (address: string): Promise<string> => {
+    const command = [`--net=${pods.near.path}`, 'ip', '-j', 'neigh', 'show', address];
+    const [entry] = JSON.parse(await mustRun('nsenter', command)) as { lladdr?: string }[];
+    return entry?.lladdr ?? '';
+  };
+  await t.test('nobody on the bridge advertises an address of IPv6 as its own', async (t) => {
+    t.ok(await isReached(pods.near.path, ipv6.own));
+    const mac = await neighbourOf(ipv6.own);
+    const lie = advertisementFrame(ipv6.thief, ipv6.own);
+    t.ok(await isDroppedOnBridge(t, thief.path, lie));
+    t.equal(await neighbourOf(ipv6.own), mac, 'neighbours go on as they did');
+    const before = await dropped('bridge');
+    await send(t, thief.path, advertisementFrame(ipv6.thief, ipv6.thief));
+    t.ok(await isReached(pods.near.path, ipv4.own), 'by when that has passed');
+    t.equal(await dropped('bridge'), before, 'what is its own it may');
+  });
+
+  await t.test('nobody draws frames to itself by the MAC of a pod', async (t) => {
+    const mac = await neighbourOf(ipv6.own);
+    const portOf = async (): Promise<string | undefined> => {
+      const all = JSON.parse(await mustRun('bridge', ['-j', 'fdb', 'show', 'br', 'cni0'])) as {
+        mac: string;
+        ifname: string;
+        flags: string[];
+      }[];
+      return all.find((entry) => entry.mac === mac && entry.flags.length === 0)?.ifname;
+    };
+    t.equal(await portOf(), 'own');
+    t.ok(await isDroppedOnBridge(t, thief.path, macFrame(mac)));
+    t.equal(await portOf(), 'own', 'the bridge has not learnt it');
+    await guard.remove(own.path, [ipv4.own, ipv6.own]);
+    let learnt = false;
+    // Its owner may say something in between.
+    for (const until = Date.now() + 5_000; !learnt && Date.now() < until; ) {
+      await send(t, thief.path, macFrame(mac));
+      learnt = (await portOf()) === 'thief';
+    }
+    t.ok(learnt, 'without a guard it does');
+    t.notMatch(await mustRun('nft', ['list', 'table', 'bridge', guardTable]), mac);
+  });
+
+  await t.test("a MAC that another pod has is nobody else's", async (t) => {
+    t.equal(await guard.add(own.path, [ipv4.own, ipv6.own]), undefined);
+    const mac = await neighbourOf(ipv6.own);
+    await inPod(thief.path, [`link set eth0 address ${mac}`]);
+    t.match(await guard.add(thief.path, [ipv4.thief]), /another pod has its MAC/);
+  });
 }

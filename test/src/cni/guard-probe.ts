@@ -27,8 +27,12 @@ async function layGuard(t: Test, family: GuardFamily, rules: readonly string[]):
     return `set own${kind} { type ipv${kind}_addr; }
     set cables${kind} { type iface_index . ipv${kind}_addr; }`;
   });
+  const ofBridge = `set targets { typeof @th,64,128; }
+    set targetcables { typeof iif . @th,64,128; }
+    set macs { type ether_addr; }
+    set maccables { type iface_index . ether_addr; }`;
   const input = `table ${family} ${guardTable} {
-    ${sets.join('\n')}
+    ${[...sets, family === 'bridge' ? ofBridge : ''].join('\n')}
     chain foreign { type filter hook prerouting priority -300; ${rules.join('; ')}; }
   }`;
   await mustRun('nft', ['-f', '-'], { input });
@@ -37,6 +41,12 @@ async function layGuard(t: Test, family: GuardFamily, rules: readonly string[]):
 
 const keep4 = 'ip saddr @own4 iif . ip saddr != @cables4 drop';
 const keep6 = 'ip6 saddr @own6 iif . ip6 saddr != @cables6 drop';
+
+const keepArp = 'arp saddr ip @own4 iif . arp saddr ip != @cables4 drop';
+const advert = 'icmpv6 type nd-neighbor-advert @th,64,128';
+const keepNd = `${advert} @targets iif . @th,64,128 != @targetcables drop`;
+const keepMac = 'ether saddr @macs iif . ether saddr != @maccables drop';
+const bridgeRules = [keep4, keep6, keepArp, keepNd, keepMac];
 
 async function nothingIsLeft(t: Test): Promise<void> {
   const rules = await mustRun('nft', ['list', 'ruleset']);
@@ -142,16 +152,26 @@ if (!isNode) {
     });
   }
 
-  await t.test('one that lets ARP of others pass a bridge is one for routed pods', async (t) => {
-    await mustRun('nft', ['flush', 'ruleset']);
-    await layGuard(t, 'bridge', [keep4, keep6]);
-    const tried = openTriedGuard();
-    const { guard, bridge } = await tried;
-    t.strictSame(guard.families, ['inet']);
-    t.match(bridge, /^ARP from a pod's address passes by another pod's cable/);
-    t.match(await guardFeature(tried), { result: 'warn', seen: /not on a bridge: ARP/ });
-    await nothingIsLeft(t);
-  });
+  for (const [what, left, reason] of [
+    ['ARP', keepArp, "ARP from a pod's address"],
+    ['advertisements', keepNd, "neighbour discovery from a pod's address"],
+    ['frames with the MAC', keepMac, "a frame from a pod's address"],
+  ] as const) {
+    await t.test(`one that lets ${what} of others pass a bridge is for routed pods`, async (t) => {
+      await mustRun('nft', ['flush', 'ruleset']);
+      await layGuard(
+        t,
+        'bridge',
+        bridgeRules.filter((rule) => rule !== left),
+      );
+      const tried = openTriedGuard();
+      const { guard, bridge } = await tried;
+      t.strictSame(guard.families, ['inet']);
+      t.equal(bridge, `${reason} passes by another pod's cable`);
+      t.match(await guardFeature(tried), { result: 'warn', seen: `not on a bridge: ${reason}` });
+      await nothingIsLeft(t);
+    });
+  }
 
   await t.test('one that cuts pods on a bridge off is one for routed pods', async (t) => {
     await mustRun('nft', ['flush', 'ruleset']);

@@ -109,6 +109,16 @@ if (!isNode) {
     for (const pair of [`"cable" . ${ipv4}`, `"cable" . ${ipv6}`, '"late" . 10.8.7.2']) {
       t.match(rules, pair);
     }
+    const older = ['inet', 'bridge'].map((family) => `table ${family} weft_guard_1 { }\n`);
+    await mustRun('nft', ['-f', '-'], { input: older.join('') });
+    await next.retain(['10.8.7.2']);
+    t.match(
+      await held(),
+      'table inet weft_guard_1',
+      'which guards pods that are as they were left',
+    );
+    await next.retain([]);
+    t.notMatch(await held(), 'weft_guard_1', 'what an older layout kept goes');
     await new Guard(['inet']).retain([]);
     t.notMatch(await held(), `bridge ${guardTable}`, 'and no table that is not looked at');
     t.notMatch(await held(), ipv4);
