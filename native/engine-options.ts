@@ -109,8 +109,10 @@ export interface EngineOptions {
   readonly accessLog?: {
     /** The process's name in each line. */
     readonly process: string;
-    /** A line for each connection that opens, too. */
+    /** A line for each connection that opens, too, where all have one. */
     readonly opened: boolean;
+    /** Which connections have a line: all (the default), those that fail, or none. */
+    readonly lines?: 'on' | 'failed' | 'off';
   };
 }
 

@@ -49,7 +49,13 @@ export interface Config {
   /** Names the resolvers of pods that bring none of their own. */
   readonly resolvConf: string;
   readonly logLevel: LogLevel;
+  /** Which connections have a line in the access log. */
+  readonly accessLog: AccessLogLines;
 }
+
+/** Of all connections, of those that are refused or end by an error, or of none. */
+export const accessLogLines = ['on', 'failed', 'off'] as const;
+export type AccessLogLines = (typeof accessLogLines)[number];
 
 /** Most worker threads. */
 export const workersMax = 256;
@@ -108,6 +114,7 @@ const schema = z.object({
   workers: z.coerce.number().int().min(1).max(workersMax),
   engine: z.array(z.string()),
   logLevel: z.enum(logLevels),
+  accessLog: z.enum(accessLogLines),
 });
 
 const collect = (text: string, before: string[]): string[] => [...before, text];
@@ -135,7 +142,8 @@ export function ztunnelCommand(): Command {
     .option('--engine <name=value>', 'a setting of the engine; may be repeated', collect, [])
     .option('--cluster-domain <domain>', 'the last labels of service names', 'cluster.local')
     .option('--resolv-conf <file>', 'resolvers of pods that bring none', '/etc/resolv.conf')
-    .option('--log-level <level>', logLevels.join(', '), 'info');
+    .option('--log-level <level>', logLevels.join(', '), 'info')
+    .option('--access-log <which>', `connections in it: ${accessLogLines.join(', ')}`, 'on');
 }
 
 /**

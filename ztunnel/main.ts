@@ -91,7 +91,8 @@ async function proxyOf(
   const { engine: settings, workers, bpfPins, handoverSocket } = config;
   const { connectPackets: connect, closeFd } = native;
   const predecessor = await Predecessor.find(handoverSocket, { connect, closeFd, log });
-  const accessLog = { process: 'ztunnel', opened: log.isLevelEnabled('debug') };
+  const opened = log.isLevelEnabled('debug');
+  const accessLog = { process: 'ztunnel', opened, lines: config.accessLog };
   const takesOver = predecessor !== undefined;
   const options = { ...settings, workers, bpfPins, accessLog, takesOver };
   const parts = {

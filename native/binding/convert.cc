@@ -111,6 +111,24 @@ Result<std::vector<std::vector<uint8_t>>> byteListOf(const Napi::Value& value) {
   return out;
 }
 
+/// Absent means all.
+Status readLogLines(const Napi::Object& from, proxy::LogLines& into) {
+  const Napi::Value value = from.Get("lines");
+  if (value.IsUndefined()) {
+    return {};
+  }
+  const std::string text = value.IsString() ? value.As<Napi::String>().Utf8Value() : "";
+  for (const auto& [name, lines] :
+       {std::pair{"on", proxy::LogLines::kAll}, std::pair{"failed", proxy::LogLines::kFailed},
+        std::pair{"off", proxy::LogLines::kNone}}) {
+    if (text == name) {
+      into = lines;
+      return {};
+    }
+  }
+  return wrong("accessLog.lines must be on, failed or off");
+}
+
 /// Absent, each event is told by itself.
 Status readAccessLog(const Napi::Value& value, proxy::Settings& into) {
   if (value.IsUndefined()) {
@@ -125,7 +143,8 @@ Status readAccessLog(const Napi::Value& value, proxy::Settings& into) {
   }
   into.reports = proxy::Reports::kSummary;
   into.logOpened = from.Get("opened").As<Napi::Boolean>().Value();
-  return readString(from, "process", into.logName);
+  const Status lines = readLogLines(from, into.logLines);
+  return lines.ok() ? readString(from, "process", into.logName) : lines;
 }
 
 }  // namespace

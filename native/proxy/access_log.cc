@@ -85,6 +85,10 @@ void appendCounts(const ConnectionInfo& info, uint64_t nowMicros, std::string& o
   }
 }
 
+bool hasFailed(EventKind kind, const Outcome& outcome) {
+  return kind == EventKind::kRefused || outcome.reason != Reason::kNone;
+}
+
 void appendError(const Outcome& outcome, std::string& out) {
   if (outcome.reason == Reason::kNone) {
     return;
@@ -144,18 +148,25 @@ void appendJsonString(std::string_view text, std::string& out) {
   out += '"';
 }
 
-AccessLog::AccessLog(const std::string& process, int pid, bool opened)
-    : frame_("\",\"pid\":" + std::to_string(pid) + ",\"name\":"), opened_(opened) {
+AccessLog::AccessLog(const std::string& process, int pid, bool opened, LogLines which)
+    : frame_("\",\"pid\":" + std::to_string(pid) + ",\"name\":"), opened_(opened), which_(which) {
   appendJsonString(process, frame_);
   frame_ += R"(,"target":"access")";
 }
 
+bool AccessLog::wants(EventKind kind, const Outcome& outcome) const {
+  if (which_ != LogLines::kAll) {
+    return which_ == LogLines::kFailed && hasFailed(kind, outcome);
+  }
+  return kind != EventKind::kOpened || opened_;
+}
+
 void AccessLog::append(EventKind kind, const ConnectionInfo& info, const Outcome& outcome,
                        uint64_t nowMicros, int64_t unixMillis) {
-  if (kind == EventKind::kOpened && !opened_) {
+  if (!wants(kind, outcome)) {
     return;
   }
-  const bool failed = kind == EventKind::kRefused || outcome.reason != Reason::kNone;
+  const bool failed = hasFailed(kind, outcome);
   if (failed && !allows(outcome.reason, nowMicros)) {
     return;
   }

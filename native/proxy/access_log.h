@@ -6,6 +6,7 @@
 #include <string>
 
 #include "proxy/events.h"
+#include "proxy/settings.h"
 
 namespace weft::proxy {
 
@@ -23,10 +24,15 @@ using LeftOut = std::array<uint32_t, kReasons>;
 /// owner takes the lines away.
 class AccessLog {
  public:
-  /// `process` and `pid` stand in each line; with `opened` there is a line for each beginning too.
-  AccessLog(const std::string& process, int pid, bool opened);
+  /// `process` and `pid` stand in each line; with `opened` there is a line for each beginning too,
+  /// where all connections have one.
+  AccessLog(const std::string& process, int pid, bool opened, LogLines which = LogLines::kAll);
 
-  /// Appends the line of one event, if it has one and its reason is not over its limit.
+  /// Whether such an event has a line, but for limits. For those that have none nothing is
+  /// formatted.
+  bool wants(EventKind kind, const Outcome& outcome) const;
+
+  /// Appends the line of one event, if it wants one and its reason is not over its limit.
   /// `nowMicros` is monotonic; `unixMillis` is what the line shows.
   void append(EventKind kind, const ConnectionInfo& info, const Outcome& outcome,
               uint64_t nowMicros, int64_t unixMillis);
@@ -50,6 +56,7 @@ class AccessLog {
 
   std::string frame_;  // between the time and what is said
   bool opened_;
+  LogLines which_;
   std::string lines_;
   std::array<Window, kReasons> windows_{};
   LeftOut leftOut_{};

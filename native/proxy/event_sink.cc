@@ -23,7 +23,7 @@ EventSink::EventSink(io::Loop& loop, EventQueue& queue, CounterRow counters,
       queue_(queue),
       counters_(counters),
       each_(settings.reports == Reports::kEach),
-      log_(settings.logName, ::getpid(), settings.logOpened) {}
+      log_(settings.logName, ::getpid(), settings.logOpened, settings.logLines) {}
 
 void EventSink::report(EventKind kind, const std::string& podUid, const ConnectionInfo& info,
                        const Outcome& outcome) {
@@ -38,7 +38,9 @@ void EventSink::report(EventKind kind, const std::string& podUid, const Connecti
 
 void EventSink::sumUp(EventKind kind, const ConnectionInfo& info, const Outcome& outcome) {
   totals_.count(kind, info, outcome);
-  log_.append(kind, info, outcome, monotonicMicros(), unixMillis());
+  if (log_.wants(kind, outcome)) {
+    log_.append(kind, info, outcome, monotonicMicros(), unixMillis());
+  }
   if (totals_.full() || log_.size() >= kLinesBytes) {
     loop_.atTurnEnd(this);
   } else if (!timer_.running()) {

@@ -58,6 +58,9 @@ struct Limits {
 /// What an engine says of connections: each event by itself, or totals and access log lines.
 enum class Reports { kEach, kSummary };
 
+/// Which connections have a line in the access log: all, those that failed, or none.
+enum class LogLines { kAll, kFailed, kNone };
+
 /// How one engine behaves. Fixed from its start on.
 struct Settings {
   size_t workers = 1;
@@ -101,6 +104,7 @@ struct Settings {
   Reports reports = Reports::kEach;
   std::string logName = "weft";  ///< The process's name in its access log.
   bool logOpened = false;        ///< A line for each connection that opens, too.
+  LogLines logLines = LogLines::kAll;
   Limits limits;
 };
 

@@ -113,6 +113,7 @@ export async function oneProxy(t: Test, options: OneProxyOptions = {}): Promise<
     clusterDomain: 'cluster.local',
     resolvConf: '/dev/null',
     logLevel: 'debug' as const,
+    accessLog: 'on' as const,
     engine: {},
   };
   const dns = new FakeDns();

@@ -28,6 +28,7 @@ t.test('the flags that have to be there are enough', async (t) => {
       readiness: { host: '::', port: 15_021 },
       engine: {},
       logLevel: 'info',
+      accessLog: 'on',
     },
   });
 });
@@ -41,6 +42,7 @@ t.test('all others can be set', async (t) => {
       '--readiness': '[::1]:8080',
       '--workers': '2',
       '--log-level': 'debug',
+      '--access-log': 'failed',
     }),
   );
   t.match(parsed, {
@@ -52,6 +54,7 @@ t.test('all others can be set', async (t) => {
       readiness: { host: '::1', port: 8080 },
       workers: 2,
       logLevel: 'debug',
+      accessLog: 'failed',
     },
   });
 });
@@ -94,6 +97,7 @@ const wrong: readonly [string, string, RegExp][] = [
   ['--workers', String(workersMax + 1), /--workers/],
   ['--workers', 'two', /--workers/],
   ['--log-level', 'loud', /--log-level/],
+  ['--access-log', 'some', /--access-log/],
   ['--zds', '/'.repeat(108), /--zds is too long/],
   ['--colour', 'red', /unknown option '--colour'/],
 ];

@@ -5,11 +5,12 @@ import { captureAnnotation, sameNodeAnnotation } from '../../lab/mesh-files.ts';
 import { ports } from '../../lib/ports.ts';
 import { cgroupIn, nodeOf, type StartOptions, type Variant } from './variant.ts';
 
-// As every sidecar has; by default it is half of the machine's processors.
-const oneWorker = ['--workers', '1'];
+// As every sidecar has: one worker, where the default is half of the machine's processors, and no
+// access log.
+const asSidecars = ['--workers', '1', '--access-log', 'off'];
 
 async function start(lab: Lab, { engine }: StartOptions): Promise<void> {
-  const settings = [...oneWorker, ...engine.flatMap((setting) => ['--engine', setting])];
+  const settings = [...asSidecars, ...engine.flatMap((setting) => ['--engine', setting])];
   await Promise.all(
     lab.plan.nodes.map(async ({ name }) => {
       await lab.kill(`${name}/ztunnel`);
@@ -19,7 +20,7 @@ async function start(lab: Lab, { engine }: StartOptions): Promise<void> {
   await Promise.all(lab.plan.nodes.map(({ name }) => lab.ready(name)));
 }
 
-const proxy = 'a proxy a node, HBONE in mutual TLS 1.3, one worker each, access log on';
+const proxy = 'a proxy a node, HBONE in mutual TLS 1.3, one worker each, access log off';
 const common = {
   meshed: true,
   carries: 'tcp',

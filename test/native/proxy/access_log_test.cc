@@ -114,6 +114,33 @@ TEST_CASE("a connection that opens has a line only when that is wanted") {
   CHECK(quiet.size() == 0);
 }
 
+TEST_CASE("only what failed has a line, or nothing, when that is wanted") {
+  const Outcome denied{Reason::kDenied, "", ""};
+  const Outcome reset{Reason::kReset, "", ""};
+  for (const LogLines which : {LogLines::kAll, LogLines::kFailed, LogLines::kNone}) {
+    AccessLog log("ztunnel", 7, true, which);
+    const auto hasLine = [&](EventKind kind, const Outcome& outcome) {
+      log.append(kind, inTunnel(), outcome, 0, kNow);
+      const bool written = log.size() > 0;
+      CHECK(log.wants(kind, outcome) == written);
+      log.takeLines();
+      return written;
+    };
+    CHECK(hasLine(EventKind::kOpened, {}) == (which == LogLines::kAll));
+    CHECK(hasLine(EventKind::kClosed, {}) == (which == LogLines::kAll));
+    CHECK(hasLine(EventKind::kClosed, reset) == (which != LogLines::kNone));
+    CHECK(hasLine(EventKind::kRefused, denied) == (which != LogLines::kNone));
+  }
+}
+
+TEST_CASE("what nobody wants a line of is not told to be left out") {
+  AccessLog log("ztunnel", 7, false, LogLines::kNone);
+  for (uint32_t i = 0; i <= kFailureLinesMax; i++) {
+    log.append(EventKind::kRefused, inTunnel(), {Reason::kDenied, "", ""}, 1, kNow);
+  }
+  CHECK_FALSE(log.leavesOut());
+}
+
 TEST_CASE("what a peer says cannot break out of its line") {
   std::string out;
   appendJsonString("a\"b\\c\n\x01\x7f\xc3\xa9", out);

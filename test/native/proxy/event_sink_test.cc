@@ -98,6 +98,22 @@ TEST_CASE("a summary comes once in a while, and not once a turn") {
   CHECK(std::count(read.lines.begin(), read.lines.end(), '\n') == 4);
 }
 
+TEST_CASE("without lines of the access log all is counted as with them") {
+  io::Loop loop;
+  EventQueue queue([] {}, kQueueBytes);
+  CounterTable table(1);
+  Settings settings = summary();
+  settings.logLines = LogLines::kNone;
+  EventSink sink(loop, queue, table.row(0), settings);
+  sink.report(EventKind::kOpened, "a", plain(), {});
+  sink.report(EventKind::kClosed, "a", plain(), {});
+  sink.report(EventKind::kRefused, "a", plain(), {Reason::kDenied, "", ""});
+  sink.finish();
+  const auto read = readEvents(queue.take());
+  CHECK(read.lines.empty());
+  CHECK(read.totals.size() == 2);
+}
+
 TEST_CASE("round-trip times are counted by how long they are, at the edges too") {
   io::Loop loop;
   EventQueue queue([] {}, kQueueBytes);

@@ -3,7 +3,7 @@ import t from 'tap';
 import { weft } from '../../../../src/bench/variants/weft.ts';
 import type { Lab } from '../../../../src/lab/lab.ts';
 
-t.test('each proxy has one worker, whatever the machine has', async (t) => {
+t.test('each proxy has one worker, whatever the machine has, and no access log', async (t) => {
   const commands: (readonly string[])[] = [];
   const lab = {
     plan: { nodes: [{ name: 'node-a' }, { name: 'node-b' }] },
@@ -14,6 +14,7 @@ t.test('each proxy has one worker, whatever the machine has', async (t) => {
     },
   };
   await weft.start(lab as unknown as Lab, { sessions: true, engine: ['tunnelIdleMs=0'] });
-  const command = ['ztunnel', '--workers', '1', '--engine', 'tunnelIdleMs=0'];
+  const flags = ['--workers', '1', '--access-log', 'off', '--engine', 'tunnelIdleMs=0'];
+  const command = ['ztunnel', ...flags];
   t.strictSame(commands, [command, command]);
 });
