@@ -57,7 +57,7 @@ function listOf(known: readonly string[]): (text: string) => string[] {
 const collect = (text: string, before: string[]): string[] => [...before, text];
 
 function textOf({ rows, proofs, syscalls, notRun }: Outcome, variants: readonly string[]): string {
-  const verdicts = verdictsOn(rows, weft.name);
+  const verdicts = verdictsOn(rows);
   const tables = [
     proofs.length > 0 ? proofTable(proofs) : '',
     rows.length > 0 ? tableOf(rows, variants, notRun) : '',
@@ -85,7 +85,7 @@ async function keep(outcome: Outcome, plan: Plan, options: BenchOptions): Promis
   const body = {
     ...{ rounds: plan.rounds, seconds: plan.seconds, engine: options.engine },
     variants: outcome.variants.map((each) => ({ name: each.name, title: each.title })),
-    ...{ results: resultsOf(rows), notRun, proofs, verdicts: verdictsOn(rows, weft.name) },
+    ...{ results: resultsOf(rows), notRun, proofs, verdicts: verdictsOn(rows) },
     ...(failure === undefined ? {} : { failure: failure.message }),
     ...{ syscalls, readings, samples },
   };

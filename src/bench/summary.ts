@@ -2,7 +2,7 @@
 // From samples to figures: medians, and ratios within rounds.
 import type { Sample } from './rounds.ts';
 import { type Spread, spreadOf } from './statistics.ts';
-import { rivals } from './variants/all.ts';
+import { referencesOf } from './variants/all.ts';
 import { bare } from './variants/bare.ts';
 import type { Workload } from './workloads.ts';
 
@@ -15,7 +15,7 @@ export interface Row {
   readonly spread: Spread;
   /** The figure of each round, by its number. */
   readonly rounds: Readonly<Record<number, number>>;
-  /** To the bare link and to each rival that was measured, by name, within each round. */
+  /** To whom of `referencesOf` was measured, by name, within each round. */
   readonly ratios: Readonly<Record<string, Spread>>;
   /** Rounds in which others had the processors for a noticeable time. */
   readonly disturbed: number;
@@ -86,8 +86,7 @@ export function rowsOf(series: Series, variants: readonly string[]): Row[] {
     if (mine === undefined) {
       return [];
     }
-    const others = [bare.name, ...rivals].filter((name) => name !== variant);
-    const ratios = others.flatMap((name): [string, Spread][] => {
+    const ratios = referencesOf(variant).flatMap((name): [string, Spread][] => {
       const found = ratiosOf(mine, values.get(name));
       return found === undefined ? [] : [[name, found]];
     });

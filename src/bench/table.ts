@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Results as text.
-import { rival, type Verdict } from './goals.ts';
+import type { Verdict } from './goals.ts';
 import type { NotRun } from './rounds.ts';
 import type { Spread } from './statistics.ts';
 import { isMinimal, type SyscallRow } from './studies/syscalls.ts';
 import type { Row } from './summary.ts';
-import { rivals } from './variants/all.ts';
-import { bare } from './variants/bare.ts';
+import { referencesOf } from './variants/all.ts';
 import type { Proof } from './verify.ts';
 
 function number(value: number): string {
@@ -79,10 +78,10 @@ export function tableOf(
   return columns(['workload', 'figure', 'unit', ...variants], cells);
 }
 
-/** Ratios of one variant to the bare link and to each rival, within rounds. */
+/** Ratios of one variant to all that it is compared with, within rounds. */
 export function ratiosTable(rows: readonly Row[], variant: string): string {
   const own = rows.filter((row) => row.variant === variant);
-  const others = [bare.name, ...rivals].filter((name) => own.some(({ ratios }) => name in ratios));
+  const others = referencesOf(variant).filter((name) => own.some(({ ratios }) => name in ratios));
   const cells = own
     .filter(({ ratios }) => Object.keys(ratios).length > 0)
     .map((row) => [row.workload, row.figure, ...others.map((name) => range(row.ratios[name]))]);
@@ -101,10 +100,10 @@ export function notRunTable(notRun: readonly NotRun[]): string {
 
 /** The goals, each with what was reached. */
 export function goalsTable(verdicts: readonly Verdict[]): string {
-  const head = ['', 'workload', 'figure', `goal, to ${rival}`, 'reached'];
-  const cells = verdicts.map(({ ok, workload, figure, atMost, atLeast, reached }) => {
+  const head = ['', 'variant', 'workload', 'figure', 'to', 'goal', 'reached'];
+  const cells = verdicts.map(({ ok, variant, workload, figure, to, atMost, atLeast, spread }) => {
     const goal = atMost === undefined ? `at least ${atLeast}` : `at most ${atMost}`;
-    return [ok ? 'ok' : 'MISSED', workload, figure, goal, number(reached)];
+    return [ok ? 'ok' : 'MISSED', variant, workload, figure, to, goal, range(spread)];
   });
   return columns(head, cells);
 }

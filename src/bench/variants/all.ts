@@ -20,7 +20,18 @@ export const allVariants: readonly Variant[] = [
   ztunnel,
 ];
 
-/** What ratios are taken to, besides the bare link: everything that is not ours. */
-export const rivals: readonly string[] = allVariants
+const rivals: readonly string[] = allVariants
   .filter(({ meshed, name }) => !meshed && name !== bare.name)
   .map(({ name }) => name);
+
+/**
+ * Whom ratios of a variant are taken to: the bare link, everything that is not ours, and the same
+ * mesh by its other tiers.
+ */
+export function referencesOf(variant: string): string[] {
+  const family = ({ tierOf, name }: Variant): string => tierOf ?? name;
+  const own = allVariants.find(({ name }) => name === variant);
+  const tiers = allVariants.filter((each) => own !== undefined && family(each) === family(own));
+  const all = [bare.name, ...rivals, ...tiers.map(({ name }) => name)];
+  return [...new Set(all)].filter((name) => name !== variant);
+}

@@ -1,34 +1,49 @@
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap';
-import { goals, rival, verdictsOn } from '../../../src/bench/goals.ts';
+import { type Goal, goals, verdictsOn } from '../../../src/bench/goals.ts';
 import type { Row } from '../../../src/bench/summary.ts';
+import { allVariants, referencesOf } from '../../../src/bench/variants/all.ts';
+import { workloads } from '../../../src/bench/workloads.ts';
 
-function row(workload: string, figure: string, ratio: number, variant = 'weft'): Row {
+function row({ workload, figure, variant, to }: Goal, ratio: number): Row {
   const spread = { n: 1, median: ratio, min: ratio, max: ratio };
   return {
-    workload,
-    figure,
-    variant,
-    unit: '',
-    spread,
-    rounds: {},
-    ratios: { [rival]: spread },
-    disturbed: 0,
+    ...{ workload, figure, variant, unit: '', spread, rounds: {}, disturbed: 0 },
+    ratios: { [to]: spread },
   };
 }
 
 t.test('a goal is reached at its bound and missed past it', async (t) => {
-  for (const { workload, figure, atMost, atLeast } of goals) {
+  for (const goal of goals) {
+    const { atMost, atLeast } = goal;
     const bound = atMost ?? atLeast ?? Number.NaN;
     const worse = atMost === undefined ? bound - 0.01 : bound + 0.01;
-    t.match(verdictsOn([row(workload, figure, bound)], 'weft'), [{ ok: true, reached: bound }]);
-    t.match(verdictsOn([row(workload, figure, worse)], 'weft'), [{ ok: false }]);
+    const verdictAt = (ratio: number): boolean | undefined =>
+      verdictsOn([row(goal, ratio)]).find((each) => each.atMost === atMost && each.to === goal.to)
+        ?.ok;
+    t.equal(verdictAt(bound), true, `${goal.variant} ${goal.workload} ${goal.figure}`);
+    t.equal(verdictAt(worse), false);
   }
 });
 
+t.test(
+  'every goal is of a load that its variant has, and to whom it is compared with',
+  async (t) => {
+    for (const { variant, workload, to } of goals) {
+      t.ok(allVariants.some(({ name }) => name === variant));
+      t.ok(workloads.some(({ name }) => name === workload));
+      t.ok(referencesOf(variant).includes(to), `${variant} to ${to}`);
+    }
+  },
+);
+
 t.test('there is no verdict on what was not measured, or on another variant', async (t) => {
-  t.strictSame(verdictsOn([], 'weft'), []);
-  t.strictSame(verdictsOn([row('rtt64', 'added p50', 0.5, 'bare')], 'weft'), []);
-  const alone = { ...row('rtt64', 'added p50', 0.5), ratios: {} };
-  t.strictSame(verdictsOn([alone], 'weft'), []);
+  const [goal] = goals;
+  t.ok(goal);
+  if (goal !== undefined) {
+    t.strictSame(verdictsOn([]), []);
+    t.strictSame(verdictsOn([row({ ...goal, variant: 'bare' }, 0.5)]), []);
+    t.strictSame(verdictsOn([{ ...row(goal, 0.5), ratios: {} }]), []);
+    t.strictSame(verdictsOn([row({ ...goal, to: 'haproxy' }, 0.5)]), []);
+  }
 });

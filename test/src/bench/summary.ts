@@ -83,6 +83,17 @@ t.test('rounds that one side lacks are no part of a ratio', async (t) => {
   t.notOk(rows[0]?.ratios['bare']);
 });
 
+t.test('a tier is compared with the others of the same mesh', async (t) => {
+  const tiers = ['bare', 'weft', 'weft-direct'];
+  const samples = tiers.map((name, at) =>
+    sample('local-crr32', name, 1, { figures: { rate: 2 ** at }, work: 1 }),
+  );
+  const rows = summaryOf(workload('local-crr32'), samples, tiers);
+  const rates = rows.filter(({ figure }) => figure === 'rate');
+  t.match(rates[2], { ratios: { bare: { median: 4 }, weft: { median: 2 } } });
+  t.match(rates[1], { ratios: { bare: { median: 2 }, 'weft-direct': { median: 0.5 } } });
+});
+
 t.test('runs that failed before one did not are counted', async (t) => {
   const samples = [1, 2].map((round) =>
     sample('up1', 'weft', round, { figures: { rate: 6 }, work: 1, failures: round }),

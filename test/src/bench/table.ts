@@ -61,13 +61,14 @@ t.test('each reason why something was not run is told once', async (t) => {
 });
 
 t.test('marks a goal that was missed', async (t) => {
-  const goal = { workload: 'up1', figure: 'rate', reached: 1 };
+  const goal = { variant: 'weft', workload: 'up1', figure: 'rate', to: 'bare', spread };
   const table = goalsTable([
     { ...goal, atLeast: 1.1, ok: false },
     { ...goal, atMost: 1.1, ok: true },
   ]);
-  t.match(table, /^MISSED +up1 +rate +at least 1\.1 +1\.00$/m);
-  t.match(table, /^ok +up1 +rate +at most 1\.1 +1\.00$/m);
+  const reached = '1235 \\(0\\.123\\.\\.2000\\)';
+  t.match(table, new RegExp(`^MISSED +weft +up1 +rate +bare +at least 1\\.1 +${reached}$`, 'm'));
+  t.match(table, new RegExp(`^ok +weft +up1 +rate +bare +at most 1\\.1 +${reached}$`, 'm'));
 });
 
 t.test('says which proxy is at the minimum of calls', async (t) => {
