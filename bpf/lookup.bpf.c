@@ -58,8 +58,7 @@ static __always_inline int may_pass(const struct weft_tuple* key) {
 static __always_inline int may_pass_direct(const struct weft_tuple* key) {
   const __u64 netns = weft_netns;
   const struct weft_address* client = bpf_map_lookup_elem(&weft_addresses, &key->remote);
-  const struct weft_address* own = bpf_map_lookup_elem(&weft_addresses, &key->local);
-  if (!client || !own || own->netns != netns)
+  if (!client || client->netns == netns)
     return 0;
   const __u64 source = client->netns;
   void* directs = bpf_map_lookup_elem(&weft_directs, &source);
@@ -67,6 +66,9 @@ static __always_inline int may_pass_direct(const struct weft_tuple* key) {
     return 0;
   const struct weft_direct* direct = bpf_map_lookup_elem(directs, key);
   if (!direct)
+    return 0;
+  const struct weft_address* own = bpf_map_lookup_elem(&weft_addresses, &key->local);
+  if (!own || own->netns != netns)
     return 0;
   if (direct->destination != netns || direct->state != WEFT_DIRECT_AUTHORIZED ||
       bpf_ktime_get_ns() - direct->born_ns > WEFT_PASS_NS ||
@@ -110,12 +112,12 @@ int weft_lookup(struct bpf_sk_lookup* ctx) {
     return SK_PASS;
   if (key.local_port == HBONE_PORT)
     return assign(ctx, WEFT_LISTENER_HBONE);
-  if (may_pass(&key)) {
-    weft_count(WEFT_COUNT_INBOUND_PASSED);
-    return SK_PASS;
-  }
   if (may_pass_direct(&key)) {
     weft_count(WEFT_COUNT_DIRECT_PASSED);
+    return SK_PASS;
+  }
+  if (may_pass(&key)) {
+    weft_count(WEFT_COUNT_INBOUND_PASSED);
     return SK_PASS;
   }
   return assign(ctx, WEFT_LISTENER_PLAINTEXT);
