@@ -15,8 +15,13 @@ export interface Goal {
   readonly figure: string;
   /** Whom the ratio is taken to. */
   readonly to: string;
-  readonly atMost?: number;
-  readonly atLeast?: number;
+  readonly atMost?: number | undefined;
+  readonly atLeast?: number | undefined;
+}
+
+/** What the ratio has to be, in words. */
+export function boundOf({ atMost, atLeast }: Goal): string {
+  return atMost === undefined ? `at least ${atLeast}` : `at most ${atMost}`;
 }
 
 type Bound = readonly [

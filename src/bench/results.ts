@@ -7,6 +7,7 @@ import { z } from 'zod';
 import { MeshError } from '../lib/error.ts';
 import { runProgram } from '../lib/program.ts';
 import { version } from '../lib/version.ts';
+import type { Verdict } from './goals.ts';
 import type { NotRun } from './rounds.ts';
 import { envoyVersion } from './sidecars/envoy-install.ts';
 import type { Spread } from './statistics.ts';
@@ -51,6 +52,8 @@ export interface ResultsFile {
   readonly variants: readonly { readonly name: string; readonly title: string }[];
   readonly results: readonly Result[];
   readonly notRun: readonly NotRun[];
+  /** Of the goals that were measured; files of before had them in another shape, and show none. */
+  readonly verdicts: readonly Verdict[];
   /** What ended the run before all was measured. */
   readonly failure?: string | undefined;
 }
@@ -72,12 +75,18 @@ const machine = z.object({
 
 const notRun = z.object({ variant: z.string(), workload: z.string().optional(), why: z.string() });
 
+const verdict = z.object({
+  ...{ variant: z.string(), workload: z.string(), figure: z.string(), to: z.string() },
+  ...{ atMost: z.number().optional(), atLeast: z.number().optional(), spread, ok: z.boolean() },
+});
+
 const resultsFile = z.looseObject({
   ...{ format: z.literal(1), date: z.string(), machine, rounds: z.int(), seconds: z.int() },
   versions: z.record(z.string(), z.string()),
   variants: z.array(z.object({ name: z.string(), title: z.string() })),
   results: z.array(result),
   notRun: z.array(notRun),
+  verdicts: z.array(verdict).catch([]),
   failure: z.string().optional(),
 });
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Results as text.
-import type { Verdict } from './goals.ts';
+import { boundOf, type Verdict } from './goals.ts';
 import type { NotRun } from './rounds.ts';
 import type { Spread } from './statistics.ts';
 import { isMinimal, type SyscallRow } from './studies/syscalls.ts';
@@ -101,9 +101,9 @@ export function notRunTable(notRun: readonly NotRun[]): string {
 /** The goals, each with what was reached. */
 export function goalsTable(verdicts: readonly Verdict[]): string {
   const head = ['', 'variant', 'workload', 'figure', 'to', 'goal', 'reached'];
-  const cells = verdicts.map(({ ok, variant, workload, figure, to, atMost, atLeast, spread }) => {
-    const goal = atMost === undefined ? `at least ${atLeast}` : `at most ${atMost}`;
-    return [ok ? 'ok' : 'MISSED', variant, workload, figure, to, goal, range(spread)];
+  const cells = verdicts.map((verdict) => {
+    const { ok, variant, workload, figure, to, spread } = verdict;
+    return [ok ? 'ok' : 'MISSED', variant, workload, figure, to, boundOf(verdict), range(spread)];
   });
   return columns(head, cells);
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // One self-contained page of a file of results: plots, tables, and the comparison with an older one.
+import { boundOf } from '../goals.ts';
 import type { Result, ResultsFile } from '../results.ts';
 import type { Chart } from './charts.ts';
 import type { Change } from './compare.ts';
@@ -67,6 +68,16 @@ function resultsTable({ results, notRun, variants }: ResultsFile): string {
   return table([...head, ...rivals.map((name) => `to ${name}`), ''], [...rows, ...empty]);
 }
 
+function goals({ verdicts }: ResultsFile): string {
+  const head = ['', 'variant', 'workload', 'metric', 'as a ratio to', 'goal', 'reached'];
+  const rows = verdicts.map((verdict) => {
+    const { ok, variant, workload, figure: metric, to, spread } = verdict;
+    const word = ok ? 'reached' : 'missed';
+    return [word, variant, workload, metric, to, boundOf(verdict), range(spread)];
+  });
+  return rows.length === 0 ? '' : `<h2>Goals</h2>${table(head, rows)}`;
+}
+
 /** Changes beyond this are listed as likely not chance. */
 export const chanceMax = 0.1;
 
@@ -119,6 +130,7 @@ export function pageOf({ file, charts, older }: PageParts): string {
   );
   const parts = [
     `<h1>weft bench</h1>${headOf(file)}`,
+    goals(file),
     ...figures,
     older === undefined ? '' : comparison(older.file, older.changes),
     `<h2>All figures</h2>${resultsTable(file)}`,

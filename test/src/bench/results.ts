@@ -42,6 +42,18 @@ t.test('keeps what was measured with the machine and the date, and reads it back
   t.strictSame(JSON.parse(readFileSync(file, 'utf8')).samples, [1]);
 });
 
+t.test('reads verdicts, and files that had them in another shape', async (t) => {
+  const folder = t.testdir();
+  const goal = { variant: 'weft', workload: 'rtt64', figure: 'p50', to: 'bare', atMost: 1 };
+  const verdicts = [{ ...goal, spread, ok: false }];
+  const body = { rounds: 2, seconds: 1, variants: [], results: [], notRun: [] };
+  const now = await saveResults(folder, { ...body, verdicts }, 'now');
+  t.strictSame(readResults(now).verdicts, verdicts);
+  const before = [{ workload: 'rtt64', figure: 'added p50', atMost: 0.6, reached: 1, ok: false }];
+  const old = await saveResults(folder, { ...body, verdicts: before }, 'old');
+  t.strictSame(readResults(old).verdicts, []);
+});
+
 t.test('a second run of a day is written beside the first', async (t) => {
   const folder = t.testdir();
   const files: string[] = [];

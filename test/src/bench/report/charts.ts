@@ -12,7 +12,7 @@ function result(workload: string, metric: string, unit: string, median: number):
 
 function fileOf(results: Result[]): ResultsFile {
   return {
-    ...{ format: 1, date: '', rounds: 3, seconds: 1, versions: {}, notRun: [] },
+    ...{ format: 1, date: '', rounds: 3, seconds: 1, versions: {}, notRun: [], verdicts: [] },
     variants: ['bare', 'weft', 'haproxy'].map((name) => ({ name, title: name })),
     machine: { cpu: '', cores: 2, memoryGb: 1, kernel: '' },
     results,

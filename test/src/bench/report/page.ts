@@ -22,6 +22,7 @@ const file: ResultsFile = {
     },
   ],
   notRun: [{ variant: 'haproxy', why: 'it is not installed' }],
+  verdicts: [],
 };
 
 t.test('letters with a meaning in HTML are escaped', async (t) => {
@@ -37,6 +38,20 @@ t.test('the page holds machine, figures and what was not run, and loads nothing'
   t.match(page, '<figcaption>A plot</figcaption><svg></svg>');
   t.notMatch(page, /<(script|link|img)|https?:\/\//);
   t.notMatch(page, 'What changed');
+});
+
+t.test('goals stand with what was reached', async (t) => {
+  t.notMatch(pageOf({ file, charts: [] }), 'Goals');
+  const goal = { variant: 'weft', workload: 'rtt64', figure: 'p50', to: 'bare', spread };
+  const verdicts = [
+    { ...goal, atMost: 1.03, ok: false },
+    { ...goal, atLeast: 0.9, ok: true },
+  ];
+  const page = pageOf({ file: { ...file, verdicts }, charts: [] });
+  const cells = '<td>weft</td><td>rtt64</td><td>p50</td><td>bare</td>';
+  const reached = '<td class="figure">1235 (1000..2000)</td>';
+  t.match(page, `<tr><td>missed</td>${cells}<td>at most 1.03</td>${reached}</tr>`);
+  t.match(page, `<tr><td>reached</td>${cells}<td>at least 0.9</td>${reached}</tr>`);
 });
 
 t.test('a comparison counts what is likely not chance', async (t) => {
