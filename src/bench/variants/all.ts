@@ -26,12 +26,14 @@ const rivals: readonly string[] = allVariants
 
 /**
  * Whom ratios of a variant are taken to: the bare link, everything that is not ours, and the same
- * mesh by its other tiers.
+ * mesh by its other tiers, if they carry everything.
  */
 export function referencesOf(variant: string): string[] {
   const family = ({ tierOf, name }: Variant): string => tierOf ?? name;
   const own = allVariants.find(({ name }) => name === variant);
-  const tiers = allVariants.filter((each) => own !== undefined && family(each) === family(own));
+  const tiers = allVariants.filter(
+    (each) => own !== undefined && family(each) === family(own) && each.ways === undefined,
+  );
   const all = [bare.name, ...rivals, ...tiers.map(({ name }) => name)];
   return [...new Set(all)].filter((name) => name !== variant);
 }
