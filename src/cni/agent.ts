@@ -4,19 +4,14 @@ import { fstatSync } from 'node:fs';
 import { isDeepStrictEqual } from 'node:util';
 import { MeshError } from '../lib/error.ts';
 import type { Logger } from '../lib/log.ts';
-import type { CaptureKind, MeshConfig } from '../lib/pod-settings.ts';
-import type { Capture, CaptureWants } from './capture.ts';
+import type { MeshConfig } from '../lib/pod-settings.ts';
+import type { Capture } from './capture.ts';
+import { type Known, type Left, listed, reportOf, sameCapture } from './known.ts';
 import { checkNamespace, isGone, pathOfFd, whyNotOpened } from './netns.ts';
 import { type ListedPod, type PodEnrolment, podsMax, sameClaim } from './pod.ts';
 import type { MarkSettings } from './pod-routes.ts';
 import { Retries } from './retries.ts';
-import {
-  type NodeSettings,
-  type SettingsReport,
-  sameWants,
-  settingsOf,
-  wantsOf,
-} from './settings.ts';
+import { type NodeSettings, type SettingsReport, sameWants, wantsOf } from './settings.ts';
 import { Turns } from './turns.ts';
 import type { ZdsPod } from './zds-server.ts';
 
@@ -35,45 +30,6 @@ export interface AgentParts {
   /** Keeps them over a restart. */
   readonly saveMesh: (mesh: MeshConfig) => void;
   readonly log: Logger;
-}
-
-/** A pod on the list that this run opened. Its rules may be there in each of these phases. */
-interface Known {
-  pod: PodEnrolment;
-  readonly fd: number;
-  readonly inode: number;
-  /** What the mesh wanted when it was enrolled. */
-  readonly meshCapture: CaptureKind | undefined;
-  /** What its namespace's settings were before; nothing of one that an older agent captured. */
-  readonly former: MarkSettings | undefined;
-  /** What its capture was last asked for. */
-  wants: CaptureWants;
-  /** The capture's epoch when its rules were installed. */
-  epoch: string;
-  phase: 'enrolling' | 'enrolled' | 'releasing';
-}
-
-/** A pod of an earlier run, whose rules may be in force and which this run has not dealt with. */
-interface Left {
-  readonly pod: PodEnrolment;
-  readonly meshCapture: CaptureKind | undefined;
-  readonly former: MarkSettings | undefined;
-  releasing: boolean;
-}
-
-function listed({ pod, meshCapture, former, releasing }: Left): ListedPod {
-  return {
-    ...pod,
-    ...(meshCapture === undefined ? {} : { meshCapture }),
-    ...(former === undefined ? {} : { former }),
-    ...(releasing ? { releasing } : {}),
-  };
-}
-
-/** Whether a pod that is captured by `known` would be captured as `pod` asks. */
-function sameCapture({ pod: before, meshCapture }: Known, pod: PodEnrolment, mesh: MeshConfig) {
-  const [was, is] = [wantsOf(before, {}, meshCapture), wantsOf(pod, {}, mesh.capture)];
-  return was.capture === is.capture && (is.capture !== undefined || was.preferred === is.preferred);
 }
 
 /**
@@ -103,11 +59,7 @@ export class Agent {
 
   /** What counts for the enrolled pods on a node that is such. */
   settings(node: NodeSettings): SettingsReport {
-    const pods = this.#enrolled().map(({ pod, meshCapture }) => {
-      const { uid, namespace, name } = pod;
-      return { uid, namespace, name, ...settingsOf(pod, this.#mesh, meshCapture, node) };
-    });
-    return { mesh: this.#mesh, node, pods };
+    return reportOf(this.#enrolled(), this.#mesh, node);
   }
 
   /**

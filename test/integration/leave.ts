@@ -117,7 +117,7 @@ t.test('what leaves is as it was before it came', { skip: skipLab }, async (t) =
     await enrol(t, lab, other, 'nft');
     await enrol(t, lab, gone, 'ebpf');
     const command = commandOf('uninstall', ['--bpf-pins', pins, '--api', api]);
-    const uninstall = () => lab.onNode('node-a', command);
+    const uninstall = () => lab.onNode('node-a', command, { timeoutMs: 60_000 });
     const refused = await uninstall();
     t.equal(refused.code, 1);
     t.match(refused.stderr, /stop it first/);
