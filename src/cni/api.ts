@@ -4,10 +4,10 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { z } from 'zod';
 import { MeshError, type MeshErrorCode } from '../lib/error.ts';
 import type { Logger } from '../lib/log.ts';
-import { captureKinds, sameNodeWays } from '../lib/pod-settings.ts';
+import { bypassWays, captureKinds, sameNodeWays } from '../lib/pod-settings.ts';
 import { listenPrivate } from '../lib/unix-socket.ts';
 import type { CaptureProbe } from './capture-probe.ts';
-import { bypassWays, nameserversMax, type PodEnrolment } from './pod.ts';
+import { nameserversMax, type PodEnrolment } from './pod.ts';
 import type { SettingsReport } from './settings.ts';
 
 /** Largest request body, in bytes. */

@@ -8,11 +8,11 @@ import { z } from 'zod';
 import type { NodeCapture, NodeCaptureOptions } from '../../native/capture.ts';
 import { MeshError } from '../lib/error.ts';
 import type { Logger } from '../lib/log.ts';
+import type { Bypass } from '../lib/pod-settings.ts';
 import { mustRun } from '../lib/program.ts';
 import type { CaptureRow, CaptureWants } from './capture.ts';
 import type { Guard } from './guard.ts';
 import { checkPodNetns, isGone } from './netns.ts';
-import type { Bypass } from './pod.ts';
 import {
   addReturnRoutes,
   inside,

@@ -13,7 +13,7 @@ import {
 import { createLog, type Logger, type LogLevel, logLevels } from '../lib/log.ts';
 import { cgroup2RootOf } from '../lib/machine.ts';
 import { defaultPins } from '../lib/node-places.ts';
-import { sameNodeWays } from '../lib/pod-settings.ts';
+import { bypassWays, sameNodeWays } from '../lib/pod-settings.ts';
 import { ports } from '../lib/ports.ts';
 import { type StatusServer, serveMetrics } from '../lib/status-server.ts';
 import { prepareSocketFolder } from '../lib/unix-socket.ts';
@@ -24,7 +24,7 @@ import { captureMetrics, metricsType } from './capture-metrics.ts';
 import type { CaptureProbe } from './capture-probe.ts';
 import { agentFiles } from './leave.ts';
 import { loadMeshConfig, saveMeshConfig } from './mesh-file.ts';
-import { bypassWays, type PodEnrolment, whenProxyDownWays } from './pod.ts';
+import { type PodEnrolment, whenProxyDownWays } from './pod.ts';
 import { loadPods, savePods } from './pod-file.ts';
 import { ZdsServer } from './zds-server.ts';
 

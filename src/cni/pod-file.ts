@@ -4,8 +4,8 @@
 import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { z } from 'zod';
 import { MeshError } from '../lib/error.ts';
-import { captureKinds, sameNodeWays } from '../lib/pod-settings.ts';
-import { bypassWays, type ListedPod, podsMax } from './pod.ts';
+import { bypassWays, captureKinds, sameNodeWays } from '../lib/pod-settings.ts';
+import { type ListedPod, podsMax } from './pod.ts';
 
 const settings = {
   capture: z.enum(captureKinds).optional(),

@@ -1,14 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import type { CaptureKind, SameNode } from '../lib/pod-settings.ts';
+import type { Bypass, CaptureKind, SameNode } from '../lib/pod-settings.ts';
 
 /** What becomes of connections that pods open while the node's proxy is dead. */
 export const whenProxyDownWays = ['refuse', 'pass'] as const;
 export type WhenProxyDown = (typeof whenProxyDownWays)[number];
-
-/** What direct connections leave out besides the proxy: nothing, or TCP. */
-export const bypassWays = ['none', 'sockmap'] as const;
-export type Bypass = (typeof bypassWays)[number];
 
 /** How a pod is to be treated, as it says itself or its namespace for it; the rest is left to others. */
 export interface PodSettings {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Which setting counts for a pod: its own goes before its namespace's, that before the mesh's, and that
 // before the node's. Without I/O.
-import type { CaptureKind, MeshConfig, SameNode } from '../lib/pod-settings.ts';
+import type { Bypass, CaptureKind, MeshConfig, SameNode } from '../lib/pod-settings.ts';
 import type { CaptureWants } from './capture.ts';
-import type { Bypass, PodEnrolment, PodSettings } from './pod.ts';
+import type { PodEnrolment, PodSettings } from './pod.ts';
 
 /** Who may say something, the nearest first. */
 export type SettingSource = 'pod' | 'namespace' | 'mesh' | 'node';

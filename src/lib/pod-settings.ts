@@ -10,6 +10,17 @@ export type CaptureKind = (typeof captureKinds)[number];
 export const sameNodeWays = ['direct', 'tunnel'] as const;
 export type SameNode = (typeof sameNodeWays)[number];
 
+/** What direct connections leave out besides the proxy: nothing, or TCP. */
+export const bypassWays = ['none', 'sockmap'] as const;
+export type Bypass = (typeof bypassWays)[number];
+
+/** The annotations of pods and namespaces, and what they may say. */
+export const settingAnnotations: Readonly<Record<string, readonly string[]>> = {
+  'weft.dev/capture': captureKinds,
+  'weft.dev/same-node': sameNodeWays,
+  'weft.dev/bypass': bypassWays,
+};
+
 /** What the mesh says for all pods that, like their namespaces, say nothing themselves. */
 export interface MeshConfig {
   /** Of pods that are enrolled from then on; a node that cannot do it goes by its own way. */

@@ -2,7 +2,8 @@
 // The Kubernetes kinds. What Weft reads of them is checked strictly; the other fields of a kind are
 // known by name and taken as they are, so that a misspelt field is seen.
 import { z } from 'zod';
-import type { AppProtocol, TrafficDistribution } from '../mesh/objects.ts';
+import { settingAnnotations } from '../lib/pod-settings.ts';
+import type { AppProtocol, Labels, TrafficDistribution } from '../mesh/objects.ts';
 import type { FieldProblem } from '../mesh/policy.ts';
 import {
   address,
@@ -22,10 +23,25 @@ import {
   unread,
 } from './fields.ts';
 
+/** With annotations of ours that say something: the agent would refuse the pod for others. */
+function withSettings<T extends { readonly annotations: Labels }>(
+  metadata: z.ZodType<T>,
+): z.ZodType<T> {
+  return metadata.superRefine(({ annotations }, context) => {
+    for (const [name, ways] of Object.entries(settingAnnotations)) {
+      const said = annotations[name];
+      if (said !== undefined && !ways.includes(said)) {
+        const message = `not one of ${ways.join(', ')}`;
+        context.addIssue({ code: 'custom', path: ['annotations', name], message });
+      }
+    }
+  });
+}
+
 const namespace = z.strictObject({
   apiVersion: z.literal('v1'),
   kind: z.literal('Namespace'),
-  metadata: namespaceMetadata,
+  metadata: withSettings(namespaceMetadata),
   ...unread('spec', 'status'),
 });
 
@@ -54,7 +70,7 @@ const container = z.looseObject({
 const pod = z.strictObject({
   apiVersion: z.literal('v1'),
   kind: z.literal('Pod'),
-  metadata: namespacedMetadata,
+  metadata: withSettings(namespacedMetadata),
   spec: z.strictObject({
     nodeName: objectName,
     serviceAccountName: objectName.default('default'),

@@ -40,6 +40,24 @@ t.test('the kinds of the cluster have a name and labels', async (t) => {
   ]);
 });
 
+t.test('annotations of pods and namespaces that are settings say what can be done', async (t) => {
+  const annotated = (kind: string, annotations: Record<string, string>, rest = {}) =>
+    complaintsAt(kind, { metadata: { name: 'x', annotations }, ...rest });
+  const spec = { spec: { nodeName: 'a' } };
+  const good = {
+    'weft.dev/capture': 'nft',
+    'weft.dev/same-node': 'tunnel',
+    'weft.dev/bypass': 'none',
+    'others/capture': 'x',
+  };
+  t.same(annotated('Namespace', good), []);
+  t.same(annotated('Pod', good, spec), []);
+  for (const name of Object.keys(good).filter((each) => each.startsWith('weft.dev/'))) {
+    t.same(annotated('Namespace', { [name]: 'x' }), [`metadata.annotations.${name}`]);
+    t.same(annotated('Pod', { [name]: 'x' }, spec), [`metadata.annotations.${name}`]);
+  }
+});
+
 t.test('a service account is in a namespace', async (t) => {
   t.same(readValue('ServiceAccount', { secrets: [] }), { namespace: 'demo', name: 'x' });
   t.same(readValue('ServiceAccount', { metadata: { name: 'x' } }), {
