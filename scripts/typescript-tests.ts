@@ -19,6 +19,7 @@ export const waiting: readonly string[] = [
   'test/src/lab/main.ts',
   'test/integration/trust/rotation.ts',
   'test/src/lab/demo-survival.ts',
+  'test/integration/kernel/kill.ts',
   'test/integration/bench.ts',
 ];
 

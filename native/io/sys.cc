@@ -287,4 +287,9 @@ void resetOnClose(int fd) {
   ::setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
 }
 
+void endOnClose(int fd) {
+  const linger later{0, 0};
+  ::setsockopt(fd, SOL_SOCKET, SO_LINGER, &later, sizeof later);
+}
+
 }  // namespace weft::io

@@ -77,7 +77,9 @@ ssize_t sendPieces(int fd, std::span<const iovec> pieces);
 
 /// Sends FIN; the other direction stays open.
 void shutdownWrite(int fd);
-/// Makes the coming close() send RST instead of FIN.
+/// Makes the coming close() send RST instead of FIN, also the one of a process that is killed.
 void resetOnClose(int fd);
+/// Makes it send what is left to send, and FIN, as that of any socket.
+void endOnClose(int fd);
 
 }  // namespace weft::io

@@ -24,6 +24,9 @@ Passthrough::Passthrough(Pod& pod, Attempt client, UniqueFd server)
   }
   client_.fd = std::move(client.fd);
   server_.fd = std::move(server);
+  // What they are told is not whole before the end.
+  io::resetOnClose(client_.fd.get());
+  io::resetOnClose(server_.fd.get());
   info_.startedMicros = monotonicMicros();
   WorkerState& worker = pod_.worker();
   worker.loop.watch(client_.fd.get(), this);
@@ -137,6 +140,8 @@ void Passthrough::pump() {
     return;
   }
   if (client_.shut && server_.shut) {
+    io::endOnClose(client_.fd.get());
+    io::endOnClose(server_.fd.get());
     finish(EventKind::kClosed, {});
   }
 }
@@ -231,8 +236,6 @@ void Passthrough::abort(const Outcome& outcome) {
   if (!connected_ && outcome.reason == Reason::kConnect) {
     lease_.failed(monotonicMillis());
   }
-  io::resetOnClose(client_.fd.get());
-  io::resetOnClose(server_.fd.get());
   finish(connected_ ? EventKind::kClosed : EventKind::kRefused, outcome);
 }
 

@@ -19,6 +19,7 @@ Pipe::Pipe(Pod& pod, Attempt attempt)
       info_(std::move(attempt.info)),
       retry_(std::move(attempt.retry)),
       connected_(true) {
+  io::resetOnClose(fd_.get());  // what it is told is not whole before the end
   pod_.worker().loop.watch(fd_.get(), this);
   account();
 }
@@ -26,6 +27,7 @@ Pipe::Pipe(Pod& pod, Attempt attempt)
 Pipe::Pipe(Pod& pod, UniqueFd fd, ConnectionInfo info)
     : Connection(pod), fd_(std::move(fd)), info_(std::move(info)), connected_(false) {
   info_.startedMicros = monotonicMicros();
+  io::resetOnClose(fd_.get());
   WorkerState& worker = pod_.worker();
   worker.loop.watch(fd_.get(), this);
   timer_.start(worker.loop, worker.settings.connectTimeoutMs, [this] {
@@ -455,6 +457,7 @@ void Pipe::endToApp() {
 
 void Pipe::finishIfDone() {
   if (appEnded_ && shut_ && !released()) {
+    io::endOnClose(fd_.get());
     finish(EventKind::kClosed, {});
   }
 }

@@ -103,7 +103,6 @@ void Pipe::abort(const Outcome& outcome) {
                    outcome.reason == Reason::kIdentity)) {
     lease_.failed(monotonicMillis());
   }
-  io::resetOnClose(fd_.get());
   finish(opened_ ? EventKind::kClosed : EventKind::kRefused, outcome);
 }
 

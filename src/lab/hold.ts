@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // A program for pods: opens a connection to a web server, gets one answer over it and holds it.
 //
-//   hold.ts HOST PORT   prints {"msg":"held"} once answered, {"msg":"ended"} when it is cut
+//   hold.ts HOST PORT   prints {"msg":"held"} once answered, and when it is cut {"msg":"ended","how":
+//                       "ECONNRESET"}, or the code of another error, or "FIN" without one
 import { once } from 'node:events';
 import { connect } from 'node:net';
 import { MeshError } from '../lib/error.ts';
 
-function say(msg: string): void {
-  process.stdout.write(`${JSON.stringify({ msg })}\n`);
+function say(msg: string, more: object = {}): void {
+  process.stdout.write(`${JSON.stringify({ msg, ...more })}\n`);
 }
 
 if (import.meta.main) {
@@ -23,7 +24,11 @@ if (import.meta.main) {
     say(MeshError.from(error).message);
   }
   // From here on its end is what is looked for, however it comes.
-  socket.on('error', () => undefined).resume();
+  let how = 'FIN';
+  socket.on('error', ({ code }: NodeJS.ErrnoException) => {
+    how = code ?? 'unknown';
+  });
+  socket.resume();
   await closed;
-  say('ended');
+  say('ended', { how });
 }

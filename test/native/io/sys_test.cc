@@ -214,6 +214,21 @@ TEST_CASE("bytes, pieces, the end and a reset arrive as what they are") {
   }
 }
 
+TEST_CASE("a socket that would be reset by its close ends in order when that is asked for") {
+  for (const bool isAsked : {false, true}) {
+    INFO(isAsked);
+    Connection c;
+    resetOnClose(c.client.get());
+    if (isAsked) {
+      endOnClose(c.client.get());
+    }
+    c.client.reset();
+    REQUIRE(wait(c.server.get(), POLLIN));
+    uint8_t room[64];
+    CHECK(receiveSome(c.server.get(), room) == (isAsked ? 0 : -ECONNRESET));
+  }
+}
+
 TEST_CASE("a connection that nobody redirected has no original destination to trust") {
   const Connection c;
   const auto original = netfilterOriginalDst(c.server.get());
