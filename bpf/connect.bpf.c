@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* What an application opens: its connections go to the proxy's listener in the pod's own network
- * namespace, its DNS to the node's resolver there, and it is told its peer's and its own address as
- * if they had not. Attached to a cgroup above all pods; a process whose network namespace is no
+ * namespace, its DNS to the node's resolver there, and it is told its peer's address as if they had
+ * not. Attached to a cgroup above all pods; a process whose network namespace is no
  * pod's passes untouched. Each program can refuse (0) or let go on (1).
  *
  * Fail directions. Not a pod's namespace: passes. A pod's, and the kernel has no room to remember
@@ -17,82 +17,16 @@
 #include <bpf/bpf_helpers.h>
 
 #include "addr.h"
-#include "mesh_heartbeat.h"
+#include "mesh_capture.h"
+#include "mesh_features.h"
 #include "mesh_maps.h"
 #include "mesh_services.h"
 #include "mesh_sockets.h"
 
 char LICENSE[] SEC("license") = "GPL";
 
-#define PROXY_PORT 15001
 #define PLAINTEXT_PORT 15006
 #define HBONE_PORT 15008
-#define DNS_CAPTURE_PORT 15053
-#define DNS_PORT 53
-#define RESOLVER_V4 bpf_htonl(0x7f000001)
-#define GO_ON 1
-#define REFUSE 0
-#define LOOPBACK_INTERFACE 1
-#define ECONNREFUSED 111
-
-const volatile struct weft_abilities weft_abilities = {};
-
-static __always_inline int is_under(__u64 cgroup, __u32 level) {
-  return cgroup != 0 && bpf_get_current_ancestor_cgroup_id(level) == cgroup;
-}
-
-static __always_inline void destination_of(struct bpf_sock_addr* ctx, int family,
-                                           struct weft_ip* ip) {
-  if (family == 4)
-    weft_ip_from_v4(ip, WEFT_READ(ctx->user_ip4));
-  else
-    weft_ip_from_v6(ip, WEFT_READ(ctx->user_ip6[0]), WEFT_READ(ctx->user_ip6[1]),
-                    WEFT_READ(ctx->user_ip6[2]), WEFT_READ(ctx->user_ip6[3]));
-}
-
-static __always_inline void set_address(struct bpf_sock_addr* ctx, int family,
-                                        const struct weft_ip* ip, __u32 port) {
-  if (family == 4) {
-    ctx->user_ip4 = ip->words[3];
-  } else {
-    ctx->user_ip6[0] = ip->words[0];
-    ctx->user_ip6[1] = ip->words[1];
-    ctx->user_ip6[2] = ip->words[2];
-    ctx->user_ip6[3] = ip->words[3];
-  }
-  ctx->user_port = bpf_htons(port);
-}
-
-/* Where captured connections to `ip` go: IPv4 to a loopback address of its own, IPv6 to the one
- * that there is. */
-static __always_inline void set_loopback(struct bpf_sock_addr* ctx, int family,
-                                         const struct weft_ip* ip, __u32 asked, __u32 port) {
-  struct weft_ip to;
-  if (weft_ip_is_v4(ip))
-    weft_ip_from_v4(&to, port == PROXY_PORT ? weft_loopback_for(ip, asked) : RESOLVER_V4);
-  else
-    weft_ip_from_v6(&to, 0, 0, 0, bpf_htonl(1));
-  set_address(ctx, family, &to, port);
-}
-
-static __always_inline struct weft_socket* remember(struct bpf_sock_addr* ctx,
-                                                    const struct weft_ip* ip, __u32 port,
-                                                    __u16 kind, __u64 netns) {
-  struct bpf_sock* sk = ctx->sk;
-  if (!sk)
-    return NULL;
-  struct weft_socket* socket =
-      bpf_sk_storage_get(&weft_sockets, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
-  if (!socket)
-    return NULL;
-  socket->ip = *ip;
-  socket->port = port;
-  socket->picked_port = 0;
-  socket->kind = kind;
-  socket->is_v4 = weft_ip_is_v4(ip);
-  socket->netns = netns;
-  return socket;
-}
 
 /* A socket may be connected again, elsewhere, also after it failed before its SYN. */
 static __always_inline void forget(struct bpf_sock_addr* ctx) {
@@ -100,7 +34,7 @@ static __always_inline void forget(struct bpf_sock_addr* ctx) {
   struct weft_socket* socket = sk ? bpf_sk_storage_get(&weft_sockets, sk, NULL, 0) : NULL;
   if (!socket)
     return;
-  if (!socket->is_published)
+  if (WEFT_HAS_DIRECT && !socket->is_published)
     weft_give_slot_back(socket);
   bpf_sk_storage_delete(&weft_sockets, sk);
 }
@@ -112,53 +46,6 @@ static __always_inline int pass_to(struct bpf_sock_addr* ctx, const struct weft_
     return GO_ON;
   weft_count(WEFT_COUNT_OUTBOUND_REFUSED_STORAGE);
   return REFUSE;
-}
-
-/* Without a proxy: what to do instead of capturing, or nothing (-1) while there is one, or when the
- * kernel refuses by itself, since nobody listens. Fails closed, unless the node was told otherwise.
- */
-static __always_inline int without_proxy(const struct weft_config* config, int is_dns,
-                                         __u64 netns) {
-  const int may_pass = config->flags & WEFT_CONFIG_PASS_WHEN_DOWN;
-  const int is_stale = weft_proxy_is_stale();
-  if (may_pass && (is_stale || !weft_proxy_listens(netns))) {
-    weft_count(is_dns ? WEFT_COUNT_DNS_PASSED_DOWN : WEFT_COUNT_OUTBOUND_PASSED_DOWN);
-    return GO_ON;
-  }
-  if (!is_stale || is_dns)
-    return -1;
-  weft_count(WEFT_COUNT_OUTBOUND_REFUSED_DOWN);
-  if (weft_abilities.retval)
-    bpf_set_retval(-ECONNREFUSED);
-  return REFUSE;
-}
-
-/* `picked` is for the proxy, if it is not NULL. */
-static __always_inline int capture(struct bpf_sock_addr* ctx, const struct weft_config* config,
-                                   int family, const struct weft_ip* ip, __u32 port, __u64 netns,
-                                   const struct weft_pick* picked) {
-  const int is_dns = port == DNS_PORT;
-  const int instead = without_proxy(config, is_dns, netns);
-  if (instead >= 0)
-    return instead;
-  struct bpf_sock* sk = ctx->sk;
-  if (sk && sk->bound_dev_if != 0 && sk->bound_dev_if != LOOPBACK_INTERFACE) {
-    weft_count(WEFT_COUNT_OUTBOUND_REFUSED_DEVICE);
-    return REFUSE;
-  }
-  const __u16 kind = is_dns ? WEFT_SOCKET_DNS : WEFT_SOCKET_CAPTURED;
-  struct weft_socket* socket = remember(ctx, ip, port, kind, netns);
-  if (!socket) {
-    weft_count(WEFT_COUNT_OUTBOUND_REFUSED_STORAGE);
-    return REFUSE;
-  }
-  if (picked) {
-    socket->picked = picked->ip;
-    socket->picked_port = picked->port;
-  }
-  set_loopback(ctx, family, ip, port, is_dns ? DNS_CAPTURE_PORT : PROXY_PORT);
-  weft_count(is_dns ? WEFT_COUNT_DNS_CAPTURED : WEFT_COUNT_OUTBOUND_CAPTURED);
-  return GO_ON;
 }
 
 /* A connection that the application asked for, and the pod that it leads to. */
@@ -266,9 +153,10 @@ static __always_inline int leave(struct bpf_sock_addr* ctx, const struct weft_co
   const struct weft_pick* pick = NULL;
   int result = GO_ON;
   if (owner) {
-    if (!is_proxy_port(port) && is_direct(pod, owner) && go_direct(ctx, &way, &result))
+    if (WEFT_HAS_DIRECT && !is_proxy_port(port) && is_direct(pod, owner) &&
+        go_direct(ctx, &way, &result))
       return result;
-  } else if (port != DNS_PORT && (pod->flags & WEFT_POD_DIRECT)) {
+  } else if (WEFT_HAS_SERVICES && port != DNS_PORT && (pod->flags & WEFT_POD_DIRECT)) {
     pick = weft_pick_for(ip, port);
     if (pick && go_picked(ctx, family, &way, pod, pick, &result))
       return result;
@@ -290,7 +178,8 @@ static __always_inline int on_connect(struct bpf_sock_addr* ctx, int family) {
 
   const int is_tcp = ctx->protocol == IPPROTO_TCP;
   const __u32 port = bpf_ntohs(ctx->user_port);
-  if (!is_tcp && !(is_pod && ctx->protocol == IPPROTO_UDP && port == DNS_PORT))
+  const int is_dns = ctx->protocol == IPPROTO_UDP && port == DNS_PORT && weft_abilities.dns;
+  if (!is_tcp && !(is_pod && is_dns))
     return GO_ON;
   struct weft_ip ip;
   destination_of(ctx, family, &ip);
@@ -318,6 +207,7 @@ static __always_inline int on_connect(struct bpf_sock_addr* ctx, int family) {
                        : capture(ctx, config, family, &ip, port, netns, NULL);
 }
 
+#if WEFT_HAS_DIRECT
 /* A socket that failed before its SYN, or was about to send it, and is closed now. */
 SEC("cgroup/sock_release")
 int weft_sock_release(struct bpf_sock* sk) {
@@ -326,6 +216,7 @@ int weft_sock_release(struct bpf_sock* sk) {
     weft_give_slot_back(socket);
   return GO_ON;
 }
+#endif
 
 SEC("cgroup/connect4")
 int weft_connect4(struct bpf_sock_addr* ctx) {
@@ -335,18 +226,6 @@ int weft_connect4(struct bpf_sock_addr* ctx) {
 SEC("cgroup/connect6")
 int weft_connect6(struct bpf_sock_addr* ctx) {
   return on_connect(ctx, 6);
-}
-
-static __always_inline const struct weft_socket* known(struct bpf_sock_addr* ctx) {
-  struct bpf_sock* sk = ctx->sk;
-  return sk ? bpf_sk_storage_get(&weft_sockets, sk, NULL, 0) : NULL;
-}
-
-static __always_inline const struct weft_socket* captured(struct bpf_sock_addr* ctx) {
-  const struct weft_socket* socket = known(ctx);
-  const int is_captured =
-      socket && (socket->kind == WEFT_SOCKET_CAPTURED || socket->kind == WEFT_SOCKET_DNS);
-  return is_captured ? socket : NULL;
 }
 
 /* Whom the application believes that it speaks to: a direct connection may have been to a service.
@@ -367,84 +246,4 @@ int weft_getpeername4(struct bpf_sock_addr* ctx) {
 SEC("cgroup/getpeername6")
 int weft_getpeername6(struct bpf_sock_addr* ctx) {
   return on_getpeername(ctx, 6);
-}
-
-/* And from where: the pod's address, at the port that it has. */
-static __always_inline int on_getsockname(struct bpf_sock_addr* ctx, int family) {
-  const struct weft_socket* socket = captured(ctx);
-  if (!socket)
-    return GO_ON;
-  struct weft_ip now;
-  destination_of(ctx, family, &now);
-  if (!weft_ip_is_loopback(&now))
-    return GO_ON;
-  const __u64 netns = bpf_get_netns_cookie(ctx);
-  const struct weft_pod* pod = bpf_map_lookup_elem(&weft_pods, &netns);
-  if (!pod)
-    return GO_ON;
-  const struct weft_ip* own = socket->is_v4 ? &pod->ipv4 : &pod->ipv6;
-  if (own->words[0] || own->words[1] || own->words[2] || own->words[3])
-    set_address(ctx, family, own, bpf_ntohs(ctx->user_port));
-  return GO_ON;
-}
-
-SEC("cgroup/getsockname4")
-int weft_getsockname4(struct bpf_sock_addr* ctx) {
-  return on_getsockname(ctx, 4);
-}
-
-SEC("cgroup/getsockname6")
-int weft_getsockname6(struct bpf_sock_addr* ctx) {
-  return on_getsockname(ctx, 6);
-}
-
-/* Questions of sockets that are not connected. */
-static __always_inline int on_sendmsg(struct bpf_sock_addr* ctx, int family) {
-  if (bpf_ntohs(ctx->user_port) != DNS_PORT || ctx->protocol != IPPROTO_UDP)
-    return GO_ON;
-  const __u32 zero = 0;
-  const struct weft_config* config = bpf_map_lookup_elem(&weft_config, &zero);
-  const __u64 netns = bpf_get_netns_cookie(ctx);
-  if (!config || !bpf_map_lookup_elem(&weft_pods, &netns))
-    return GO_ON;
-  if (is_under(config->proxy_cgroup, config->proxy_level))
-    return GO_ON;
-  struct weft_ip ip;
-  destination_of(ctx, family, &ip);
-  const struct weft_address* owner = bpf_map_lookup_elem(&weft_addresses, &ip);
-  if (weft_ip_is_loopback(&ip) || weft_ip_is_any(&ip) || (owner && owner->netns == netns))
-    return GO_ON;
-  return capture(ctx, config, family, &ip, DNS_PORT, netns, NULL);
-}
-
-SEC("cgroup/sendmsg4")
-int weft_sendmsg4(struct bpf_sock_addr* ctx) {
-  return on_sendmsg(ctx, 4);
-}
-
-SEC("cgroup/sendmsg6")
-int weft_sendmsg6(struct bpf_sock_addr* ctx) {
-  return on_sendmsg(ctx, 6);
-}
-
-/* And their answers, which come from whom they asked. */
-static __always_inline int on_recvmsg(struct bpf_sock_addr* ctx, int family) {
-  if (bpf_ntohs(ctx->user_port) != DNS_CAPTURE_PORT)
-    return GO_ON;
-  const struct weft_socket* socket = captured(ctx);
-  struct weft_ip from;
-  destination_of(ctx, family, &from);
-  if (socket && socket->kind == WEFT_SOCKET_DNS && weft_ip_is_loopback(&from))
-    set_address(ctx, family, &socket->ip, socket->port);
-  return GO_ON;
-}
-
-SEC("cgroup/recvmsg4")
-int weft_recvmsg4(struct bpf_sock_addr* ctx) {
-  return on_recvmsg(ctx, 4);
-}
-
-SEC("cgroup/recvmsg6")
-int weft_recvmsg6(struct bpf_sock_addr* ctx) {
-  return on_recvmsg(ctx, 6);
 }

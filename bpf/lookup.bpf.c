@@ -13,6 +13,7 @@
 #include <bpf/bpf_helpers.h>
 
 #include "addr.h"
+#include "mesh_features.h"
 #include "mesh_heartbeat.h"
 #include "mesh_maps.h"
 
@@ -112,7 +113,7 @@ int weft_lookup(struct bpf_sk_lookup* ctx) {
     return SK_PASS;
   if (key.local_port == HBONE_PORT)
     return assign(ctx, WEFT_LISTENER_HBONE);
-  if (may_pass_direct(&key)) {
+  if (WEFT_HAS_DIRECT && may_pass_direct(&key)) {
     weft_count(WEFT_COUNT_DIRECT_PASSED);
     return SK_PASS;
   }

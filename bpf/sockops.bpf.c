@@ -11,6 +11,7 @@
 #include <bpf/bpf_helpers.h>
 
 #include "addr.h"
+#include "mesh_features.h"
 #include "mesh_maps.h"
 #include "mesh_sockets.h"
 
@@ -124,7 +125,7 @@ static __always_inline void on_opened(struct bpf_sock_ops* ctx) {
   const struct weft_socket* socket = sk ? bpf_sk_storage_get(&weft_sockets, sk, NULL, 0) : NULL;
   if (socket && socket->kind == WEFT_SOCKET_STRAY)
     take_back_pass(ctx, socket); /* it went elsewhere, or has come by now */
-  if (!socket || socket->kind != WEFT_SOCKET_DIRECT)
+  if (!WEFT_HAS_DIRECT || !socket || socket->kind != WEFT_SOCKET_DIRECT)
     return;
   struct weft_event* event = bpf_ringbuf_reserve(&weft_events, sizeof *event, 0);
   if (!event) {
@@ -209,7 +210,7 @@ static __always_inline void on_closed(struct bpf_sock_ops* ctx) {
   if (!socket)
     return;
   const __u32 state = ctx->args[0];
-  if (socket->kind == WEFT_SOCKET_DIRECT) {
+  if (WEFT_HAS_DIRECT && socket->kind == WEFT_SOCKET_DIRECT) {
     tell_closed(ctx, socket);
     weft_give_slot_back(socket); /* after its entry went: there is room for whoever takes it */
   } else if (socket->kind == WEFT_SOCKET_PASS || socket->kind == WEFT_SOCKET_STRAY)
@@ -232,7 +233,7 @@ static __always_inline void on_connect(struct bpf_sock_ops* ctx) {
     publish_origin(ctx, socket);
   else if (socket->kind == WEFT_SOCKET_PASS || socket->kind == WEFT_SOCKET_STRAY)
     publish_pass(ctx, socket);
-  else if (socket->kind == WEFT_SOCKET_DIRECT)
+  else if (WEFT_HAS_DIRECT && socket->kind == WEFT_SOCKET_DIRECT)
     publish_direct(ctx, socket);
 }
 
@@ -252,7 +253,7 @@ static __always_inline void on_accepted(struct bpf_sock_ops* ctx) {
   own_ip(ctx, is_v4, &key.local);
   key.remote_port = bpf_ntohl(ctx->remote_port);
   key.local_port = ctx->local_port;
-  if (!bpf_map_delete_elem(passes, &key))
+  if (!bpf_map_delete_elem(passes, &key) || !WEFT_HAS_DIRECT)
     return;
   const struct weft_address* client = bpf_map_lookup_elem(&weft_addresses, &key.remote);
   if (!client)

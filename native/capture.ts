@@ -21,6 +21,23 @@ export interface NodeCaptureOptions {
    * what comes to them is refused in any case. `refuse` if not given.
    */
   readonly whenProxyDown?: 'refuse' | 'pass' | undefined;
+  /** What is not even tried. */
+  readonly without?: readonly CapturePart[] | undefined;
+}
+
+/**
+ * What capture can do without: direct connections, services whose endpoints are picked for these,
+ * DNS, and the own address that applications are told.
+ */
+export const captureParts = ['direct', 'services', 'dns', 'own_name'] as const;
+export type CapturePart = (typeof captureParts)[number];
+
+/** What became of a part on this kernel. */
+export interface LoadedPart {
+  readonly name: CapturePart;
+  readonly works: boolean;
+  /** Why not, with the last lines that the verifier said; empty when it works. */
+  readonly reason: string;
 }
 
 interface NativeNodeCapture {
@@ -29,6 +46,7 @@ interface NativeNodeCapture {
   refuseSockmap(gates: number): void;
   addresses(netns: number): string[];
   release(netns: number): void;
+  parts(): LoadedPart[];
   counters(): Record<string, number>;
 }
 
@@ -71,7 +89,8 @@ export class NodeCapture {
 
   /**
    * Loads and attaches the programs, in the place of those that are pinned already; tables and
-   * connections stay. Throws MeshError with the kernel's reason, and then nothing has changed.
+   * connections stay. A part that this kernel refuses is lost by itself, and what was attached of it
+   * ends. Throws MeshError with the kernel's reason, and then nothing has changed.
    */
   constructor(options: NodeCaptureOptions) {
     this.#native = call(() => new addon.NodeCapture(options));
@@ -111,6 +130,11 @@ export class NodeCapture {
   /** Takes it away again. A pod that is not captured is no error. */
   release(netns: number): void {
     call(() => this.#native.release(netns));
+  }
+
+  /** All that capture can do without, and what became of it. */
+  parts(): LoadedPart[] {
+    return call(() => this.#native.parts());
   }
 
   /** How often programs ended in which way, by name. */

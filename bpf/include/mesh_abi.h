@@ -263,6 +263,7 @@ struct weft_config {
 struct weft_abilities {
   __u32 retval; /* a program chooses the error of a refusal */
   __u32 mptcp;  /* and tells sockets of MPTCP */
+  __u32 dns;    /* datagrams of DNS have their hooks: connected sockets are captured, too */
 };
 
 /* One counter for each way a program can end, in the order of weft_counter_names. */

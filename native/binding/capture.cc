@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "binding/capture.h"
 
+#include <algorithm>
 #include <memory>
 #include <optional>
 #include <string>
@@ -18,10 +19,27 @@ std::string textOf(const Napi::Object& from, const char* name) {
   return from.Get(name).IsString() ? from.Get(name).ToString().Utf8Value() : "";
 }
 
+/// Those of our parts that are in a list of names.
+std::vector<kernel::Part> partsOf(const Napi::Value& value) {
+  std::vector<kernel::Part> all;
+  const Result<std::vector<std::string>> names = stringListOf(value);
+  for (size_t i = 0; names.ok() && i < kernel::kPartNames.size(); i++) {
+    const std::vector<std::string>& given = names.value();
+    if (std::find(given.begin(), given.end(), kernel::kPartNames[i]) != given.end()) {
+      all.push_back(static_cast<kernel::Part>(i));
+    }
+  }
+  return all;
+}
+
 kernel::NodeCaptureOptions optionsOf(const Napi::Value& value) {
   const Napi::Object given = value.ToObject();
-  return {textOf(given, "pins"), textOf(given, "cgroup"), textOf(given, "proxyCgroup"),
-          textOf(given, "probeCgroup"), textOf(given, "whenProxyDown") == "pass"};
+  return {textOf(given, "pins"),
+          textOf(given, "cgroup"),
+          textOf(given, "proxyCgroup"),
+          textOf(given, "probeCgroup"),
+          textOf(given, "whenProxyDown") == "pass",
+          partsOf(given.Get("without"))};
 }
 
 /// Where it enters the namespace no JavaScript runs.
@@ -57,6 +75,7 @@ class JsNodeCapture : public Napi::ObjectWrap<JsNodeCapture> {
                         InstanceMethod("addresses", &JsNodeCapture::addresses),
                         InstanceMethod("release", &JsNodeCapture::release),
                         InstanceMethod("refuseSockmap", &JsNodeCapture::refuseSockmap),
+                        InstanceMethod("parts", &JsNodeCapture::parts),
                         InstanceMethod("counters", &JsNodeCapture::counters)});
   }
 
@@ -117,6 +136,18 @@ class JsNodeCapture : public Napi::ObjectWrap<JsNodeCapture> {
 
   void refuseSockmap(const Napi::CallbackInfo& info) {
     throwUnlessOk(info.Env(), node_->refuseSockmap(info[0].ToNumber().Uint32Value()));
+  }
+
+  Napi::Value parts(const Napi::CallbackInfo& info) {
+    auto out = Napi::Array::New(info.Env());
+    for (const kernel::PartStatus& each : node_->parts()) {
+      auto part = Napi::Object::New(info.Env());
+      part.Set("name", kernel::kPartNames[static_cast<size_t>(each.part)]);
+      part.Set("works", each.status.ok());
+      part.Set("reason", each.status.message());
+      out[out.Length()] = part;
+    }
+    return out;
   }
 
   Napi::Value counters(const Napi::CallbackInfo& info) {

@@ -85,7 +85,7 @@ struct DestroyLink {
 
 /// Sockets are carried by a program that runs over the old map.
 Status copySockets(int from, int to) {
-  const BpfObject object = carryObject();
+  const BpfObject object = objects::carry();
   const ObjectPtr opened(bpf_object__open_mem(object.elf.data(), object.elf.size(), nullptr));
   bpf_map* target = opened ? bpf_object__find_map_by_name(opened.get(), "weft_target") : nullptr;
   if (target == nullptr || bpf_map__reuse_fd(target, to) != 0 ||

@@ -53,22 +53,6 @@ Result<CgroupPlace> placeOf(const std::string& folder) {
   return CgroupPlace{own.st_ino, level};
 }
 
-/// Sets the one constant that the programs of an object are loaded with.
-template <typename T>
-Status setConstant(bpf_object& object, T constant) {
-  bpf_map* map = nullptr;
-  bpf_object__for_each_map(map, &object) {
-    size_t size = 0;
-    void* value = bpf_map__initial_value(map, &size);
-    if (value != nullptr && size == sizeof constant &&
-        std::string(bpf_map__name(map)).ends_with(".rodata")) {
-      std::memcpy(value, &constant, sizeof constant);
-      return {};
-    }
-  }
-  return {Code::kInternal, "the object has no such constant"};
-}
-
 /// The pods that have a link in a folder of pins.
 std::vector<uint64_t> podsIn(const Pins& pins) {
   std::vector<uint64_t> all;
@@ -81,20 +65,6 @@ std::vector<uint64_t> podsIn(const Pins& pins) {
     }
   }
   return all;
-}
-
-bool hasHelper(bpf_func_id helper) {
-  return libbpf_probe_bpf_helper(BPF_PROG_TYPE_CGROUP_SOCK_ADDR, helper, nullptr) == 1;
-}
-
-/// Error codes: Linux 5.18. Sockets of MPTCP: 5.19, where there are any, and types of the kernel.
-weft_abilities abilities() {
-  weft_abilities here{};
-  here.retval = hasHelper(BPF_FUNC_set_retval) ? 1 : 0;
-  const bool isKnown =
-      ::access("/proc/sys/net/mptcp", F_OK) == 0 && ::access("/sys/kernel/btf/vmlinux", F_OK) == 0;
-  here.mptcp = isKnown && hasHelper(BPF_FUNC_skc_to_mptcp_sock) ? 1 : 0;
-  return here;
 }
 
 }  // namespace
@@ -143,9 +113,8 @@ Status NodeCapture::bringUp(const NodeCaptureOptions& options) {
   if (!carry.ok()) {
     return carry.status();
   }
-  Result<Programs> programs = loadPrograms(home);
-  if (!programs.ok()) {
-    return programs.status();
+  if (Status status = loadPrograms(home, options.without); !status.ok()) {
+    return status;
   }
   if (Status status = openMaps(home); !status.ok()) {
     return status;
@@ -170,7 +139,7 @@ Status NodeCapture::bringUp(const NodeCaptureOptions& options) {
       return status;
     }
   }
-  Status status = attachAll(programs.value(), cgroup.get());
+  Status status = attachAll(cgroup.get());
   if (status.ok() && moves) {
     carry.value()->settle();
   }
@@ -182,7 +151,7 @@ Status NodeCapture::bringUp(const NodeCaptureOptions& options) {
 
 Result<std::unique_ptr<Carry>> NodeCapture::share(const Pins& from, const Pins& to) {
   Result<std::map<std::string, MapShape>> shapes =
-      sharedShapes({connectObject(), sockopsObject(), lookupObject(), sockmapObject()});
+      sharedShapes({objects::connect(), objects::sockops(), objects::lookup(), objects::sockmap()});
   if (!shapes.ok()) {
     return shapes.status();
   }
@@ -194,46 +163,59 @@ Result<std::unique_ptr<Carry>> NodeCapture::share(const Pins& from, const Pins& 
 }
 
 /// All is loaded before anything is attached: a refusal changes nothing.
-Result<NodeCapture::Programs> NodeCapture::loadPrograms(const Pins& home) const {
-  Programs all;
-  Result<ObjectPtr> connect = load(connectObject(), home.maps(), [](bpf_object& opened) {
-    return setConstant(opened, abilities());
-  });
-  if (!connect.ok()) {
-    return connect.status();
+Status NodeCapture::loadPrograms(const Pins& home, const std::vector<Part>& without) {
+  Result<NodePrograms> programs = loadNodePrograms(home.maps(), without);
+  if (!programs.ok()) {
+    return programs.status();
   }
-  Result<ObjectPtr> sockops = load(sockopsObject(), home.maps());
-  if (!sockops.ok()) {
-    return sockops.status();
-  }
-  all.connect = std::move(connect).value();
-  all.sockops = std::move(sockops).value();
-  if (Result<ObjectPtr> lookup = load(lookupObject(), home.maps()); !lookup.ok()) {
-    return lookup.status();
-  }
+  programs_ = std::move(programs).value();
   for (const Pins& other : others_) {
     for (const uint64_t pod : podsIn(other)) {
-      Result<ObjectPtr> lookup = loadLookup(home, pod);
+      Result<ObjectPtr> lookup = loadLookup(programs_.lookup, home.maps(), pod);
       if (!lookup.ok()) {
         return lookup.status();
       }
-      all.pods.insert_or_assign(pod, std::move(lookup).value());
+      lookups_.insert_or_assign(pod, std::move(lookup).value());
     }
   }
-  return all;
+  return {};
 }
 
-/// What publishes tuples comes before what relies on it.
-Status NodeCapture::attachAll(const Programs& programs, int cgroup) {
-  if (Status status = attach(*programs.sockops, cgroup); !status.ok()) {
+/// What publishes tuples comes before what relies on it, and goes after it.
+Status NodeCapture::attachAll(int cgroup) {
+  const auto connect = [&] { return attach(*programs_.connect, cgroup); };
+  const auto sockops = [&] { return attach(*programs_.sockops, cgroup); };
+  const bool isDirect = programs_.has(Part::kDirect);
+  if (Status status = isDirect ? sockops() : connect(); !status.ok()) {
     return status;
   }
-  for (const auto& [pod, lookup] : programs.pods) {
+  for (const auto& [pod, lookup] : std::exchange(lookups_, {})) {
     if (Status status = replaceLookup(*lookup, pod); !status.ok()) {
       return status;
     }
   }
-  return attach(*programs.connect, cgroup);
+  for (const ObjectPtr* object : {&programs_.dns, &programs_.ownName}) {
+    if (Status status = *object ? attach(**object, cgroup) : Status{}; !status.ok()) {
+      return status;
+    }
+  }
+  if (Status status = isDirect ? connect() : sockops(); !status.ok()) {
+    return status;
+  }
+  dropLost();
+  programs_.drop();
+  return {};
+}
+
+/// Programs of parts that an earlier start had.
+void NodeCapture::dropLost() {
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(pins_.links(), error)) {
+    const std::string name = entry.path().filename().string();
+    if (!attached_.contains(name) && name != kOfSockmapTier) {
+      dropLink(entry.path().string());
+    }
+  }
 }
 
 /// In the place of the one that another layout has for this pod, if its namespace is there still.
@@ -335,17 +317,13 @@ Status NodeCapture::attach(bpf_object& object, int cgroup) {
         !status.ok()) {
       return status;
     }
+    attached_.insert(bpf_program__name(program));
   }
   return {};
 }
 
-Result<ObjectPtr> NodeCapture::loadLookup(const Pins& home, uint64_t pod) const {
-  return load(lookupObject(), home.maps(),
-              [&](bpf_object& opened) { return setConstant(opened, pod); });
-}
-
 Status NodeCapture::attachLookup(int netns, uint64_t cookie) {
-  Result<ObjectPtr> object = loadLookup(pins_, cookie);
+  Result<ObjectPtr> object = loadLookup(programs_.lookup, pins_.maps(), cookie);
   if (!object.ok()) {
     return object.status();
   }
@@ -428,9 +406,10 @@ Status NodeCapture::enrol(int netns, uint64_t cookie, std::span<const Ip> addres
   for (const Ip& ip : addresses) {
     (ip.isV4() ? pod.ipv4 : pod.ipv6) = toAbi(ip);
   }
+  const bool isDirect = direct && programs_.has(Part::kDirect);
   // Addresses are read inside the pod, which may have given itself those of others since.
   const bool isKnown = bpf_map_lookup_elem(podsMap_.get(), &cookie, &pod) == 0;
-  pod.flags = (direct ? WEFT_POD_DIRECT : 0) | (direct && sockmap ? WEFT_POD_SOCKMAP : 0);
+  pod.flags = (isDirect ? WEFT_POD_DIRECT : 0) | (isDirect && sockmap ? WEFT_POD_SOCKMAP : 0);
   if (pod.slots == 0) {
     pod.slots = slots_.unused();
   }

@@ -85,7 +85,7 @@ Result<std::unique_ptr<SockmapRig>> SockmapRig::open(const char* address) {
   if (!netns.ok()) {
     return netns.status();
   }
-  Result<ObjectPtr> object = load(sockmapObject(), "/", withoutPins);
+  Result<ObjectPtr> object = load(objects::sockmap(), "/", withoutPins);
   if (!object.ok()) {
     return object.status();
   }

@@ -21,7 +21,7 @@ Result<std::unique_ptr<SockmapTier>> SockmapTier::open(const std::string& pins,
   if (!above || ::fstat(above.get(), &place) != 0) {
     return Status::fromErrno(cgroup.c_str(), errno);
   }
-  Result<ObjectPtr> object = load(sockmapObject(), places.maps());
+  Result<ObjectPtr> object = load(objects::sockmap(), places.maps());
   if (!object.ok()) {
     return object.status();
   }

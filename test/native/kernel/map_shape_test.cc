@@ -63,7 +63,8 @@ TEST_CASE("all keys of a map are found, and its shape") {
 }
 
 TEST_CASE("the objects say what their maps look like, those in them, too") {
-  const auto shapes = sharedShapes({weft::kernel::connectObject(), weft::kernel::sockopsObject()});
+  const auto shapes =
+      sharedShapes({weft::kernel::objects::connect(), weft::kernel::objects::sockops()});
   REQUIRE(shapes.ok());
   const auto& pods = shapes.value().at("weft_pods");
   CHECK(pods.own.type == BPF_MAP_TYPE_HASH);

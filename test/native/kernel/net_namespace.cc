@@ -221,6 +221,12 @@ UniqueFd askFrom(const NetNamespace& from, Spelling spelling, const Endpoint& to
   return socket;
 }
 
+int connectAgain(const UniqueFd& socket, Spelling spelling, const Endpoint& to) {
+  const Sockaddr address = sockaddrOf(spelling, to);
+  const auto* raw = reinterpret_cast<const sockaddr*>(&address.storage);
+  return ::connect(socket.get(), raw, address.size) == 0 ? 0 : errno;
+}
+
 UniqueFd receiveAt(const NetNamespace& in, uint16_t port) {
   UniqueFd socket = io::socketIn(in.fd.get(), AF_INET6, SOCK_DGRAM).value();
   const Sockaddr any = sockaddrOf(Spelling::kIpv6, Endpoint{Ip{}, port});

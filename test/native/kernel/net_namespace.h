@@ -44,6 +44,8 @@ struct Attempt {
 Attempt connectFrom(const NetNamespace& from, Spelling spelling, const Endpoint& to);
 /// Sends `text` to `to` by UDP, from a socket that is not connected.
 UniqueFd askFrom(const NetNamespace& from, Spelling spelling, const Endpoint& to, const char* text);
+/// Connects a socket of UDP: 0, or why it is not.
+int connectAgain(const UniqueFd& socket, Spelling spelling, const Endpoint& to);
 /// A socket of both families that receives what comes to `port` by UDP.
 UniqueFd receiveAt(const NetNamespace& in, uint16_t port);
 

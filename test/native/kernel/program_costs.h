@@ -39,12 +39,27 @@ inline void readVerifierLog(const char* log, ProgramCost& cost) {
   }
 }
 
+/// All that programs may be told that this kernel can, so that no part of them is left out.
+inline void turnAllOn(bpf_object& object) {
+  constexpr weft_abilities kAll{1, 1, 1};
+  bpf_map* map = nullptr;
+  bpf_object__for_each_map(map, &object) {
+    size_t size = 0;
+    void* value = bpf_map__initial_value(map, &size);
+    if (value != nullptr && size == sizeof kAll &&
+        std::string(bpf_map__name(map)).ends_with(".rodata")) {
+      std::memcpy(value, &kAll, sizeof kAll);
+    }
+  }
+}
+
 /// Loads an object and tells what each of its programs is to this kernel.
 inline Result<std::vector<ProgramCost>> costsOf(const kernel::BpfObject& object,
                                                 const std::string& mapsFolder) {
   constexpr uint32_t kLogStats = 4;
   std::map<std::string, std::array<char, 4096>> logs;
   const auto loaded = kernel::load(object, mapsFolder, [&](bpf_object& opened) {
+    turnAllOn(opened);
     bpf_program* program = nullptr;
     bpf_object__for_each_program(program, &opened) {
       auto& log = logs[bpf_program__name(program)];

@@ -1,0 +1,5 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/* For a kernel that refuses direct connections: none is published. */
+#define WEFT_HAS_DIRECT 0
+
+#include "sockops.bpf.c"
