@@ -6,6 +6,7 @@ import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { LoadedPart } from '../../native/capture.ts';
 import { type CaptureProbe, probeCapture } from '../cni/capture-probe.ts';
 import { guardFeature, openTriedGuard } from '../cni/guard-probe.ts';
 import { MeshError } from '../lib/error.ts';
@@ -43,8 +44,14 @@ async function inNewNetns<T>(work: (path: string) => T | Promise<T>): Promise<T>
   }
 }
 
+/** What became of the programs: of those that capture does without, and how many connects were captured. */
+interface TriedCapture {
+  readonly parts: readonly LoadedPart[];
+  readonly captured: number;
+}
+
 // Nobody accepts: whether a connect was captured is what the program counted.
-async function tryCapture(root: string, top: string, pins: string): Promise<number> {
+async function tryCapture(root: string, top: string, pins: string): Promise<TriedCapture> {
   const { NodeCapture } = await import('../../native/capture.ts');
   const native = await import('../../native/index.ts');
   const { podSocket } = await import('../../native/pod-socket.ts');
@@ -59,7 +66,7 @@ async function tryCapture(root: string, top: string, pins: string): Promise<numb
       for (const address of nowhere) {
         native.closeFd(podSocket('connect', { netns, address, port: 80, mark: 0 }));
       }
-      return node.counters()['outbound_captured'] ?? 0;
+      return { parts: node.parts(), captured: node.counters()['outbound_captured'] ?? 0 };
     } finally {
       writeFileSync(join(before, 'cgroup.procs'), String(process.pid));
       native.closeFd(netns);
@@ -83,26 +90,32 @@ export async function probeFeatures(): Promise<CaptureProbe> {
   return await probeCapture(undefined, guardFeature(guard));
 }
 
+/** Capture as a whole, and what the kernel made of what that can do without: nothing if it was not tried. */
+export interface ProbedCapture {
+  readonly row: Capability;
+  readonly parts: readonly LoadedPart[];
+}
+
 /** Probes it as a whole. Leaves nothing behind. Needs root. */
-export async function probeKernelCapture(): Promise<Capability> {
+export async function probeKernelCapture(): Promise<ProbedCapture> {
   const root = cgroup2RootOf(readFileSync('/proc/mounts', 'utf8'));
   if (root === undefined) {
-    return { ...wanted, ok: false, seen: 'cgroup v2 is not mounted' };
+    return { row: { ...wanted, ok: false, seen: 'cgroup v2 is not mounted' }, parts: [] };
   }
   const top = join(root, `weft-probe-${process.pid}`);
   const pins = mkdtempSync(join(tmpdir(), 'weft-probe-'));
   try {
     mkdirSync(join(top, 'proxy'), { recursive: true });
     try {
-      const captured = await tryCapture(root, top, pins);
+      const { parts, captured } = await tryCapture(root, top, pins);
       const ok = captured === nowhere.length;
       const seen = `programs load; ${captured} of ${nowhere.length} connects are captured`;
-      return { ...wanted, ok, seen };
+      return { row: { ...wanted, ok, seen }, parts };
     } finally {
       await removeAll(top, pins);
     }
   } catch (error) {
     const [seen = ''] = MeshError.from(error).message.split('\n');
-    return { ...wanted, ok: false, seen };
+    return { row: { ...wanted, ok: false, seen }, parts: [] };
   }
 }

@@ -4,6 +4,7 @@ import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { CaptureProbe } from '../cni/capture-probe.ts';
 import type { Setting, SettingsReport } from '../cni/settings.ts';
+import { lostOf } from '../lib/capture-tier.ts';
 import { MeshError } from '../lib/error.ts';
 import { askJson } from './admin-client.ts';
 import { tableOf } from './output.ts';
@@ -57,15 +58,22 @@ function settingRows(answer: CaptureAnswer): string[][] {
     });
 }
 
+/** What is lost beside the tier, which has its own reasons. */
+function lostBeside({ reasons, features }: CaptureProbe): string {
+  return lostOf(features)
+    .filter((each) => !reasons.includes(each))
+    .join('; ');
+}
+
 /** A row for each agent, and one for each pod that is treated as somebody wants it; empty without any. */
 export function captureStatusTable(answers: readonly CaptureAnswer[]): string {
   const rows = answers.map((each) =>
     'answer' in each
-      ? [each.socket, each.answer.tier, each.answer.reasons.join('; ')]
-      : [each.socket, '?', each.error],
+      ? [each.socket, each.answer.tier, lostBeside(each.answer), each.answer.reasons.join('; ')]
+      : [each.socket, '?', '', each.error],
   );
   const tables: [string[], string[][]][] = [
-    [['AGENT', 'CAPTURE', 'NO BETTER BECAUSE OF'], rows],
+    [['AGENT', 'CAPTURE', 'LOST', 'NO BETTER BECAUSE OF'], rows],
     [['POD', 'CAPTURE', 'SAME NODE', 'BYPASS'], answers.flatMap(settingRows)],
   ];
   return tables

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { globSync } from 'node:fs';
 import { Command, Option } from 'commander';
-import type { CaptureProbe } from '../cni/capture-probe.ts';
+import { type CaptureProbe, withParts } from '../cni/capture-probe.ts';
 import { adviceOn } from '../lib/capture-tier.ts';
 import { type Capability, missingOf, probeMachine } from '../lib/machine.ts';
 import { socketPlaces } from './admin-client.ts';
@@ -67,9 +67,11 @@ export async function main(
     .addOption(new Option('-o, --output <format>', 'how to print').choices(['table', 'json']))
     .exitOverride()
     .parse([...argv], { from: 'user' });
-  const capture = await probeFeatures();
+  const found = await probeFeatures();
   const agents = await captureStatus(globSync(socketPlaces as string[]).sort());
-  const rows = [...(await probeMachine()), await probeKernelCapture(), await probeSockmap()];
+  const { row, parts } = await probeKernelCapture();
+  const capture = found.tier === 'nftables' ? found : withParts(found, parts);
+  const rows = [...(await probeMachine()), row, await probeSockmap()];
   const ok = missingOf(rows).length === 0;
   const json = command.opts<{ output?: string }>().output === 'json';
   print(

@@ -1,14 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 // Which way of capture this node has.
-import { NodeCapture, type NodeCaptureOptions } from '../../native/capture.ts';
-import { adviceOn, type CaptureFeature } from '../lib/capture-tier.ts';
+import {
+  captureParts,
+  type LoadedPart,
+  NodeCapture,
+  type NodeCaptureOptions,
+} from '../../native/capture.ts';
+import { adviceOn, type CaptureFeature, partsWithoutHooks } from '../lib/capture-tier.ts';
 import { MeshError } from '../lib/error.ts';
 import type { Logger } from '../lib/log.ts';
 import { type Bypass, type CaptureKind, captureKinds, type SameNode } from '../lib/pod-settings.ts';
+import { lastWordsOf } from '../lib/verifier-text.ts';
 import type { Capture, CaptureRow, CaptureWants } from './capture.ts';
 import { EbpfCapture } from './capture-ebpf.ts';
 import { canMatchCgroup, NftCapture } from './capture-nft.ts';
-import { type CaptureProbe, probeCapture } from './capture-probe.ts';
+import { type CaptureProbe, probeCapture, withParts } from './capture-probe.ts';
 import { Guard } from './guard.ts';
 import { guardFeature, openTriedGuard } from './guard-probe.ts';
 import type { WhenProxyDown } from './pod.ts';
@@ -60,30 +66,48 @@ async function probe(
       log.warn({ feature: name, result, seen, ...adviceOn(name) }, 'of capture in the kernel');
     }
   }
-  const isDirect = found.tier === 'kernel-direct';
-  if (!isDirect && sameNode === 'direct') {
-    log.warn({ reasons: found.reasons }, 'pods of this node have tunnels between them, too');
-  }
   // Its rejection was looked at as a feature.
-  return { found, guard: isDirect ? (await opened)?.guard : undefined };
+  return { found, guard: found.tier === 'kernel-direct' ? (await opened)?.guard : undefined };
 }
 
-async function ebpfCapture(
+function tellLost(parts: readonly LoadedPart[], log: Logger): void {
+  for (const { name, reason } of parts.filter(({ works }) => !works)) {
+    const { loses } = adviceOn(name);
+    log.warn(
+      { feature: name, loses, reason, verifier: lastWordsOf(reason) },
+      'not taken by this kernel',
+    );
+  }
+}
+
+/** Loads the programs, and sets up what works with them. */
+function ebpfCapture(
   choice: CaptureChoice,
-  guard: Guard | undefined,
+  { found, guard }: { readonly found: CaptureProbe; readonly guard: Guard | undefined },
   log: Logger,
-): Promise<EbpfCapture> {
+): { ebpf: EbpfCapture; report: CaptureProbe; isGuarded: boolean } {
   const { proxyCgroup, pins, podsCgroup, probeCgroup, whenProxyDown } = choice;
   if (proxyCgroup === undefined) {
     throw new MeshError('invalid', 'capture in the kernel needs --proxy-cgroup');
   }
   const cgroups = { cgroup: podsCgroup, proxyCgroup, probeCgroup };
-  const options: NodeCaptureOptions = { pins, ...cgroups, whenProxyDown };
+  const hookless = partsWithoutHooks(found.features);
+  const without = captureParts.filter((part) => hookless.includes(part));
+  const options: NodeCaptureOptions = { pins, ...cgroups, whenProxyDown, without };
   const sockmap = { tier: new Sockmap(options, log), usual: choice.bypass };
   if (choice.bypass === 'sockmap') {
     sockmap.tier.check();
   }
-  return new EbpfCapture(new NodeCapture(options), options, guard, log, sockmap);
+  const node = new NodeCapture(options);
+  tellLost(node.parts(), log);
+  const report = withParts(found, node.parts());
+  const isDirect = report.tier === 'kernel-direct';
+  if (!isDirect && choice.sameNode === 'direct') {
+    log.warn({ reasons: report.reasons }, 'pods of this node have tunnels between them, too');
+  }
+  const held = isDirect ? guard : undefined;
+  const ebpf = new EbpfCapture(node, options, held, log, sockmap);
+  return { ebpf, report, isGuarded: held !== undefined };
 }
 
 /**
@@ -217,18 +241,18 @@ export async function chooseCapture(choice: CaptureChoice, log: Logger): Promise
     log.info({ tier: 'nftables', reason: 'it was asked for' }, 'capture');
     return byRules('nftables was asked for', []);
   }
-  const { found, guard } = await probe(choice, log);
+  const probed = await probe(choice, log);
+  const { found } = probed;
   try {
     if (found.tier === 'nftables') {
       throw new MeshError('unsupported', found.reasons.join('; '));
     }
-    const ebpf = await ebpfCapture(choice, guard, log);
-    log.info({ tier: found.tier, pins: choice.pins }, 'capture');
-    const isGuarded = guard !== undefined;
+    const { ebpf, report, isGuarded } = ebpfCapture(choice, probed, log);
+    log.info({ tier: report.tier, pins: choice.pins }, 'capture');
     const capture = new BothCaptures({ ebpf, nft }, 'ebpf', isGuarded);
     const sameNode = isGuarded ? 'direct' : 'tunnel';
     const node: NodeSettings = { capture: 'ebpf', hasEbpf: true, sameNode, bypass: choice.bypass };
-    return { capture, report: found, node };
+    return { capture, report, node };
   } catch (error) {
     const { message } = MeshError.from(error);
     if (mode === 'ebpf' || choice.bypass === 'sockmap') {

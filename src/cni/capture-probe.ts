@@ -2,6 +2,7 @@
 // What this machine lets capture in the kernel do, each thing by itself, and which way of capture
 // follows.
 import { readFileSync } from 'node:fs';
+import type { LoadedPart } from '../../native/capture.ts';
 import { foreignPrograms, tryFeatures } from '../../native/kernel-probe.ts';
 import { type CaptureFeature, type TierChoice, tierOf } from '../lib/capture-tier.ts';
 import { MeshError } from '../lib/error.ts';
@@ -11,6 +12,7 @@ import {
   lockdownOf,
   missingCapabilities,
 } from '../lib/kernel-state.ts';
+import { refusalOf } from '../lib/verifier-text.ts';
 
 /** What was found, and what follows from it. */
 export interface CaptureProbe extends TierChoice {
@@ -99,5 +101,16 @@ export async function probeCapture(
     return { features: looked, tier: 'nftables', reasons: [`nothing could be tried: ${why}`] };
   }
   const features = [...looked, ...tried.value];
+  return { features, ...tierOf(features) };
+}
+
+/** The same when programs are loaded, and some of them may have been refused. */
+export function withParts(found: CaptureProbe, parts: readonly LoadedPart[]): CaptureProbe {
+  const loaded = parts.map(({ name, works, reason }): CaptureFeature => {
+    return works
+      ? { name, result: 'yes', seen: 'loaded' }
+      : { name, result: 'no', seen: refusalOf(reason) };
+  });
+  const features = [...found.features, ...loaded];
   return { features, ...tierOf(features) };
 }

@@ -43,6 +43,18 @@ t.test('an agent is found beside its proxy, and asked', async (t) => {
   server.close();
 });
 
+t.test('what is lost is named, and what cost the tier is not told twice', async (t) => {
+  const features = [
+    { name: 'direct', result: 'no', seen: 'weft_lookup: too large' },
+    { name: 'dns', result: 'no', seen: 'weft_recvmsg4: refused' },
+    { name: 'sk_msg', result: 'no', seen: 'not in this kernel' },
+  ] as const;
+  const reasons = ['direct: weft_lookup: too large'];
+  const answer = { tier: 'kernel', reasons, features } as const;
+  const table = captureStatusTable([{ socket: 'x', answer }]);
+  t.match(table, /^x +kernel +dns: weft_recvmsg4: refused +direct: weft_lookup: too large$/m);
+});
+
 t.test('one that does not answer says why, and none is no table', async (t) => {
   t.equal(captureStatusTable(await captureStatus(['/nowhere/admin.sock'])), '');
   t.match(captureStatusTable([{ socket: 'x', error: 'it is gone' }]), /^x +\? +it is gone$/m);

@@ -7,11 +7,14 @@ import { join } from 'node:path';
 import t from 'tap';
 import { NodeCapture } from '../../../native/capture.ts';
 import { type CaptureChoice, chooseCapture } from '../../../src/cni/capture-choice.ts';
+import { captureMetrics } from '../../../src/cni/capture-metrics.ts';
 import { guardTable } from '../../../src/cni/guard.ts';
+import { lostOf } from '../../../src/lib/capture-tier.ts';
 import type { Logger } from '../../../src/lib/log.ts';
 import { cgroup2RootOf } from '../../../src/lib/machine.ts';
 import { mustRun } from '../../../src/lib/program.ts';
 import { makeNetNamespace } from '../../support/net-namespace.ts';
+import { refusal, refusingKernel } from '../../support/refusing-kernel.ts';
 
 const skip = process.getuid?.() === 0 ? false : 'needs root';
 const node = process.env['WEFT_TEST_NODE'] ?? '';
@@ -32,12 +35,20 @@ function logTo(lines: Line[]): Logger {
 
 if (node === '') {
   const self = ['unshare', '--net', process.execPath, import.meta.filename];
-  const run = (name: string, [file = '', ...args]: readonly string[]): void => {
-    t.spawn(file, args, { env: { ...process.env, WEFT_TEST_NODE: name }, skip }, name);
+  const run = (
+    name: string,
+    [file = '', ...args]: readonly string[],
+    more: Readonly<Record<string, string>> = {},
+  ): void => {
+    t.spawn(file, args, { env: { ...process.env, ...more, WEFT_TEST_NODE: name }, skip }, name);
   };
+  const refusing = await refusingKernel(t);
   run('a machine that can all of it', self);
   run('one without links', ['python3', without, '28', ...self]);
   run('one without iterators', ['python3', without, '33', ...self]);
+  run('one that refuses DNS', self, refusing({ programs: ['weft_recvmsg4'] }));
+  run('one that refuses direct connections', self, refusing({ maps: ['weft_directs'] }));
+  run('one without hooks for datagrams', self, refusing({ programs: ['try_sendmsg6'] }));
 } else {
   const top = join(
     cgroup2RootOf(readFileSync('/proc/mounts', 'utf8')) ?? '',
@@ -97,6 +108,44 @@ if (node === '') {
     await t.test('and when programs are asked for by name it is an error', async (t) => {
       await t.rejects(chosen({ mode: 'ebpf' }), { code: 'unsupported', message: /link_cgroup/ });
     });
+  } else if (node === 'one that refuses direct connections') {
+    await t.test('programs capture, pods have tunnels, and it says why', async (t) => {
+      const { capture, report } = await chosen();
+      t.match(report, { tier: 'kernel', reasons: [/^direct: weft_sockops: invalid bpf_context/] });
+      const told = lines.find(({ fields: { feature } }) => feature === 'direct');
+      t.match(told, {
+        level: 'warn',
+        text: 'not taken by this kernel',
+        fields: { loses: /have tunnels/, verifier: [/R1=ctx/, /weft_sockops/, /r0 =/, refusal] },
+      });
+      const tunnels = lines.find(({ text }) => text.startsWith('pods of this node have tunnels'));
+      t.match(tunnels, { level: 'warn', fields: { reasons: [/^direct:/] } });
+      t.match(lines.at(-1), { text: 'capture', fields: { tier: 'kernel', pins } });
+      t.match(captureMetrics(report), 'weft_capture_feature{feature="direct",result="no"} 1');
+      await capture.install(pod.path);
+      t.equal(await rulesOfPod(), '');
+      const tables = () => mustRun('nft', ['list', 'tables']);
+      t.match(await tables(), guardTable, 'it was tried before the programs');
+      await capture.retain([]);
+      t.notMatch(await tables(), guardTable, 'and keeps nobody then');
+      await capture.remove(pod.path);
+    });
+  } else if (node === 'one that refuses DNS' || node === 'one without hooks for datagrams') {
+    await t.test('programs capture all but DNS, and it says so', async (t) => {
+      const { capture, report } = await chosen();
+      t.match(report, { tier: 'kernel-direct', reasons: [] });
+      const isTried = node === 'one that refuses DNS';
+      const why = isTried
+        ? /^dns: weft_recvmsg4: invalid bpf_context/
+        : /^dns: its hooks do not work/;
+      t.match(lostOf(report.features), [why]);
+      const told = lines.find(({ fields: { feature } }) => feature === 'dns');
+      t.match(told, { level: 'warn', fields: { loses: /resolvers of pods/ } });
+      t.match(captureMetrics(report), 'weft_capture_feature{feature="dns",result="no"} 1');
+      await capture.install(pod.path);
+      t.equal(await rulesOfPod(), '');
+      await capture.remove(pod.path);
+    });
   } else {
     const lost = node === 'one without iterators' ? ['iter_tcp'] : [];
     await t.test('programs capture, and pods are connected directly', async (t) => {
@@ -104,7 +153,9 @@ if (node === '') {
       t.match(report, { tier: 'kernel-direct', reasons: [] });
       const results = Object.fromEntries(report.features.map(({ name, result }) => [name, result]));
       t.strictSame(results['iter_tcp'], lost.length === 0 ? 'yes' : 'no');
-      t.match(lines[0], { level: 'info', fields: { features: results } });
+      const { direct, services, dns, own_name, ...tried } = results;
+      t.match(lines[0], { level: 'info', fields: { features: tried } });
+      t.strictSame(new Set([direct, services, dns, own_name]), new Set(['yes']));
       t.strictSame(
         lines.flatMap(({ fields: { feature } }) => (feature === undefined ? [] : [feature])),
         lost,

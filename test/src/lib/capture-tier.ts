@@ -1,14 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap';
-import { adviceOn, type CaptureFeature, tierOf } from '../../../src/lib/capture-tier.ts';
+import {
+  adviceOn,
+  type CaptureFeature,
+  lostOf,
+  partsWithoutHooks,
+  tierOf,
+} from '../../../src/lib/capture-tier.ts';
 
 const needed = [
   ...['cgroup2', 'capabilities', 'link_cgroup', 'link_netns', 'connect4', 'connect6'],
-  ...['getpeername4', 'getpeername6', 'getsockname4', 'getsockname6', 'sendmsg4', 'sendmsg6'],
-  ...['recvmsg4', 'recvmsg6', 'sockops', 'sock_release', 'netns_cookie', 'ringbuf', 'sk_lookup'],
+  ...['getpeername4', 'getpeername6', 'sockops', 'netns_cookie', 'ringbuf', 'sk_lookup'],
 ];
-const forDirect = ['sock_destroy', 'guard'];
-const optional = ['set_retval', 'iter_tcp', 'sk_msg', 'btf', 'lockdown', 'foreign_programs'];
+const hooks = {
+  dns: ['sendmsg4', 'sendmsg6', 'recvmsg4', 'recvmsg6'],
+  own_name: ['getsockname4', 'getsockname6'],
+} as const;
+const forDirect = ['sock_destroy', 'sock_release', 'guard', 'direct'];
+const optional = [
+  ...['set_retval', 'iter_tcp', 'sk_msg', 'btf', 'lockdown', 'foreign_programs'],
+  ...['services', ...Object.keys(hooks), ...Object.values(hooks).flat()],
+];
 const names = [...needed, ...forDirect, ...optional];
 
 const all = (without?: string, result: CaptureFeature['result'] = 'no'): CaptureFeature[] =>
@@ -36,6 +48,26 @@ t.test('what is optional, and what only gives warning, changes nothing', async (
   }
   for (const name of names) {
     t.equal(tierOf(all(name, 'warn')).tier, 'kernel-direct', name);
+  }
+});
+
+t.test('what only loaded programs can tell is not missed before they are', async (t) => {
+  t.strictSame(tierOf(all().filter(({ name }) => name !== 'direct')), tierOf(all()));
+});
+
+t.test('what capture can do without is told when it is lost', async (t) => {
+  for (const name of ['direct', 'services', 'dns', 'own_name']) {
+    t.strictSame(lostOf(all(name)), [`${name}: seen`]);
+  }
+  t.strictSame(lostOf(all('sk_msg')), []);
+});
+
+t.test('a part whose hooks do not work is not tried', async (t) => {
+  t.strictSame(partsWithoutHooks(all()), []);
+  for (const [part, each] of Object.entries({ ...hooks, direct: ['sock_release'] })) {
+    for (const hook of each) {
+      t.strictSame(partsWithoutHooks(all(hook)), [part]);
+    }
   }
 });
 
