@@ -12,13 +12,15 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs';
+import { endianness } from 'node:os';
 import { basename, join, relative } from 'node:path';
 import { linkObjects } from '../native/linker.ts';
 import { MeshError } from '../src/lib/error.ts';
 import { root, run } from './steps.ts';
 
 const out = join(root, 'build/bpf');
-const stampFile = join(out, 'sources.stamp');
+/** In the folder of objects: what they were made of, and what was made. */
+const manifestName = 'manifest.json';
 /** Compilers that can, the one that is tested first. */
 const compilers = ['clang-14', 'clang', 'clang-16', 'clang-19'];
 
@@ -26,13 +28,39 @@ function sourceFiles(): string[] {
   return globSync('bpf/{,probe/}*.bpf.c', { cwd: root }).sort();
 }
 
-/** Names what the objects are made of. */
-export function bpfStamp(prefix: string): string {
-  const hash = createHash('sha256').update(prefix);
-  for (const file of globSync('{bpf/**/*.{c,h},scripts/bpf.ts}', { cwd: root }).sort()) {
-    hash.update(`${file}\n`).update(readFileSync(join(root, file)));
+/** Digests, of sources taken together and of each object by its name. */
+interface Manifest {
+  readonly sources: string;
+  readonly objects: Readonly<Record<string, string>>;
+}
+
+const digestOf = (file: string): string =>
+  createHash('sha256').update(readFileSync(file)).digest('hex');
+
+/** Names what objects are made of, alike on all machines and in all folders. */
+export function sourcesDigest(base: string = root): string {
+  const hash = createHash('sha256').update(endianness());
+  // The lock file names the headers of libbpf.
+  const files = globSync('{bpf/**/*.{c,h},scripts/bpf.ts,native/deps/sources.lock}', { cwd: base });
+  for (const file of files.sort()) {
+    hash.update(`${file}\n`).update(readFileSync(join(base, file)));
   }
   return hash.digest('hex');
+}
+
+function manifestOf(folder: string, sources: string): Manifest {
+  const names = globSync('*.bpf.o', { cwd: folder }).sort();
+  const objects = names.map((name) => [name, digestOf(join(folder, name))] as const);
+  return { sources, objects: Object.fromEntries(objects) };
+}
+
+/** Whether the objects of these sources are there, all of them as they were made: by whomever. */
+export function areBuilt(): boolean {
+  const file = join(out, manifestName);
+  return (
+    existsSync(file) &&
+    readFileSync(file, 'utf8') === JSON.stringify(manifestOf(out, sourcesDigest()))
+  );
 }
 
 function findCompiler(): string | undefined {
@@ -74,17 +102,36 @@ async function compile(
   return object;
 }
 
+/** Whether this machine has a compiler for them. */
+export function hasCompiler(): boolean {
+  return findCompiler() !== undefined;
+}
+
+function noCompiler(): MeshError {
+  const why = existsSync(join(out, manifestName))
+    ? 'those in build/bpf were built from other sources, or are not whole, and no compiler is here to build them'
+    : 'there are none in build/bpf, and no compiler is here to build them';
+  return new MeshError(
+    'unsupported',
+    `the kernel's programs need clang: ${why}. Run  apt-get install clang-14,  or copy build/bpf from where these sources were built`,
+  );
+}
+
 /**
- * Compiles and links every program, unless that was done with the same sources. Objects that are
- * there already serve a machine without a compiler.
+ * Compiles and links every program, unless that was done with the same sources: here, or where the
+ * folder was copied from. So what was built elsewhere serves a machine without a compiler. Throws
+ * MeshError `unsupported` when it does not, and there is none.
  */
 export async function buildBpf(prefix: string): Promise<void> {
-  const stamp = bpfStamp(prefix);
-  if (existsSync(stampFile) && readFileSync(stampFile, 'utf8') === stamp) {
+  if (areBuilt()) {
     return;
   }
+  if (!hasCompiler()) {
+    throw noCompiler();
+  }
+  const sources = sourcesDigest();
   await compileAll(prefix, { folder: out, defines: [] });
-  writeFileSync(stampFile, stamp);
+  writeFileSync(join(out, manifestName), JSON.stringify(manifestOf(out, sources)));
 }
 
 /** Compiles every program anew into a folder, which is emptied. */
@@ -92,10 +139,7 @@ export async function compileAll(prefix: string, target: Target): Promise<void> 
   const { folder } = target;
   const compiler = findCompiler();
   if (compiler === undefined) {
-    throw new MeshError(
-      'unsupported',
-      "the kernel's programs need clang: apt-get install clang-14",
-    );
+    throw noCompiler();
   }
   rmSync(folder, { recursive: true, force: true });
   mkdirSync(join(folder, 'unlinked'), { recursive: true });

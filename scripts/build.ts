@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Builds of native/: the addon by cmake-js, test programs by CMake alone.
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, realpathSync, rmSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { launcherArgs } from './deps.ts';
@@ -9,12 +9,27 @@ import { root, run } from './steps.ts';
 // What was compiled in one clone serves in every other.
 const sharedCache = { CCACHE_BASEDIR: root, CCACHE_NOHASHDIR: '1' };
 
+const cacheOf = (buildFolder: string): string => join(buildFolder, 'CMakeCache.txt');
+
 /** True when the build folder was configured with the same third-party libraries. */
 export function configuredWith(buildFolder: string, prefix: string): boolean {
-  const cache = join(buildFolder, 'CMakeCache.txt');
+  const cache = cacheOf(buildFolder);
   return (
     existsSync(cache) && readFileSync(cache, 'utf8').includes(`\nDEPS_PREFIX:PATH=${prefix}\n`)
   );
+}
+
+/** Of a build folder that was copied CMake's own files go, which name the place where it was. */
+export function forgetOtherPlace(buildFolder: string): void {
+  const cache = cacheOf(buildFolder);
+  if (!existsSync(cache)) {
+    return;
+  }
+  const own = `\nCMAKE_CACHEFILE_DIR:INTERNAL=${realpathSync(buildFolder)}\n`;
+  if (!readFileSync(cache, 'utf8').includes(own)) {
+    rmSync(cache);
+    rmSync(join(buildFolder, 'CMakeFiles'), { recursive: true, force: true });
+  }
 }
 
 async function cmakeJs(command: string, prefix: string, extra: readonly string[]): Promise<void> {
@@ -37,6 +52,7 @@ async function cmakeJs(command: string, prefix: string, extra: readonly string[]
 
 /** Builds `target` of the addon's build folder; "weft" is build/Release/weft.node. */
 export async function buildAddon(prefix: string, target = 'weft'): Promise<void> {
+  forgetOtherPlace(join(root, 'build'));
   // "cmake-js build" configures an empty folder only, not one with another prefix.
   if (!configuredWith(join(root, 'build'), prefix)) {
     await cmakeJs('configure', prefix, []);
@@ -61,6 +77,7 @@ export async function buildLane(
   targets: readonly string[],
 ): Promise<string> {
   const folder = join(root, 'build', lane.name);
+  forgetOtherPlace(folder);
   if (!configuredWith(folder, prefix)) {
     const [cc, cxx] = lane.compilers ?? [];
     await run('cmake', [

@@ -35,6 +35,7 @@ export const alone: readonly string[] = ['test/integration/abuse/crowd.ts'];
 /** The longest of the other files; they go first among these. */
 export const long: readonly string[] = [
   'test/integration/library-rows.ts',
+  'test/scripts/bpf.ts',
   'test/integration/kernel-rows.ts',
   'test/integration/chaos/kill.ts',
   'test/integration/kernel/crowd.ts',
