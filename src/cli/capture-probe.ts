@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { LoadedPart } from '../../native/capture.ts';
 import { type CaptureProbe, probeCapture } from '../cni/capture-probe.ts';
-import { guardFeature, openTriedGuard } from '../cni/guard-probe.ts';
+import { checkGuard, guardFeature } from '../cni/guard-probe.ts';
 import { MeshError } from '../lib/error.ts';
 import { type Capability, cgroup2RootOf } from '../lib/machine.ts';
 
@@ -82,12 +82,11 @@ async function removeAll(top: string, pins: string): Promise<void> {
 }
 
 /**
- * Tries each thing that it builds on by itself, the guard of addresses on a node that is made up.
- * Leaves nothing behind. Needs root.
+ * Tries each thing that it builds on by itself, the guard of addresses in the network namespace of
+ * this process. Leaves nothing behind. Needs root.
  */
 export async function probeFeatures(): Promise<CaptureProbe> {
-  const guard = inNewNetns((path) => openTriedGuard(['nsenter', `--net=${path}`, '--']));
-  return await probeCapture(undefined, guardFeature(guard));
+  return await probeCapture(undefined, guardFeature(checkGuard()));
 }
 
 /** Capture as a whole, and what the kernel made of what that can do without: nothing if it was not tried. */

@@ -15,7 +15,7 @@ import { MeshError } from '../lib/error.ts';
 import { parseIp } from '../lib/ip.ts';
 import { mustRun, runProgram } from '../lib/program.ts';
 import { prepareSocketFolder } from '../lib/unix-socket.ts';
-import { Guard, type GuardFamily } from './guard.ts';
+import { Guard, type GuardFamily, triedAddresses as own } from './guard.ts';
 import {
   advertisementFrame,
   arpFrame,
@@ -24,8 +24,7 @@ import {
   packetFrame,
 } from './guard-frames.ts';
 
-/** Of documentation (RFC 5737, RFC 3849): nobody has them. */
-const own = { ipv4: '192.0.2.254', ipv6: '2001:db8:ffff::254' } as const;
+/** Nobody has them either. */
 const to = { ipv4: '192.0.2.1', ipv6: '2001:db8:ffff::1' } as const;
 
 const table = 'weft_guard_probe';
@@ -142,15 +141,13 @@ async function said(pod: Pod): Promise<void> {
 
 const pathOf = (pod: Pod): string => `/proc/${pod.pid}/ns/net`;
 
-/** One try, on a node whose namespace commands enter that begin with `node`. */
+/** One try, in the namespace of this process. */
 class GuardTrial {
   readonly #guard: Guard;
-  readonly #node: readonly string[];
   readonly #cables: Cables = cablesFor(randomBytes(3).toString('hex'));
 
-  constructor(guard: Guard, node: readonly string[]) {
+  constructor(guard: Guard) {
     this.#guard = guard;
-    this.#node = node;
   }
 
   /** Why it does not hold in a family; nothing for one in which it does. */
@@ -177,9 +174,8 @@ class GuardTrial {
 
   // What one that was killed has left goes, too; cables go with their pods.
   async #clean(): Promise<void> {
-    const [file = '', ...args] = [...this.#node, 'ip', 'link', 'del', bridge];
     await Promise.all([
-      runProgram(file, args),
+      runProgram('ip', ['link', 'del', bridge]),
       this.#guard.forget([own.ipv4, own.ipv6]),
       this.#run(
         ['nft', '-f', '-'],
@@ -212,8 +208,7 @@ class GuardTrial {
     const families: GuardFamily[] = ['inet'];
     await this.#run(['ip', '-batch', '-'], routed.join('\n'));
     if (this.#guard.families.includes('bridge')) {
-      const [file = '', ...args] = [...this.#node, 'ip', '-batch', '-'];
-      const made = await runProgram(file, args, { input: bridged.join('\n') });
+      const made = await runProgram('ip', ['-batch', '-'], { input: bridged.join('\n') });
       families.push(...(made.code === 0 ? (['bridge'] as const) : []));
     }
     const up = Promise.all(
@@ -278,7 +273,7 @@ class GuardTrial {
   }
 
   #run(command: readonly string[], input = ''): Promise<string> {
-    const [file = '', ...args] = [...this.#node, ...command];
+    const [file = '', ...args] = command;
     return mustRun(file, args, { input });
   }
 }
@@ -330,24 +325,6 @@ export function bridgedVerdictOf(counters: ReadonlyMap<string, number>): string 
   return '';
 }
 
-/**
- * Waits until it is this process's turn on this machine, and answers how to end it. That ends with
- * the process, too, however it ends: the lock is one of a child that reads what only it can write.
- */
-async function takeTurn(): Promise<() => void> {
-  prepareSocketFolder(turnFile);
-  const command = ['-w', `${turnSeconds}`, turnFile, 'sh', '-c', 'echo; exec cat'];
-  const holder = spawn('flock', command, { stdio: ['pipe', 'pipe', 'ignore'] });
-  holder.stdin.on('error', () => undefined);
-  const [first] = await Promise.race([once(holder.stdout, 'data'), once(holder, 'exit')]);
-  if (!Buffer.isBuffer(first)) {
-    throw new MeshError('conflict', 'another agent tries the guard here');
-  }
-  return () => {
-    holder.stdin.end();
-  };
-}
-
 /** A guard that holds, and what it does not hold for. */
 export interface TriedGuard {
   readonly guard: Guard;
@@ -356,26 +333,58 @@ export interface TriedGuard {
 }
 
 /**
- * Puts the guard of a node into force, and tries it: within a third of a second. Commands that begin
- * with `node` run in the node's namespace; this process is in it when that is empty. Throws
- * MeshError with the reason when it does not hold for what is routed.
+ * Waits until it is this process's turn on this machine, and does `work` in it. The turn ends with the
+ * process, too, however it ends: the lock is one of a child that reads what only it can write.
  */
-export async function openTriedGuard(node: readonly string[] = []): Promise<TriedGuard> {
-  const guard = await Guard.open(node);
-  const end = node.length === 0 ? await takeTurn() : undefined;
-  try {
-    const verdicts = await new GuardTrial(guard, node).run();
-    const routed = verdicts.get('inet');
-    if (routed !== undefined) {
-      throw new MeshError('unsupported', routed);
-    }
-    const bridge = guard.families.includes('bridge')
-      ? (verdicts.get('bridge') ?? '')
-      : 'this kernel cannot filter the frames of a bridge';
-    return bridge === '' ? { guard, bridge } : { guard: new Guard(['inet'], node), bridge };
-  } finally {
-    end?.();
+async function inTurn<T>(work: () => Promise<T>): Promise<T> {
+  prepareSocketFolder(turnFile);
+  const command = ['-w', `${turnSeconds}`, turnFile, 'sh', '-c', 'echo; exec cat'];
+  const holder = spawn('flock', command, { stdio: ['pipe', 'pipe', 'ignore'] });
+  holder.stdin.on('error', () => undefined);
+  const [first] = await Promise.race([once(holder.stdout, 'data'), once(holder, 'exit')]);
+  if (!Buffer.isBuffer(first)) {
+    throw new MeshError('conflict', 'somebody else tries the guard here');
   }
+  try {
+    return await work();
+  } finally {
+    holder.stdin.end();
+  }
+}
+
+async function tried(guard: Guard): Promise<TriedGuard> {
+  const verdicts = await new GuardTrial(guard).run();
+  const routed = verdicts.get('inet');
+  if (routed !== undefined) {
+    throw new MeshError('unsupported', routed);
+  }
+  const bridge = guard.families.includes('bridge')
+    ? (verdicts.get('bridge') ?? '')
+    : 'this kernel cannot filter the frames of a bridge';
+  return bridge === '' ? { guard, bridge } : { guard: new Guard(['inet']), bridge };
+}
+
+/**
+ * Puts the guard of the node whose namespace this process is in into force, and tries it: within a
+ * third of a second. Throws MeshError with the reason when it does not hold for what is routed.
+ */
+export function openTriedGuard(): Promise<TriedGuard> {
+  return inTurn(async () => await tried(await Guard.open()));
+}
+
+/**
+ * Tries it as `openTriedGuard` does, and leaves the node as it was: a guard that was in force before
+ * stays so, with what it keeps, and one that was not goes again. Whoever opens one waits for that.
+ */
+export function checkGuard(): Promise<TriedGuard> {
+  return inTurn(async () => {
+    const before = await Guard.inForce();
+    try {
+      return await tried(await Guard.open());
+    } finally {
+      await Guard.undo(before);
+    }
+  });
 }
 
 /** What became of a guard, as a feature; `opened` rejects with the reason where it does not hold. */

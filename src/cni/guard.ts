@@ -19,6 +19,9 @@ const table = guardTable;
 /** Its tables of every layout, as `nft list tables` tells of them. */
 const anyGuardTable = /^table (inet|bridge) (weft_guard_\d+)$/gm;
 
+/** What tries of it use as a pod's addresses; of documentation (RFC 5737, RFC 3849): nobody has them. */
+export const triedAddresses = { ipv4: '192.0.2.254', ipv6: '2001:db8:ffff::254' } as const;
+
 /** The families of nftables that it has a table in: what is routed, and what passes a bridge. */
 export const guardFamilies = ['inet', 'bridge'] as const;
 export type GuardFamily = (typeof guardFamilies)[number];
@@ -218,6 +221,19 @@ export class Guard {
     this.#node = node;
   }
 
+  /** The families that there is a table in, whoever made it. */
+  static async inForce(): Promise<GuardFamily[]> {
+    const found = await Promise.all(
+      guardFamilies.map((family) => runProgram('nft', ['list', 'table', family, table])),
+    );
+    return guardFamilies.filter((_, at) => found[at]?.code === 0);
+  }
+
+  /** Takes the tables of this layout away that were not in force: those of families not in `before`. */
+  static async undo(before: readonly GuardFamily[]): Promise<void> {
+    await Guard.#removeTables((family, name) => name === table && !before.includes(family), []);
+  }
+
   /** Puts the rules into force, with what they hold already. Throws MeshError. */
   static async open(node: readonly string[] = []): Promise<Guard> {
     const nft = (args: string[], input = ''): Promise<ProgramResult> => {
@@ -316,13 +332,15 @@ export class Guard {
   }
 
   /**
-   * Keeps what was added since it was opened, and of what was there before only `addresses`; tables
+   * Keeps what was added since it was opened, and of what was there before only `addresses`, and those
+   * of a try that somebody makes now; tables
    * of families that it does not look at go. In one transaction each.
    */
   retain(addresses: readonly string[]): Promise<void> {
     return this.#inTurn(async () => {
       await this.#change(async () => {
-        const before = await this.#pairs((address) => addresses.includes(address));
+        const left: readonly string[] = [...addresses, ...Object.values(triedAddresses)];
+        const before = await this.#pairs((address) => left.includes(address));
         const flushes = this.families.flatMap((family) =>
           setNames[family].map((name) => `flush set ${family} ${table} ${name}`),
         );

@@ -79,6 +79,21 @@ t.test('what this process may not, or what is not there', { skip }, async (t) =>
     t.equal(checked.tier, 'kernel-direct');
   });
 
+  await t.test('rules of others on the node are seen by the guard', async (t) => {
+    const node = await makeNetNamespace();
+    t.teardown(() => node.close());
+    const inside = [`--net=${node.path}`, '--'];
+    const wall = `table inet wall { chain everything {
+      type filter hook prerouting priority -400; ip saddr 192.0.2.0/24 drop; }; }`;
+    await mustRun('nsenter', [...inside, 'nft', '-f', '-'], { input: wall });
+    const rules = () => mustRun('nsenter', [...inside, 'nft', 'list', 'ruleset']);
+    const before = await rules();
+    const checked = await probeUnder(['nsenter', ...inside]);
+    t.match(found(checked, 'guard'), { result: 'no', seen: /^IPv4 does not come over a cable/ });
+    t.equal(checked.tier, 'kernel');
+    t.equal(await rules(), before);
+  });
+
   await t.test("somebody else's program is named, and no hindrance", async (t) => {
     const node = await makeNetNamespace();
     t.teardown(() => node.close());

@@ -8,9 +8,10 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import t, { type Test } from 'tap';
-import { type GuardFamily, guardTable } from '../../../src/cni/guard.ts';
+import { Guard, type GuardFamily, guardTable } from '../../../src/cni/guard.ts';
 import {
   bridgedVerdictOf,
+  checkGuard,
   guardFeature,
   openTriedGuard,
   turnFile,
@@ -39,6 +40,7 @@ async function layGuard(t: Test, family: GuardFamily, rules: readonly string[]):
   t.teardown(() => mustRun('nft', ['delete', 'table', family, guardTable]));
 }
 
+const noCable = 'the node has no end of a cable of it';
 const keep4 = 'ip saddr @own4 iif . ip saddr != @cables4 drop';
 const keep6 = 'ip6 saddr @own6 iif . ip6 saddr != @cables6 drop';
 
@@ -138,6 +140,28 @@ if (!isNode) {
   });
   await mustRun('nft', ['flush', 'ruleset']);
 
+  const ruleset = (): Promise<string> => mustRun('nft', ['-s', 'list', 'ruleset']);
+  await t.test('a check leaves a node as it was', async (t) => {
+    t.equal((await checkGuard()).bridge, '');
+    t.equal(await ruleset(), '', 'without a guard');
+    await openTriedGuard();
+    const pod = 'own4 { 10.9.8.7 }';
+    await mustRun('nft', ['add', 'element', 'inet', guardTable, ...pod.split(' ')]);
+    const before = await ruleset();
+    t.match(before, '10.9.8.7');
+    t.equal((await checkGuard()).bridge, '');
+    t.equal(await ruleset(), before, 'and with one, which keeps somebody');
+    await mustRun('nft', ['flush', 'ruleset']);
+  });
+
+  await t.test('an agent that starts beside checks has its guard', async (t) => {
+    const all = await Promise.all([checkGuard(), openTriedGuard(), checkGuard()]);
+    t.ok(all.every(({ bridge }) => bridge === ''));
+    t.strictSame(await Guard.inForce(), ['inet', 'bridge']);
+    t.equal(await all[1].guard.add(`/proc/${process.pid}/ns/net`, []), noCable);
+    await mustRun('nft', ['flush', 'ruleset']);
+  });
+
   for (const [title, rules, reason] of [
     ['lets IPv4 of others pass', [keep6], /^IPv4 from a pod's address passes by another/],
     ['lets IPv6 of others pass', [keep4], /^IPv6 from a pod's address passes by another/],
@@ -193,6 +217,9 @@ if (!isNode) {
     await mustRun('nft', ['-f', '-'], { input });
     t.teardown(() => runProgram('nft', ['delete', 'table', 'inet', 'wall']));
     await t.rejects(openTriedGuard(), { message: /^IPv4 does not come over a cable/ });
+    await Guard.uninstall();
+    await t.rejects(checkGuard(), { message: /^IPv4 does not come over a cable/ });
+    t.strictSame(await Guard.inForce(), [], 'a check that fails takes its own away');
     await nothingIsLeft(t);
   });
 }

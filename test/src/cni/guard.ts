@@ -2,7 +2,7 @@
 // Addresses of pods, kept from others by a node. Runs itself in a namespace that is the node. Needs
 // root.
 import t from 'tap';
-import { cablesOf, Guard, guardTable, indicesOf } from '../../../src/cni/guard.ts';
+import { cablesOf, Guard, guardTable, indicesOf, triedAddresses } from '../../../src/cni/guard.ts';
 import { mustRun } from '../../../src/lib/program.ts';
 import { makeNetNamespace } from '../../support/net-namespace.ts';
 
@@ -94,19 +94,28 @@ if (!isNode) {
   });
 
   await t.test("after a restart it keeps what is the pods' that are there", async (t) => {
-    const [gone, late] = [await makeNetNamespace(), await makeNetNamespace()];
-    t.teardown(() => Promise.all([gone.close(), late.close()]));
+    const names = [makeNetNamespace(), makeNetNamespace(), makeNetNamespace()] as const;
+    const [gone, late, checked] = await Promise.all(names);
+    t.teardown(() => Promise.all([gone.close(), late.close(), checked.close()]));
     await layRouted('stale', gone.path, '10.8.6.2');
     await layRouted('late', late.path, '10.8.7.2');
     await guard.add(pod.path, [ipv4, ipv6]);
     await guard.add(gone.path, ['10.8.6.2']);
     await guard.add(late.path, ['10.8.7.2']);
+    const { ipv4: tried } = triedAddresses;
+    await layRouted('tried', checked.path, tried);
+    await guard.add(checked.path, [tried]);
     const next = await Guard.open();
     await next.add(pod.path, [ipv4, ipv6]);
     await next.retain(['10.8.7.2']);
     const rules = await held();
     t.notMatch(rules, '10.8.6.2');
-    for (const pair of [`"cable" . ${ipv4}`, `"cable" . ${ipv6}`, '"late" . 10.8.7.2']) {
+    for (const pair of [
+      `"cable" . ${ipv4}`,
+      `"cable" . ${ipv6}`,
+      '"late" . 10.8.7.2',
+      `"tried" . ${tried}`,
+    ]) {
       t.match(rules, pair);
     }
     const older = ['inet', 'bridge'].map((family) => `table ${family} weft_guard_1 { }\n`);
