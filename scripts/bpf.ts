@@ -16,6 +16,7 @@ import { endianness } from 'node:os';
 import { basename, join, relative } from 'node:path';
 import { linkObjects } from '../native/linker.ts';
 import { MeshError } from '../src/lib/error.ts';
+import { buildAddon } from './build.ts';
 import { root, run } from './steps.ts';
 
 const out = join(root, 'build/bpf');
@@ -134,13 +135,14 @@ export async function buildBpf(prefix: string): Promise<void> {
   writeFileSync(join(out, manifestName), JSON.stringify(manifestOf(out, sources)));
 }
 
-/** Compiles every program anew into a folder, which is emptied. */
+/** Compiles every program anew into a folder, which is emptied; builds the linker before. */
 export async function compileAll(prefix: string, target: Target): Promise<void> {
   const { folder } = target;
   const compiler = findCompiler();
   if (compiler === undefined) {
     throw noCompiler();
   }
+  await buildAddon(prefix, 'bpf_linker');
   rmSync(folder, { recursive: true, force: true });
   mkdirSync(join(folder, 'unlinked'), { recursive: true });
   for (const source of sourceFiles()) {

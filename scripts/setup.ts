@@ -15,9 +15,6 @@ async function programs(prefix: string): Promise<void> {
     process.stdout.write(`  ${'BPF programs'.padEnd(24)}${where}\n`);
     return;
   }
-  if (hasCompiler()) {
-    await step('BPF linker', () => buildAddon(prefix, 'bpf_linker'));
-  }
   await step('BPF programs', () => buildBpf(prefix));
 }
 
