@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
 import { captureStatus, captureStatusTable } from '../../../src/cli/capture-status.ts';
+import type { SettingsReport } from '../../../src/cni/settings.ts';
 
 t.test('an agent is found beside its proxy, and asked', async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'weft-status-'));
@@ -51,7 +52,8 @@ t.test('what is lost is named, and what cost the tier is not told twice', async 
   ] as const;
   const reasons = ['direct: weft_lookup: too large'];
   const answer = { tier: 'kernel', reasons, features } as const;
-  const table = captureStatusTable([{ socket: 'x', answer }]);
+  const settings = { node: {}, pods: [] } as unknown as SettingsReport;
+  const table = captureStatusTable([{ socket: 'x', answer, settings }]);
   t.match(table, /^x +kernel +dns: weft_recvmsg4: refused +direct: weft_lookup: too large$/m);
 });
 
