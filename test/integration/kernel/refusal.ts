@@ -30,8 +30,8 @@ const kernels: readonly {
   { refuses: { programs: ['weft_recvmsg4'] }, lost: ['dns'], gone: ['sendmsg', 'recvmsg'] },
   { refuses: { programs: ['weft_getsocknam'] }, lost: ['own_name'], gone: ['getsockname'] },
   { refuses: { maps: ['weft_services'] }, lost: ['services'], gone: [] },
-  { refuses: { maps: ['weft_directs'] }, lost: ['direct', 'services'], gone: [] },
-  { refuses: { maps: ['weft_verdicts'] }, lost: ['direct', 'services'], gone: [] },
+  { refuses: { maps: ['weft_directs'] }, lost: ['direct', 'services'], gone: ['sock_release'] },
+  { refuses: { maps: ['weft_verdicts'] }, lost: ['direct', 'services'], gone: ['sock_release'] },
 ];
 
 /** An agent that puts its programs in the place of those that are there, and ends. */

@@ -132,7 +132,8 @@ TEST_CASE("both compilers lay out what they share alike") {
   SAME(weft_sockmap, AT(weft_sockmap, refused), AT(weft_sockmap, asked));
   SAME(weft_pod, AT(weft_pod, ipv4), AT(weft_pod, ipv6), AT(weft_pod, flags), AT(weft_pod, slots));
   SAME(weft_slots, AT(weft_slots, taken), AT(weft_slots, unused));
-  SAME(weft_abilities, AT(weft_abilities, retval), AT(weft_abilities, mptcp));
+  SAME(weft_abilities, AT(weft_abilities, retval), AT(weft_abilities, mptcp),
+       AT(weft_abilities, dns));
   SAME(weft_address, AT(weft_address, netns));
   SAME(weft_listener_key, AT(weft_listener_key, netns), AT(weft_listener_key, kind),
        AT(weft_listener_key, unused));

@@ -71,7 +71,7 @@ TEST_CASE("what needs a cgroup says that there is none, and only that does") {
     return;
   }
   std::map<std::string, std::string> reasons = probeInChild("");
-  CHECK(reasons.size() == 21);
+  CHECK(reasons.size() == 22);
   CHECK(reasons.at("connect4") == "cgroup v2 is not mounted");
   CHECK(reasons.at("sockops") == "cgroup v2 is not mounted");
   CHECK(reasons.at("sk_lookup").empty());
