@@ -26,6 +26,9 @@ const isReady = areBuilt() ? false : 'build/bpf is not of these sources: ./weft 
 // All of a copy's own set-up is in it; the engine is compiled for that, if from a cache.
 t.setTimeout(400_000);
 
+// Of some 20,000 files, beside builds.
+const copyMs = 120_000;
+
 /** A folder of programs, in which there is no compiler of programs for the kernel. */
 function folderWithoutClang(parent: string): string {
   const folder = join(parent, 'bin');
@@ -68,10 +71,10 @@ async function otherMachine(t: Test): Promise<Machine> {
   cpSync(join(root, 'build/CMakeCache.txt'), join(clone, 'build/CMakeCache.txt'));
   // By links, if both are in one file system.
   const from = [join(root, 'node_modules'), join(clone, 'node_modules')];
-  const linked = await runProgram('cp', ['-al', ...from]);
+  const linked = await runProgram('cp', ['-al', ...from], { timeoutMs: copyMs });
   if (linked.code !== 0) {
     rmSync(join(clone, 'node_modules'), { recursive: true, force: true });
-    await mustRun('cp', ['-a', ...from]);
+    await mustRun('cp', ['-a', ...from], { timeoutMs: copyMs });
   }
   return { clone, env: { PATH: folderWithoutClang(top), HOME: home } };
 }
