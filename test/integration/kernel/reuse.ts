@@ -97,9 +97,13 @@ await t.test('who gets the address of a server gets no connection of its', async
   await capture.install(heir.netnsPath);
   steps();
   await letGo();
-  t.equal(await waiting, 'ECONNREFUSED', 'what was authorized before is refused');
+  // By the proxy, which hears that a pod of it left, or by who has the address now.
+  const end = await waiting;
   const seen = steps();
-  t.match(seen, { direct_refused_stale: Number, inbound_refused_no_listener: Number });
+  t.match(end, /^ECONN(ABORTED|REFUSED)$/, 'what was authorized before is refused');
+  if (end === 'ECONNREFUSED') {
+    t.match(seen, { direct_refused_stale: Number, inbound_refused_no_listener: Number });
+  }
   t.equal(seen['direct_passed'], undefined);
   t.match(await clientPod.app.failure(serverPod.ipv4, port), /ECONNRESET|0 bytes/);
   const later = steps();

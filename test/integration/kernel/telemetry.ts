@@ -52,9 +52,11 @@ await t.test('round trips and retransmissions of direct connections are told', a
   await serverPod.app.listen(port);
   await published(pair, closedPort, 'direct');
 
+  // On a machine that is late a probe for a lost tail is sent again, too (RFC 8985 section 7).
+  let onGoodCable = 0;
   await t.test('over a good cable', async (t) => {
     const { outbound, inbound } = await measured(t, pair);
-    t.equal(outbound.retransmits, 0);
+    onGoodCable = outbound.retransmits;
     t.ok(outbound.rttUs > 0, `${outbound.rttUs} us`);
     t.match(inbound, { rttUs: 0, retransmits: 0 }, 'the source alone measures');
   });
@@ -71,7 +73,7 @@ await t.test('round trips and retransmissions of direct connections are told', a
     );
     const { outbound, inbound } = await measured(t, pair);
     await run(serverPod, ['nft', 'delete', 'table', 'inet', 'loss']);
-    t.ok(outbound.retransmits > 0, `${outbound.retransmits} segments`);
+    t.ok(outbound.retransmits > onGoodCable, `${outbound.retransmits}, not ${onGoodCable}`);
     t.equal(inbound.retransmits, 0);
   });
 
