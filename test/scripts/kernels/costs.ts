@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { globSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import t from 'tap';
 import {
   complaints,
@@ -67,18 +67,39 @@ t.test('a table has a row for each program and a column for each kernel', async 
   );
 });
 
+// Of one source of programs, with those that a kernel gets without a part of it: they have the same
+// names, and what is left out behind them.
+const namesIn = (file: string): string[] => {
+  const text = readFileSync(join(root, 'bpf', file), 'utf8');
+  const whole = /^#include "(\w+)\.bpf\.c"$/m.exec(text)?.[1];
+  if (whole !== undefined) {
+    const left = basename(file, '.bpf.c').slice(whole.length);
+    return namesIn(`${whole}.bpf.c`).map((name) => name + left);
+  }
+  return [...text.matchAll(/^SEC\("[a-z_/0-9]+"\)\nint (\w+)\(/gm)].map(([, name]) => `${name}`);
+};
+
 t.test('every program of the sources is recorded for every kernel', async (t) => {
   const records: KernelRecords = JSON.parse(readFileSync(join(root, 'docs/kernels.json'), 'utf8'));
-  const sources = globSync('bpf/*.bpf.c', { cwd: root }).map((file) =>
-    readFileSync(join(root, file), 'utf8'),
-  );
-  const names = sources.flatMap((text) =>
-    [...text.matchAll(/^SEC\("[a-z_/0-9]+"\)\nint (\w+)\(/gm)].map(([, name]) => name),
-  );
-  t.ok(names.length > 0);
+  const files = globSync('*.bpf.c', { cwd: join(root, 'bpf') });
+  const whole = files.filter((file) => !file.includes('_without_')).flatMap(namesIn);
+  const parts = files.filter((file) => file.includes('_without_'));
+  t.ok(whole.length > 0 && parts.length > 0);
   t.ok('6.1' in records && '6.12' in records);
   for (const [line, { release, programs }] of Object.entries(records)) {
     t.equal(lineOf(release), line);
-    t.same(Object.keys(programs).sort(), names.sort(), line);
+    const recorded = Object.keys(programs);
+    t.same(recorded.filter((name) => !name.includes('_without_')).sort(), whole.sort(), line);
+    // A program that has to do with what is left out alone is not there.
+    const left = recorded.filter((name) => name.includes('_without_'));
+    const known = new Map(parts.map((file) => [file, new Set(namesIn(file))]));
+    t.same(
+      left.filter((name) => ![...known.values()].some((names) => names.has(name))),
+      [],
+    );
+    t.same(
+      parts.filter((file) => !left.some((name) => known.get(file)?.has(name))),
+      [],
+    );
   }
 });
