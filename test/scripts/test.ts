@@ -13,7 +13,7 @@ function run(...args: string[]): Promise<ProgramResult> {
 t.test('a run ends with the slowest parts, then the counts', async (t) => {
   const { code, stdout } = await run('test/scripts/build.ts', 'test/scripts/gen.ts');
   t.equal(code, 0, stdout);
-  t.match(stdout, /^ +\d+\.\d s {2}test\/scripts\/build\.ts {2}4$/m);
+  t.match(stdout, /^ +\d+\.\d s {2}test\/scripts\/build\.ts {2}6$/m);
   t.match(stdout, /\nthe slowest 2 of 2 parts:\n/);
   t.match(stdout, /\n[1-9]\d* passed, 0 failed\n$/);
 });
