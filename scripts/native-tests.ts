@@ -8,11 +8,17 @@ import { yielding as niceness, outcomeOf, runToEnd } from './child.ts';
 import type { Job } from './schedule.ts';
 import { root } from './steps.ts';
 import { sumOf, tallyOne } from './tally.ts';
+import { vectorFile } from './vectors.ts';
 
 const unitLanes: readonly BuildLane[] = [
   { name: 'tsan', sanitize: 'thread' },
   { name: 'asan', sanitize: 'address,undefined' },
 ];
+const constantTimeLane: BuildLane = {
+  name: 'msan',
+  sanitize: 'memory',
+  compilers: ['clang-14', 'clang++-14'],
+};
 const fuzzLane: BuildLane = {
   name: 'fuzz',
   sanitize: '',
@@ -47,11 +53,26 @@ function buildJob(
   };
 }
 
-function unitJob({ name: lane }: BuildLane): Job {
-  const name = `unit (${lane})`;
-  const file = join(root, 'build', lane, 'unit');
+function tapJob(
+  name: string,
+  { name: lane }: BuildLane,
+  target: string,
+  prepare: () => Promise<unknown> = () => Promise.resolve(),
+): Job {
+  const file = join(root, 'build', lane, target);
   const program = { file, args: [], timeoutMs: unitTimeoutMs, niceness };
-  return { name, run: async () => outcomeOf(await runToEnd(program), name) };
+  return {
+    name,
+    run: async () => {
+      // What is missing fails a test of the program, which tells that it is; here is why.
+      const why = await prepare().then(
+        () => '',
+        (error: unknown) => `${MeshError.from(error).message}\n`,
+      );
+      const outcome = outcomeOf(await runToEnd(program), name);
+      return { ...outcome, output: `${why}${outcome.output}` };
+    },
+  };
 }
 
 function fuzzJob(target: string): Job {
@@ -78,9 +99,25 @@ function fuzzJob(target: string): Job {
   };
 }
 
-/** The C++ unit tests, once under each sanitizer. */
+/** The C++ unit tests, once under each sanitizer, and the kernels that must take constant time. */
 export function unitJobs(prefix: string): Job[] {
-  return unitLanes.map((lane) => buildJob(lane, prefix, ['unit'], [unitJob(lane)]));
+  let vectors: Promise<string> | undefined;
+  const prepare = (): Promise<string> => {
+    vectors ??= vectorFile();
+    return vectors;
+  };
+  const units = unitLanes.map((lane) =>
+    buildJob(lane, prefix, ['unit'], [tapJob(`unit (${lane.name})`, lane, 'unit', prepare)]),
+  );
+  // The kernels are of x86-64 alone.
+  const secret = process.arch === 'x64' ? ['constant_time'] : [];
+  const lane = constantTimeLane;
+  return [
+    ...units,
+    ...secret.map((target) =>
+      buildJob(lane, prefix, [target], [tapJob('constant time (msan)', lane, target)]),
+    ),
+  ];
 }
 
 /** Every fuzzer, each for `WEFT_FUZZ_SECONDS` (5 s, in CI 30 s). */
