@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "crypto/batch.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/check.h"
+
+namespace weft::crypto {
+namespace {
+
+thread_local Batch* current = nullptr;
+
+template <typename Operands>
+void call(void (*function)(std::span<Operands* const>), std::span<void* const> operands) {
+  std::array<Operands*, kLanes> typed{};
+  for (size_t i = 0; i < operands.size(); i++) {
+    typed[i] = static_cast<Operands*>(operands[i]);
+  }
+  function(std::span<Operands* const>(typed.data(), operands.size()));
+}
+
+void computeBy(const Kernels& kernels, Operation operation, std::span<void* const> operands) {
+  switch (operation) {
+    case Operation::kX25519Derive:
+      return call(kernels.x25519Derive, operands);
+    case Operation::kX25519Keygen:
+      return call(kernels.x25519Keygen, operands);
+    case Operation::kEcdsaVerify:
+      return call(kernels.ecdsaVerify, operands);
+    case Operation::kEcdsaSign:
+      return call(kernels.ecdsaSign, operands);
+    case Operation::kP256Keygen:
+      return call(kernels.p256Keygen, operands);
+    case Operation::kP256Derive:
+      return call(kernels.p256Derive, operands);
+  }
+}
+
+}  // namespace
+
+const char* nameOf(Operation operation) {
+  switch (operation) {
+    case Operation::kX25519Derive:
+      return "x25519_derive";
+    case Operation::kX25519Keygen:
+      return "x25519_keygen";
+    case Operation::kEcdsaVerify:
+      return "ecdsa_verify";
+    case Operation::kEcdsaSign:
+      return "ecdsa_sign";
+    case Operation::kP256Keygen:
+      return "p256_keygen";
+    case Operation::kP256Derive:
+      break;
+  }
+  return "p256_derive";
+}
+
+const char* nameOf(Mode mode) {
+  switch (mode) {
+    case Mode::kOff:
+      return "off";
+    case Mode::kScalar:
+      return "scalar";
+    case Mode::kAvx512:
+      break;
+  }
+  return "avx512";
+}
+
+BreakEvens BreakEvens::never() {
+  BreakEvens all{};
+  all.lanes.fill(kNever);
+  return all;
+}
+
+class Batch::Run {
+ public:
+  Run(std::unique_ptr<FiberStack> stack, std::function<void()> body, FiberOwner& ownerIn)
+      : fiber(std::move(stack), std::move(body)), owner(ownerIn) {}
+
+  Fiber fiber;
+  FiberOwner& owner;
+  Answer answer = Answer::kAlone;
+  bool abandoned = false;
+};
+
+Batch::Batch(Mode mode, BreakEvens breakEvens, size_t fibersMax, Clock clock,
+             std::function<void()> wanted)
+    : mode_(mode),
+      breakEvens_(breakEvens),
+      clock_(clock),
+      wanted_(std::move(wanted)),
+      stacks_(fibersMax) {
+  CHECK(mode_ != Mode::kAvx512 || avx512Kernels() != nullptr);
+}
+
+Batch::~Batch() {
+  CHECK(runs_.empty());
+}
+
+Batch* Batch::current() {
+  return crypto::current;
+}
+
+Batch::Run* Batch::start(std::function<void()> body, FiberOwner& owner) {
+  CHECK(mode_ != Mode::kOff && running_ == nullptr);
+  std::unique_ptr<FiberStack> stack = stacks_.take();
+  if (stack == nullptr) {
+    totals_.inlined.add(1);
+    body();
+    return nullptr;
+  }
+  runs_.push_back(std::make_unique<Run>(std::move(stack), std::move(body), owner));
+  Run* const run = runs_.back().get();
+  resume(run);
+  if (run->fiber.ended()) {
+    release(run);
+    return nullptr;
+  }
+  if (!settling_ && !std::exchange(asked_, true)) {
+    wanted_();
+  }
+  return run;
+}
+
+void Batch::abandon(Run* run) {
+  for (auto& queue : queues_) {
+    std::erase_if(queue, [run](const Waiting& waiting) { return waiting.run == run; });
+  }
+  std::erase(ready_, run);
+  run->abandoned = true;
+  resume(run);
+  CHECK(run->fiber.ended());
+  release(run);
+}
+
+Answer Batch::wait(Operation operation, Waiting waiting) {
+  Run* const run = running_;
+  CHECK(run != nullptr && Fiber::current() == &run->fiber);
+  if (run->abandoned) {
+    return Answer::kAbandoned;
+  }
+  waiting.run = run;
+  queues_[static_cast<size_t>(operation)].push_back(waiting);
+  Fiber::suspend();
+  return run->abandoned ? Answer::kAbandoned : run->answer;
+}
+
+void Batch::resume(Run* run) {
+  CHECK(running_ == nullptr);
+  running_ = run;
+  Batch* const outer = std::exchange(crypto::current, this);
+  run->fiber.resume();
+  crypto::current = outer;
+  running_ = nullptr;
+  // The one that it joined, if any, may be full now.
+  for (size_t i = 0; i < kOperations; i++) {
+    if (queues_[i].size() >= kLanes) {
+      computeQueue(i);
+    }
+  }
+}
+
+std::unique_ptr<Batch::Run> Batch::release(Run* run) {
+  const auto found =
+      std::find_if(runs_.begin(), runs_.end(), [run](const auto& one) { return one.get() == run; });
+  CHECK(found != runs_.end());
+  std::unique_ptr<Run> released = std::move(*found);
+  *found = std::move(runs_.back());
+  runs_.pop_back();
+  stacks_.giveBack(released->fiber.takeStack());
+  return released;
+}
+
+void Batch::computeQueue(size_t operation) {
+  std::vector<Waiting>& queue = queues_[operation];
+  const size_t taken = std::min(queue.size(), kLanes);
+  const bool wide = mode_ == Mode::kAvx512 && taken >= breakEvens_.lanes[operation];
+  std::array<void*, kLanes> operands{};
+  size_t filled = 0;
+  const uint64_t start = clock_();
+  for (const Waiting& one : std::span(queue).first(taken)) {
+    const bool computed = wide && one.prepare(one.context);
+    if (computed) {
+      operands[filled++] = one.operands;
+    }
+    one.run->answer = computed ? Answer::kComputed : Answer::kAlone;
+    ready_.push_back(one.run);
+  }
+  queue.erase(queue.begin(), queue.begin() + static_cast<ptrdiff_t>(taken));
+  if (filled > 0) {
+    computeBy(*avx512Kernels(), static_cast<Operation>(operation),
+              std::span(operands).first(filled));
+    totals_.operations[operation].calls[filled - 1].add(1);
+    totals_.operations[operation].nanoseconds.add(clock_() - start);
+  }
+}
+
+Batch::Stopwatch::Stopwatch(Batch& batch, Operation operation)
+    : batch_(batch), operation_(operation), start_(batch.clock_()) {}
+
+Batch::Stopwatch::~Stopwatch() {
+  BatchTotals::One& totals = batch_.totals_.operations[static_cast<size_t>(operation_)];
+  totals.scalar.add(1);
+  totals.nanoseconds.add(batch_.clock_() - start_);
+}
+
+bool Batch::takeShare(X25519Keygen& share) {
+  return mode_ == Mode::kAvx512 && shares_.take(clock_() / 1000, share);
+}
+
+bool Batch::makeShares() {
+  constexpr auto kKeygen = static_cast<size_t>(Operation::kX25519Keygen);
+  if (mode_ != Mode::kAvx512 || breakEvens_.lanes[kKeygen] > kLanes || !shares_.wantsMore()) {
+    return false;
+  }
+  const uint64_t start = clock_();
+  if (!shares_.make(*avx512Kernels(), start / 1000)) {
+    return false;
+  }
+  totals_.operations[kKeygen].nanoseconds.add(clock_() - start);
+  totals_.operations[kKeygen].calls[kLanes - 1].add(1);
+  return shares_.wantsMore();
+}
+
+size_t Batch::fullest() const {
+  const auto found = std::max_element(
+      queues_.begin(), queues_.end(),
+      [](const auto& left, const auto& right) { return left.size() < right.size(); });
+  return found->empty() ? kOperations : static_cast<size_t>(found - queues_.begin());
+}
+
+void Batch::resumeFirst() {
+  Run* const run = ready_.front();
+  ready_.pop_front();
+  resume(run);
+  if (run->fiber.ended()) {
+    const std::unique_ptr<Run> ended = release(run);
+    ended->owner.onFiberEnd();
+  }
+}
+
+bool Batch::settle(uint64_t nanosecondsMax) {
+  CHECK(!settling_ && running_ == nullptr);
+  settling_ = true;
+  const uint64_t start = clock_();
+  bool more = true;
+  do {
+    const size_t queue = ready_.empty() ? fullest() : kOperations;
+    if (!ready_.empty()) {
+      resumeFirst();
+    } else if (queue != kOperations) {
+      computeQueue(queue);
+    }
+    more = !ready_.empty() || fullest() != kOperations;
+  } while (more && clock_() - start < nanosecondsMax);
+  settling_ = false;
+  asked_ = more;
+  return !more;
+}
+
+}  // namespace weft::crypto

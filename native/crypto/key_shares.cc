@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "crypto/key_shares.h"
+
+#include <openssl/mem.h>
+#include <openssl/rand.h>
+#include <sys/mman.h>
+
+#include <array>
+
+#include "base/check.h"
+
+namespace weft::crypto {
+
+// In memory of its own, of whole pages, that a child of this process finds zeroed: so `count` is 0
+// there.
+struct KeyShares::Memory {
+  size_t count;
+  std::array<uint64_t, kSharesMax> madeMicros;
+  std::array<X25519Keygen, kSharesMax> shares;
+};
+
+KeyShares::KeyShares() {
+  void* const pages =
+      ::mmap(nullptr, sizeof(Memory), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (pages == MAP_FAILED) {
+    return;
+  }
+  if (::madvise(pages, sizeof(Memory), MADV_WIPEONFORK) != 0 ||
+      ::madvise(pages, sizeof(Memory), MADV_DONTDUMP) != 0) {
+    ::munmap(pages, sizeof(Memory));
+    return;
+  }
+  memory_ = static_cast<Memory*>(pages);
+}
+
+KeyShares::~KeyShares() {
+  if (memory_ != nullptr) {
+    OPENSSL_cleanse(memory_, sizeof(Memory));
+    ::munmap(memory_, sizeof(Memory));
+  }
+}
+
+size_t KeyShares::size() const {
+  return memory_ == nullptr ? 0 : memory_->count;
+}
+
+bool KeyShares::wantsMore() const {
+  return memory_ != nullptr && memory_->count + kLanes <= kSharesMax;
+}
+
+bool KeyShares::take(uint64_t nowMicros, X25519Keygen& share) {
+  while (size() > 0) {
+    const size_t last = --memory_->count;
+    const bool fresh = nowMicros - memory_->madeMicros[last] <= kAgeMaxMicros;
+    if (fresh) {
+      share = memory_->shares[last];
+    }
+    OPENSSL_cleanse(&memory_->shares[last], sizeof(X25519Keygen));
+    if (fresh) {
+      return true;
+    }
+  }
+  return false;
+}
+
+bool KeyShares::make(const Kernels& kernels, uint64_t nowMicros) {
+  CHECK(wantsMore());
+  std::array<X25519Keygen*, kLanes> lanes{};
+  for (size_t i = 0; i < kLanes; i++) {
+    lanes[i] = &memory_->shares[memory_->count + i];
+    if (!randomPrivateKey(*lanes[i])) {
+      return false;
+    }
+    memory_->madeMicros[memory_->count + i] = nowMicros;
+  }
+  kernels.x25519Keygen(lanes);
+  memory_->count += kLanes;
+  return true;
+}
+
+bool randomPrivateKey(X25519Keygen& share) {
+  if (RAND_bytes(share.privateKey.data(), share.privateKey.size()) != 1) {
+    return false;
+  }
+  share.privateKey.front() |= 0x07;
+  share.privateKey.back() = static_cast<uint8_t>((share.privateKey.back() & 0xbf) | 0x80);
+  return true;
+}
+
+}  // namespace weft::crypto
