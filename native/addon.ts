@@ -3,6 +3,8 @@
 // MeshError there.
 import type {
   CaptureStats,
+  CryptoProbe,
+  CryptoStats,
   EngineOptions,
   IdentityMaterial,
   Listeners,
@@ -21,6 +23,7 @@ export interface NativeEngine {
   addPod(pod: PodSpec, done: (error: string) => void): void;
   removePod(uid: string, done: () => void): void;
   captureStats(): CaptureStats;
+  cryptoStats(): CryptoStats;
   counters(): ArrayBuffer;
   listeners(uid: string, done: (listeners: Listeners) => void): void;
   takeOver(): void;
@@ -42,6 +45,7 @@ export interface NativeSeqpacket {
 export interface Addon {
   versions(): Record<string, string>;
   counterNames(): string[];
+  probeCrypto(): CryptoProbe;
   Engine: new (options: EngineOptions, onEvents: (batch: Uint8Array) => void) => NativeEngine;
   seqpacketListen(
     path: string,

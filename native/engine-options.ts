@@ -39,6 +39,8 @@ export interface EngineLimits {
   readonly resumableSessions?: number;
   /** Those of them towards one peer. 4. */
   readonly resumablePerPeer?: number;
+  /** Handshakes of one worker whose operations are gathered; more compute by themselves. 1,024. */
+  readonly handshakeFibers?: number;
 }
 
 /** Settings of one engine. All have defaults; sizes are bytes, times milliseconds. */
@@ -99,6 +101,12 @@ export interface EngineOptions {
   readonly stalledMs?: number;
   /** How TLS records are driven: in place (the default), or by the TLS library. */
   readonly tlsRow?: 'record' | 'library';
+  /**
+   * How handshakes compute: in the TLS library where they stand (off), on fibers one operation after
+   * the other (scalar), or eight operations at once (avx512). Default: avx512 where the processor
+   * has AVX-512 IFMA, else off. The environment's `WEFT_CRYPTO` comes before it.
+   */
+  readonly crypto?: CryptoMode;
   /** Whose HTTP/2 framing: our own (the default), or nghttp2's. */
   readonly h2Row?: 'own' | 'nghttp2';
   readonly limits?: EngineLimits;
@@ -114,6 +122,49 @@ export interface EngineOptions {
     /** Which connections have a line: all (the default), those that fail, or none. */
     readonly lines?: 'on' | 'failed' | 'off';
   };
+}
+
+/** How handshakes compute. */
+export type CryptoMode = 'off' | 'scalar' | 'avx512';
+
+/** A public-key operation that is gathered. */
+export type CryptoOperation =
+  | 'x25519_derive'
+  | 'x25519_keygen'
+  | 'ecdsa_verify'
+  | 'ecdsa_sign'
+  | 'p256_keygen'
+  | 'p256_derive';
+
+/** What was computed for handshakes, in all workers. */
+export interface CryptoStats {
+  readonly mode: CryptoMode;
+  readonly operations: Readonly<
+    Record<
+      CryptoOperation,
+      {
+        /** Calls of the eight-lane kernel, by how many lanes were filled: from 1 to 8. */
+        readonly lanes: readonly number[];
+        /** Operations done one after the other. */
+        readonly scalar: number;
+        /** In either. */
+        readonly seconds: number;
+      }
+    >
+  >;
+  /** Handshakes that found no fiber, and computed by themselves. */
+  readonly inlined: number;
+}
+
+/** What this processor can do for handshakes. */
+export interface CryptoProbe {
+  readonly avx512: boolean;
+  /** What would be chosen without a setting; empty where `WEFT_CRYPTO` asks for what is not there. */
+  readonly mode: CryptoMode | '';
+  /** Why not. */
+  readonly error: string;
+  /** From how many operations on eight lanes are quicker; 0: never. */
+  readonly breakEvens: Readonly<Record<CryptoOperation, number>>;
 }
 
 /** What programs in the kernel do for this node. */

@@ -6,6 +6,8 @@ import { MeshError } from '../src/lib/error.ts';
 import type { Addon, NativeEngine, NativeSeqpacket } from './addon.ts';
 import type {
   CaptureStats,
+  CryptoProbe,
+  CryptoStats,
   DenyList,
   EngineOptions,
   IdentityMaterial,
@@ -23,6 +25,10 @@ import { TablesDeltaSchema } from './gen/tables_pb.js';
 
 export type {
   CaptureStats,
+  CryptoMode,
+  CryptoOperation,
+  CryptoProbe,
+  CryptoStats,
   DenyList,
   EngineLimits,
   EngineOptions,
@@ -66,6 +72,11 @@ function call<T>(work: () => T): T {
 /** Versions of what is linked in, and the file each was resolved from. */
 export function nativeVersions(): Record<string, string> {
   return addon.versions();
+}
+
+/** What this processor can do for handshakes. Measures for some milliseconds when first asked. */
+export function probeCrypto(): CryptoProbe {
+  return call(() => addon.probeCrypto());
 }
 
 /** The data plane of one process. Every method may be called from the main thread only. */
@@ -142,6 +153,11 @@ export class Engine {
   /** What capture in the kernel says of itself. */
   captureStats(): CaptureStats {
     return call(() => this.#native.captureStats());
+  }
+
+  /** What handshakes computed, and how. */
+  cryptoStats(): CryptoStats {
+    return call(() => this.#native.cryptoStats());
   }
 
   /** All counters, summed over the workers. Reads shared memory; no thread is asked. */

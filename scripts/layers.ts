@@ -99,7 +99,7 @@ export const nativeLayers: Readonly<Record<string, NativeLayer>> = {
   http: { uses: ['base/'], libraries: ['nghttp2/'], sansIo: true },
   io: { uses: ['base/'], libraries: [] },
   proxy: {
-    uses: ['base/', 'io/', 'tls/', 'http/', 'crypto/batch.h'],
+    uses: ['base/', 'io/', 'tls/', 'http/', 'crypto/batch.h', 'crypto/mode.h'],
     libraries: ['protozero/'],
   },
   kernel: { uses: ['base/', 'io/'], libraries: ['bpf/'] },

@@ -16,6 +16,7 @@
 #include "base/self_check.h"
 #include "binding/capture.h"
 #include "binding/convert.h"
+#include "binding/crypto.h"
 #include "binding/engine.h"
 #include "binding/pod_socket.h"
 #include "binding/probe.h"
@@ -97,6 +98,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   }
   exports.Set("versions", Napi::Function::New(env, versions));
   exports.Set("counterNames", Napi::Function::New(env, counterNames));
+  exports.Set("probeCrypto", Napi::Function::New(env, probeCrypto));
   exports.Set("openPath", Napi::Function::New(env, openPath));
   exports.Set("closeFd", Napi::Function::New(env, closeFd));
   exports.Set("releaseStartPages", Napi::Function::New(env, releaseStartPages));

@@ -55,6 +55,18 @@ Status readChoice(const Napi::Object& from, const char* name, const char* firstN
   return {};
 }
 
+/// How handshakes compute: absent is for crypto::chooseMode() to say.
+Status readCrypto(const Napi::Object& from, std::optional<crypto::Mode>& into) {
+  const Napi::Value value = from.Get("crypto");
+  if (!value.IsUndefined()) {
+    into = value.IsString() ? crypto::modeOf(value.As<Napi::String>().Utf8Value()) : std::nullopt;
+    if (!into) {
+      return wrong("crypto must be off, scalar or avx512");
+    }
+  }
+  return crypto::chooseMode(into).status();
+}
+
 /// Absent limits stay as they are. A limit of nothing refuses everything.
 Status readLimits(const Napi::Value& value, proxy::Limits& into) {
   if (value.IsUndefined()) {
@@ -82,6 +94,7 @@ Status readLimits(const Napi::Value& value, proxy::Limits& into) {
       readNumber(from, "verifiedLeaves", kMany, into.verifiedLeaves),
       readNumber(from, "resumableSessions", kMany, into.resumableSessions),
       readNumber(from, "resumablePerPeer", kMany, into.resumablePerPeer),
+      readNumber(from, "handshakeFibers", kMany, into.handshakeFibers),
   };
   for (const Status& status : read) {
     if (!status.ok()) {
@@ -182,6 +195,7 @@ Result<proxy::Settings> settingsOf(const Napi::Value& value) {
   out.workers = std::max(1U, std::thread::hardware_concurrency() / 2);
   constexpr double kDayMs = 86400000;
   const Status read[] = {
+      readCrypto(from, out.crypto),
       readNumber(from, "workers", static_cast<double>(kWorkersMax), out.workers),
       readNumber(from, "mark", UINT32_MAX, out.mark),
       readNumber(from, "busyPollMicros", static_cast<double>(proxy::kBusyPollMicrosMax),

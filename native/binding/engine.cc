@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "binding/convert.h"
+#include "binding/crypto.h"
 #include "binding/explain.h"
 #include "kernel/captures.h"
 
@@ -107,6 +108,7 @@ Napi::Function JsEngine::define(Napi::Env env) {
        InstanceMethod("explain", &JsEngine::explain), InstanceMethod("addPod", &JsEngine::addPod),
        InstanceMethod("removePod", &JsEngine::removePod),
        InstanceMethod("captureStats", &JsEngine::captureStats),
+       InstanceMethod("cryptoStats", &JsEngine::cryptoStats),
        InstanceMethod("counters", &JsEngine::counters),
        InstanceMethod("listeners", &JsEngine::listeners),
        InstanceMethod("takeOver", &JsEngine::takeOver),
@@ -283,6 +285,14 @@ Napi::Value JsEngine::captureStats(const Napi::CallbackInfo& info) {
   }
   out.Set("sockmapRefused", refused);
   return out;
+}
+
+Napi::Value JsEngine::cryptoStats(const Napi::CallbackInfo& info) {
+  proxy::Engine* engine = engineOrThrow(info.Env());
+  if (engine == nullptr) {
+    return info.Env().Undefined();
+  }
+  return cryptoStatsOf(info.Env(), engine->cryptoMode(), engine->handshakeTotals());
 }
 
 Napi::Value JsEngine::counters(const Napi::CallbackInfo& info) {

@@ -26,6 +26,7 @@ class JsEngine final : public Napi::ObjectWrap<JsEngine> {
   void snapshot(const Napi::CallbackInfo& info);
   Napi::Value explain(const Napi::CallbackInfo& info);
   Napi::Value captureStats(const Napi::CallbackInfo& info);
+  Napi::Value cryptoStats(const Napi::CallbackInfo& info);
   Napi::Value counters(const Napi::CallbackInfo& info);
   void listeners(const Napi::CallbackInfo& info);
   void takeOver(const Napi::CallbackInfo& info);

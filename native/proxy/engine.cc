@@ -90,6 +90,7 @@ void markDirect(Explanation& out, const std::vector<bool>& isDirect) {
 Engine::Engine(Settings settings, std::function<void()> onEvents,
                std::unique_ptr<io::Captures> captures)
     : settings_(std::move(settings)),
+      cryptoMode_(crypto::chooseMode(settings_.crypto).value()),
       captures_(captures != nullptr ? std::move(captures)
                                     : std::make_unique<io::NetfilterCaptures>()),
       events_(std::move(onEvents), settings_.limits.eventQueueBytes),
@@ -109,6 +110,14 @@ Engine::Engine(Settings settings, std::function<void()> onEvents,
         },
         DirectPaths::Options{settings_.takesOver, settings_.directPath});
   }
+}
+
+std::vector<const crypto::BatchTotals*> Engine::handshakeTotals() const {
+  std::vector<const crypto::BatchTotals*> all;
+  for (const auto& worker : workers_) {
+    all.push_back(&worker->handshakeTotals());
+  }
+  return all;
 }
 
 Engine::~Engine() {

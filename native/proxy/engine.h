@@ -10,6 +10,7 @@
 
 #include "base/counters.h"
 #include "base/unique_fd.h"
+#include "crypto/mode.h"
 #include "io/capture.h"
 #include "proxy/events.h"
 #include "proxy/explain.h"
@@ -82,6 +83,10 @@ class Engine {
   /// What is open now. `done` comes once, with an encoded weft.events.EngineSnapshot.
   void snapshot(std::function<void(std::string)> done);
 
+  /// How handshakes compute, and what they have, of each worker.
+  crypto::Mode cryptoMode() const { return cryptoMode_; }
+  std::vector<const crypto::BatchTotals*> handshakeTotals() const;
+
   /// An encoded weft.events.EventBatch; empty when there is nothing.
   std::string takeEvents() { return events_.take(); }
   /// May outlive the engine.
@@ -92,6 +97,7 @@ class Engine {
   PodShare shareOf(const std::string& uid, Listeners inherited);
 
   Settings settings_;
+  const crypto::Mode cryptoMode_;
   std::unique_ptr<io::Captures> captures_;
   EventQueue events_;
   std::shared_ptr<CounterTable> counters_;

@@ -48,6 +48,8 @@ class EngineWorker {
   /// `done` gets how many connections had to be cut.
   void drain(uint64_t deadlineMs, std::function<void(size_t)> done);
   void snapshot(std::function<void(const std::string&)> done);
+  /// What its handshakes computed so far.
+  const crypto::BatchTotals& handshakeTotals() const { return state_->handshakes.totals(); }
 
  private:
   void report(const DirectPaths::Told& told);

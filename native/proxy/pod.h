@@ -12,6 +12,7 @@
 
 #include "base/counters.h"
 #include "base/unique_fd.h"
+#include "crypto/mode.h"
 #include "io/capture.h"
 #include "io/loop.h"
 #include "io/spare_sockets.h"
@@ -20,6 +21,7 @@
 #include "proxy/connect_request.h"
 #include "proxy/event_sink.h"
 #include "proxy/events.h"
+#include "proxy/handshake_batch.h"
 #include "proxy/route.h"
 #include "proxy/settings.h"
 #include "proxy/snapshot.h"
@@ -49,10 +51,13 @@ struct WorkerState {
         captures(capturesIn),
         random(seed),
         balancer(seed),
+        handshakes(loopIn, crypto::chooseMode(settingsIn.crypto).value(),
+                   settingsIn.limits.handshakeFibers),
         cipher(kTunnelReadBytes),
         plain(kTunnelReadBytes + tls::kRecordBytesMax) {
     tls.row = settings.tlsRow;
     tls.leaves = tls::VerifiedLeaves(settings.limits.verifiedLeaves);
+    tls.batch = handshakes.batch();
   }
 
   const size_t index;  ///< Among the engine's workers.
@@ -64,6 +69,7 @@ struct WorkerState {
   Random random;
   tls::SessionContext tls;
   Balancer balancer;
+  HandshakeBatch handshakes;
   std::shared_ptr<const Tables> tables = Tables::empty();
   // Scratch for one tunnel read at a time: an idle tunnel holds no buffer of its own.
   std::vector<uint8_t> cipher;

@@ -3,8 +3,10 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 
+#include "crypto/batch.h"
 #include "http/h2.h"
 #include "tls/session.h"
 #include "tls/session_store.h"
@@ -53,6 +55,9 @@ struct Limits {
   /// with 0 every tunnel begins with a full handshake.
   size_t resumableSessions = 1024;
   size_t resumablePerPeer = tls::SessionStore::kSessionsPerKeyMax;
+  /// Handshakes of one worker that may wait for their operations to be gathered; what comes on top
+  /// of them computes by itself.
+  size_t handshakeFibers = 1024;
 };
 
 /// What an engine says of connections: each event by itself, or totals and access log lines.
@@ -99,6 +104,8 @@ struct Settings {
   /// it, is reset. One that has nothing to send never is. 0: never.
   uint64_t stalledMs = 3600000;
   tls::SessionRow tlsRow = tls::SessionRow::kRecord;
+  /// See crypto::chooseMode().
+  std::optional<crypto::Mode> crypto;
   http::H2Row h2Row = http::H2Row::kOwn;
   http::H2Limits h2;
   Reports reports = Reports::kEach;

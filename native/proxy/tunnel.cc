@@ -56,7 +56,7 @@ void Tunnel::startHandshake() {
     pod_.worker().counters.add(Counter::kTunnelsTimedOut);
     fail({Reason::kTls, "the TLS handshake took too long", ""});
   });
-  if (const Status status = session_->start(unixSeconds()); !status.ok()) {
+  if (const Status status = session_->start(unixSeconds(), this); !status.ok()) {
     failBy(status);
   } else {
     markDirty();
@@ -148,6 +148,10 @@ void Tunnel::readSome() {
     discard();
     return;
   }
+  if (session_->waits()) {
+    missed_ = true;
+    return;
+  }
   std::vector<uint8_t>& scratch = pod_.worker().cipher;
   for (size_t i = 0; i < kTunnelReadsPerTurn; i++) {
     if (released() || state_ == State::kLingering || state_ == State::kConnecting) {
@@ -170,12 +174,32 @@ void Tunnel::readSome() {
     if (!receive({scratch.data(), count})) {
       return;
     }
+    if (session_->waits()) {
+      missed_ = !drained_ || hangup_;
+      return;
+    }
     if (drained_ && !hangup_) {
       return;
     }
   }
   unread_ = true;
   pod_.worker().loop.again(this);
+}
+
+/// The handshake goes on, and with it what came in the meantime.
+void Tunnel::onSessionReady() {
+  if (released() || state_ != State::kHandshaking) {
+    return;  // it failed while its session waited
+  }
+  if (!receive({})) {
+    return;
+  }
+  if (std::exchange(missed_, false)) {
+    readSome();
+  }
+  if (!released()) {
+    sendFlight();
+  }
 }
 
 /// Decrypts and routes one read. False when the tunnel ended.

@@ -34,6 +34,7 @@ class TunnelUser {
 /// decrypts, routes, encrypts and sends: output of a turn is collected and leaves in one send.
 class Tunnel final : public Connection,
                      private tls::PlainSink,
+                     private tls::SessionOwner,
                      private http::H2Events,
                      private http::ByteWriter {
  public:
@@ -97,6 +98,8 @@ class Tunnel final : public Connection,
  private:
   enum class State { kConnecting, kHandshaking, kUp, kLingering, kDead };
 
+  // tls::SessionOwner
+  void onSessionReady() override;
   // tls::PlainSink
   Status onHandshakeDone() override;
   Status onPlain(std::span<uint8_t> plain) override;
@@ -155,6 +158,7 @@ class Tunnel final : public Connection,
   bool gone_ = false;
   bool http2Failed_ = false;
   bool unread_ = false;    // the last read left something
+  bool missed_ = false;    // something came while the session waited
   bool drained_ = false;   // it left nothing
   bool closing_ = false;   // closes at the end of the turn, if it is unused then
   bool greets_ = false;    // a server's first flight has not been flushed

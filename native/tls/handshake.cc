@@ -33,6 +33,13 @@ Handshake::Handshake(std::shared_ptr<const Identity> own, ExpectedIdentities exp
       resumption_(std::move(resumption)),
       output_(output) {}
 
+Handshake::~Handshake() {
+  if (run_ != nullptr) {
+    muted_ = true;
+    context_.batch->abandon(run_);
+  }
+}
+
 const BIO_METHOD* Handshake::bioMethod() {
   static const BIO_METHOD* const kMethod = [] {
     BIO_METHOD* method = BIO_meth_new(BIO_get_new_index(), "weft session");
@@ -99,7 +106,7 @@ Status Handshake::start(int64_t nowSeconds) {
   SSL_set_connect_state(ssl_.get());
   offerGroups();
   offerSession();
-  std::span<const uint8_t> nothing;
+  std::span<uint8_t> nothing;
   return advance(nothing, nowSeconds);
 }
 
@@ -169,12 +176,49 @@ Status Handshake::failure(int result) {
   return Status(Code::kInvalid, std::string("TLS: ") + (reason ? reason : "protocol error"));
 }
 
-Status Handshake::advance(std::span<const uint8_t>& input, int64_t nowSeconds) {
+Status Handshake::advance(std::span<uint8_t>& input, int64_t nowSeconds) {
+  CHECK(!waits());
   nowSeconds_ = nowSeconds;
-  input_ = input;
-  ERR_clear_error();
-  const int result = SSL_do_handshake(ssl_.get());
-  input = input_;
+  if (std::exchange(answered_, false)) {
+    CHECK(input.empty());
+    input = kept_;
+  } else {
+    input_ = input;
+    step();
+    if (waits()) {
+      // The memory of `input` is the caller's again.
+      kept_.assign(input_.begin(), input_.end());
+      input_ = kept_;
+      input = {};
+      return {};
+    }
+  }
+  input = input.last(input_.size());
+  input_ = {};
+  done_ = finished_;
+  return std::exchange(outcome_, {});
+}
+
+void Handshake::step() {
+  const auto shake = [this] {
+    ERR_clear_error();
+    outcome_ = outcomeOf(SSL_do_handshake(ssl_.get()));
+  };
+  if (context_.batch == nullptr) {
+    shake();
+  } else {
+    run_ = context_.batch->start(shake, *this);
+  }
+}
+
+void Handshake::onFiberEnd() {
+  run_ = nullptr;
+  answered_ = true;
+  output_.onHandshakeReady();
+}
+
+// Of the library's last step.
+Status Handshake::outcomeOf(int result) {
   if (result == 1) {
     return finish();
   }
@@ -190,7 +234,7 @@ Status Handshake::advance(std::span<const uint8_t>& input, int64_t nowSeconds) {
 }
 
 Status Handshake::finish() {
-  done_ = true;
+  finished_ = true;
   doneSeconds_ = nowSeconds_;
   resumed_ = SSL_session_reused(ssl_.get()) == 1;
   cipherSuite_ = SSL_CIPHER_get_protocol_id(SSL_get_current_cipher(ssl_.get()));

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/status.h"
+#include "crypto/batch.h"
 #include "tls/session.h"
 #include "tls/verify.h"
 
@@ -20,14 +21,22 @@ class HandshakeOutput {
  public:
   virtual ~HandshakeOutput() = default;
   virtual void onHandshakeBytes(std::span<const uint8_t> bytes) = 0;
+  /// advance() may be called again, with nothing: what it waited for is computed.
+  virtual void onHandshakeReady() = 0;
 };
 
 /// One TLS 1.3 handshake of the TLS library over memory, with our own check of the peer: what the
 /// rows of Session share. Not thread safe. `output` and `context` outlive it.
-class Handshake {
+///
+/// Where the context has a batch, the library runs on a fiber of it, and stops where it needs a
+/// public-key operation: the handshake waits then, until the output is told that it may go on.
+class Handshake : private crypto::FiberOwner {
  public:
   Handshake(std::shared_ptr<const Identity> own, ExpectedIdentities expected,
             SessionContext& context, Role role, Resumption resumption, HandshakeOutput& output);
+
+  /// One that waits is abandoned; its output is told nothing any more.
+  ~Handshake() override;
 
   /// Lets servers of `server` issue and take tickets, and clients of `client` keep and offer them,
   /// as SessionContext and Resumption say.
@@ -37,7 +46,12 @@ class Handshake {
   Status start(int64_t nowSeconds);
   /// Goes on with the bytes at the front of `input`, and drops those it took. kDenied when the peer
   /// was refused, kInvalid for anything else; the alert that says so has then gone to the output.
-  Status advance(std::span<const uint8_t>& input, int64_t nowSeconds);
+  /// Not while it waits. One that begins to wait takes all of `input` and keeps it: after that,
+  /// `input` has to be empty, and what was not taken then is in it. It stays valid until the next
+  /// call.
+  Status advance(std::span<uint8_t>& input, int64_t nowSeconds);
+  /// True from an advance() or start() on that stopped half way, until the output is told.
+  bool waits() const { return run_ != nullptr; }
 
   bool done() const { return done_; }
   const PeerIdentity& peer() const { return peer_; }
@@ -63,6 +77,9 @@ class Handshake {
   void release() { ssl_.reset(); }
 
  private:
+  void onFiberEnd() override;
+  void step();
+  Status outcomeOf(int result);
   ssl_verify_result_t verify(uint8_t* alert);
   std::optional<Refusal> refusalOfPeer();
   Status finish();
@@ -87,7 +104,12 @@ class Handshake {
   HandshakeOutput& output_;
   bssl::UniquePtr<SSL> ssl_;
   std::span<const uint8_t> input_;  // what the library has not read
-  bool done_ = false;
+  std::vector<uint8_t> kept_;       // what it had not when it began to wait
+  crypto::Batch::Run* run_ = nullptr;
+  bool answered_ = false;  // a run has ended, and nobody has asked for its outcome
+  Status outcome_;         // of the last step
+  bool finished_ = false;  // the library is through
+  bool done_ = false;      // and advance() has said so
   bool muted_ = false;
   bool resumed_ = false;
   bool hybridOffered_ = false;  // a client's

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/status.h"
+#include "crypto/batch.h"
 #include "tls/deny_list.h"
 #include "tls/identity.h"
 #include "tls/known_groups.h"
@@ -30,6 +31,15 @@ class PlainSink {
   virtual Status onPlain(std::span<uint8_t> plain) = 0;
 };
 
+/// Whom a session tells that it may go on.
+class SessionOwner {
+ public:
+  virtual ~SessionOwner() = default;
+  /// The session waits no more: its owner calls receive() with no bytes, soon. Called by the batch
+  /// of the session's context.
+  virtual void onSessionReady() = 0;
+};
+
 /// Memory lent to receive() by the worker: one for all its sessions, so that an idle session holds
 /// none. At least as large as the ciphertext given, and kRecordBytesMax more.
 using PlainScratch = std::span<uint8_t>;
@@ -48,6 +58,9 @@ struct SessionContext {
   SpareBuffers buffers;
   std::shared_ptr<const DenyList> denyList;  ///< Null denies nobody. May change at any time.
   std::shared_ptr<TicketKeys> ticketKeys;    ///< Null: servers neither issue nor take tickets.
+  /// Gathers the public-key operations of handshakes. Null: each computes where it stands, and no
+  /// session ever waits.
+  crypto::Batch* batch = nullptr;
 };
 
 /// One end of one TLS 1.3 connection over SPIFFE identities. Sans-I/O: ciphertext and time come in
@@ -60,12 +73,17 @@ class Session {
  public:
   virtual ~Session() = default;
 
-  /// Starts a client's handshake, or lets a server wait for one. Call once.
-  virtual Status start(int64_t nowSeconds) = 0;
+  /// Starts a client's handshake, or lets a server wait for one. Call once. `owner` outlives the
+  /// session, and is there wherever the context has a batch.
+  virtual Status start(int64_t nowSeconds, SessionOwner* owner = nullptr) = 0;
+  /// True while the handshake waits for its batch: until the owner is told, receive() is not
+  /// called.
+  virtual bool waits() const = 0;
 
   /// Takes all of `cipher` (it may be overwritten), continues the handshake, and hands the
   /// plaintext to `sink`. kClosed when the peer sent close_notify; kDenied when it was refused by
   /// verifyPeer or by the expected identities; kInvalid for anything else that TLS forbids.
+  /// A session that begins to wait has taken `cipher` all the same, and goes on with it afterwards.
   virtual Status receive(std::span<uint8_t> cipher, PlainScratch scratch, int64_t nowSeconds,
                          PlainSink& sink) = 0;
 

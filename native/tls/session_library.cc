@@ -25,7 +25,8 @@ class LibrarySession final : public Session, private HandshakeOutput {
       : handshake_(std::move(own), std::move(expected), context, role, std::move(resumption),
                    *this) {}
 
-  Status start(int64_t nowSeconds) override;
+  Status start(int64_t nowSeconds, SessionOwner* owner) override;
+  bool waits() const override { return handshake_.waits(); }
   Status receive(std::span<uint8_t> cipher, PlainScratch scratch, int64_t nowSeconds,
                  PlainSink& sink) override;
   std::span<uint8_t> reserve(size_t min) override;
@@ -45,9 +46,11 @@ class LibrarySession final : public Session, private HandshakeOutput {
 
  private:
   void onHandshakeBytes(std::span<const uint8_t> bytes) override { cipher_.append(bytes); }
+  void onHandshakeReady() override { owner_->onSessionReady(); }
   Status readPlain(PlainScratch scratch, PlainSink& sink);
   Status fail(int result);
 
+  SessionOwner* owner_ = nullptr;
   Handshake handshake_;
   bool spent_ = false;
   bool closing_ = false;
@@ -57,7 +60,8 @@ class LibrarySession final : public Session, private HandshakeOutput {
   Buffer cipher_;  // sealed, not sent
 };
 
-Status LibrarySession::start(int64_t nowSeconds) {
+Status LibrarySession::start(int64_t nowSeconds, SessionOwner* owner) {
+  owner_ = owner;
   Status started = handshake_.start(nowSeconds);
   spent_ = !started.ok();
   return started;
@@ -97,10 +101,9 @@ Status LibrarySession::receive(std::span<uint8_t> cipher, PlainScratch scratch, 
   if (spent_) {
     return Status(Code::kInvalid, "TLS: the session has failed before");
   }
-  std::span<const uint8_t> rest = cipher;
   handshake_.setNow(nowSeconds);
   if (!handshake_.done()) {
-    Status shaken = handshake_.advance(rest, nowSeconds);
+    Status shaken = handshake_.advance(cipher, nowSeconds);
     spent_ = !shaken.ok();
     if (!shaken.ok() || !handshake_.done()) {
       return shaken;
@@ -110,7 +113,7 @@ Status LibrarySession::receive(std::span<uint8_t> cipher, PlainScratch scratch, 
       return taken;
     }
   }
-  handshake_.setInput(rest);
+  handshake_.setInput(cipher);
   Status status = readPlain(scratch, sink);
   handshake_.setInput({});
   return status;

@@ -33,7 +33,8 @@ class RecordSession final : public Session,
         writer_(context.buffers),
         postHandshake_(role == Role::kClient, *this) {}
 
-  Status start(int64_t nowSeconds) override;
+  Status start(int64_t nowSeconds, SessionOwner* owner) override;
+  bool waits() const override { return handshake_.waits(); }
   Status receive(std::span<uint8_t> cipher, PlainScratch scratch, int64_t nowSeconds,
                  PlainSink& sink) override;
   std::span<uint8_t> reserve(size_t min) override;
@@ -53,6 +54,7 @@ class RecordSession final : public Session,
 
  private:
   void onHandshakeBytes(std::span<const uint8_t> bytes) override { writer_.append(bytes); }
+  void onHandshakeReady() override { owner_->onSessionReady(); }
   Status onRecord(ContentType type, std::span<uint8_t> content) override;
   Status onBreach(uint8_t alert, const char* what) override;
   Status onKeyUpdate(bool answer) override;
@@ -64,6 +66,7 @@ class RecordSession final : public Session,
   RecordWriter writer_;
   RecordReader reader_;
   PostHandshake postHandshake_;
+  SessionOwner* owner_ = nullptr;
   PlainSink* sink_ = nullptr;  // of the receive() that runs
   Buffer early_;               // committed before the handshake was done
   size_t warnings_ = 0;
@@ -73,7 +76,8 @@ class RecordSession final : public Session,
   bool closing_ = false;
 };
 
-Status RecordSession::start(int64_t nowSeconds) {
+Status RecordSession::start(int64_t nowSeconds, SessionOwner* owner) {
+  owner_ = owner;
   Status started = handshake_.start(nowSeconds);
   spent_ = !started.ok();
   return started;
@@ -111,8 +115,7 @@ Status RecordSession::receive(std::span<uint8_t> cipher, PlainScratch scratch, i
   nowSeconds_ = nowSeconds;
   if (!handshake_.done()) {
     CHECK(handshake_.ssl() != nullptr);
-    std::span<const uint8_t> rest = cipher;
-    Status shaken = handshake_.advance(rest, nowSeconds);
+    Status shaken = handshake_.advance(cipher, nowSeconds);
     spent_ = !shaken.ok();
     if (!shaken.ok() || !handshake_.done()) {
       return shaken;
@@ -123,7 +126,6 @@ Status RecordSession::receive(std::span<uint8_t> cipher, PlainScratch scratch, i
     if (Status taken = sink.onHandshakeDone(); !taken.ok()) {
       return taken;
     }
-    cipher = cipher.last(rest.size());
   }
   if (peerClosed_) {
     return Status(Code::kClosed, "TLS: the peer closed the session");

@@ -43,7 +43,7 @@ class Play {
       REQUIRE(SSL_CTX_set_ciphersuites(peer_.context.get(), "TLS_AES_256_GCM_SHA384") == 1);
     }
     end_.session = newClientSession(authority.own, {idOf(kCart)}, end_.context);
-    REQUIRE(end_.session->start(kNow).ok());
+    REQUIRE(end_.start(kNow).ok());
     peer_.start(true);
     for (int i = 0; i < 3; i++) {
       peer_.give(end_.take());

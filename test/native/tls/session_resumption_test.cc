@@ -141,7 +141,7 @@ EACH_ROW("a peer that insists on the hybrid of a sudden has it after one failure
     p.client.status = {};
     p.client.session =
         newClientSession(p.clientIdentity, p.expected, p.client.context, p.resumption);
-    REQUIRE(p.client.session->start(kNow).ok());
+    REQUIRE(p.client.start(kNow).ok());
     server.start(true);
     server.give(p.client.take());
     SSL_do_handshake(server.ssl.get());

@@ -271,7 +271,7 @@ EACH_ROW("our client sends no server name and offers only what it takes") {
   });
   End client(Row::value);
   client.session = newClientSession(p.clientIdentity, p.expected, client.context);
-  REQUIRE(client.session->start(kNow).ok());
+  REQUIRE(client.start(kNow).ok());
   server.start(true);
   server.give(client.take());
   SSL_do_handshake(server.ssl.get());
@@ -567,7 +567,7 @@ EACH_ROW("our client prefers X25519 and follows a server that has another group 
     REQUIRE(SSL_CTX_set1_groups_list(server.context.get(), row.groups) == 1);
     End client(Row::value);
     client.session = newClientSession(p.clientIdentity, p.expected, client.context);
-    REQUIRE(client.session->start(kNow).ok());
+    REQUIRE(client.start(kNow).ok());
     server.start(true);
     server.give(client.take());
     SSL_do_handshake(server.ssl.get());

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "tls/session_ends.h"
+
+namespace weft::test {
+
+// An end that shares a batch with others, and drives nothing by itself.
+struct BatchedEnd final : tls::PlainSink, tls::SessionOwner {
+  SessionContext context;
+  std::unique_ptr<Session> session;
+  Bytes plain;
+  Status status;
+  bool done = false;
+
+  BatchedEnd(SessionRow row, crypto::Batch* batch) {
+    context.row = row;
+    context.batch = batch;
+    context.leaves = tls::VerifiedLeaves(0);
+  }
+  Status onHandshakeDone() override {
+    done = true;
+    return {};
+  }
+  Status onPlain(std::span<uint8_t> bytes) override {
+    plain.insert(plain.end(), bytes.begin(), bytes.end());
+    return {};
+  }
+  void onSessionReady() override { receive({}); }
+  void receive(Bytes bytes) {
+    static Bytes scratch(300 << 10);
+    status = session->receive(bytes, scratch, kNow, *this);
+  }
+  // Null once it is aborted.
+  bool open() const { return session != nullptr && status.ok(); }
+  Bytes take() {
+    const auto out = session->outgoing();
+    const Bytes bytes(out.begin(), out.end());
+    session->sent(out.size());
+    return bytes;
+  }
+};
+
+// A client and a server, with what is on its way between them.
+struct BatchedPair {
+  BatchedEnd client;
+  BatchedEnd server;
+
+  BatchedPair(SessionRow row, crypto::Batch* batch, const std::shared_ptr<const Identity>& clientId,
+              const std::shared_ptr<const Identity>& serverId, const char* expected = kCart)
+      : client(row, batch), server(row, batch) {
+    client.session = newClientSession(clientId, {idOf(expected)}, client.context);
+    server.session = newServerSession(serverId, server.context);
+    server.status = server.session->start(kNow, &server);
+    client.status = client.session->start(kNow, &client);
+  }
+};
+
+inline void settleAll(crypto::Batch& batch) {
+  while (!batch.settle(UINT64_MAX)) {
+  }
+}
+
+}  // namespace weft::test
