@@ -9,6 +9,7 @@ import {
   type CaptureStatus,
   type CertificatesAnswer,
   type ConnectionsAnswer,
+  type CryptoStatus,
   type ExplainAnswer,
   type ProxyStatus,
   type ShownIdentity,
@@ -43,6 +44,7 @@ export interface AdminView {
   pods(): readonly PodEntry[];
   certificates(): readonly ShownIdentity[];
   capture(): CaptureStatus;
+  crypto(): CryptoStatus;
   snapshot(): Promise<EngineSnapshot>;
   explain(query: ExplainText): ExplainAnswer;
 }
@@ -79,6 +81,7 @@ function statusOf(view: AdminView, log: Logger): ProxyStatus {
       return { uid, ...claim, identity: spiffeId, carried: running };
     }),
     capture,
+    crypto: view.crypto(),
     workloads: count(known.workloads()),
     services: count(known.services()),
     policies: count(known.policies()),

@@ -30,6 +30,7 @@ const limits: Record<keyof EngineLimits, typeof whole> = {
   verifiedLeaves: whole,
   resumableSessions: whole,
   resumablePerPeer: whole,
+  handshakeFibers: whole,
 };
 
 const settings: Record<Exclude<keyof EngineSettings, 'limits'>, z.ZodType> = {
@@ -44,6 +45,7 @@ const settings: Record<Exclude<keyof EngineSettings, 'limits'>, z.ZodType> = {
   outboundPolicy: z.enum(['allowAny', 'registryOnly']).optional(),
   sameNode: z.enum(['tunnel', 'direct']).optional(),
   tlsRow: z.enum(['record', 'library']).optional(),
+  crypto: z.enum(['off', 'scalar', 'avx512']).optional(),
   h2Row: z.enum(['own', 'nghttp2']).optional(),
   pingAfterMs: whole,
   deadAfterMs: whole,

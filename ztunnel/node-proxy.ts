@@ -30,6 +30,7 @@ import {
   buildFamily,
   captureFamilies,
   certificateFamilies,
+  cryptoFamilies,
   dnsFamilies,
   engineFamilies,
   openFamily,
@@ -53,6 +54,7 @@ export type ProxyEngine = Pick<
   | 'addPod'
   | 'removePod'
   | 'captureStats'
+  | 'cryptoStats'
   | 'counters'
   | 'listeners'
   | 'takeOver'
@@ -247,6 +249,7 @@ export class NodeProxy {
       openFamily(this.#observer.open),
       seriesFamily(kept),
       ...captureFamilies(this.#engine.captureStats()),
+      ...cryptoFamilies(this.#engine.cryptoStats()),
       ...engineFamilies({ ...this.#engine.counters(), ...own }),
       ...xdsFamilies(this.#xds?.counts, this.#xds?.live ?? false),
       ...podFamilies(pods, counts, this.#pods?.ready ?? false),
@@ -272,6 +275,7 @@ export class NodeProxy {
       pods: () => this.#pods?.list() ?? [],
       certificates: () => this.#book.show(Date.now()),
       capture: () => this.#engine.captureStats(),
+      crypto: () => this.#engine.cryptoStats(),
       snapshot: () => this.#engine.snapshot(),
       explain: (query) => explain(this.#engine, this.#applier, node, query),
     };

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The numbers that the parts of the node proxy keep, as metrics: under Istio's names where it has
 // one, else under ours ("weft_").
-import type { CaptureStats } from '../native/index.ts';
+import type { CaptureStats, CryptoStats } from '../native/index.ts';
 import type { XdsCounts } from '../src/xds/client.ts';
 import { durationBuckets, type PodDnsCounts } from './dns/pod-server.ts';
 import type { Family, Sample } from './metrics.ts';
@@ -62,6 +62,44 @@ export function captureFamilies(stats: CaptureStats): Family[] {
       help: 'Gates that keep the sockmap tier from pods which ask for it.',
       samples: byLabel('gate', new Map(stats.sockmapRefused.map((gate) => [gate, 1]))),
     },
+  ];
+}
+
+/** What handshakes computed. */
+export function cryptoFamilies({ mode, operations, inlined }: CryptoStats): Family[] {
+  const all = Object.entries(operations);
+  const by = (value: (of: (typeof all)[number][1]) => number): Sample[] =>
+    all.map(([operation, of]) => ({ labels: { operation }, value: value(of) }));
+  const calls = all.flatMap(([operation, { lanes }]) =>
+    lanes.map((value, index) => ({ labels: { operation, lanes: String(index + 1) }, value })),
+  );
+  return [
+    {
+      name: 'weft_crypto_mode',
+      type: 'gauge',
+      help: 'How handshakes compute.',
+      samples: [{ labels: { mode }, value: 1 }],
+    },
+    counter(
+      'weft_crypto_batches_total',
+      'Calls of eight-lane kernels, by how many lanes were filled.',
+      calls,
+    ),
+    counter(
+      'weft_crypto_scalar_total',
+      'Operations of handshakes that were gathered, and done one after the other.',
+      by(({ scalar }) => scalar),
+    ),
+    counter(
+      'weft_crypto_seconds_total',
+      'Time in operations that were gathered.',
+      by(({ seconds }) => seconds),
+    ),
+    counter(
+      'weft_crypto_inlined_total',
+      'Handshakes that found no fiber, and computed by themselves.',
+      [{ value: inlined }],
+    ),
   ];
 }
 

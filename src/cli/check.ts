@@ -7,6 +7,7 @@ import { type Capability, missingOf, probeMachine } from '../lib/machine.ts';
 import { socketPlaces } from './admin-client.ts';
 import { probeFeatures, probeKernelCapture } from './capture-probe.ts';
 import { captureStatus, captureStatusTable } from './capture-status.ts';
+import { probeHandshakeCrypto } from './crypto-probe.ts';
 import { probeSockmap } from './sockmap-probe.ts';
 
 function mark(row: Capability): string {
@@ -71,7 +72,8 @@ export async function main(
   const agents = await captureStatus(globSync(socketPlaces as string[]).sort());
   const { row, parts } = await probeKernelCapture();
   const capture = found.tier === 'nftables' ? found : withParts(found, parts);
-  const rows = [...(await probeMachine()), row, await probeSockmap()];
+  const machine = await probeMachine();
+  const rows = [...machine, await probeHandshakeCrypto(), row, await probeSockmap()];
   const ok = missingOf(rows).length === 0;
   const json = command.opts<{ output?: string }>().output === 'json';
   print(

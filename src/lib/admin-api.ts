@@ -16,6 +16,8 @@ export interface ProxyStatus {
   readonly pods: readonly PodStatus[];
   /** How pods are captured. */
   readonly capture: CaptureStatus;
+  /** How handshakes compute. */
+  readonly crypto: CryptoStatus;
   /** How many of each it knows. */
   readonly workloads: number;
   readonly services: number;
@@ -35,6 +37,25 @@ export interface CaptureStatus {
   readonly counters: Readonly<Record<string, number>>;
   /** Gates that keep the sockmap tier from a pod which asked for it; empty when none did. */
   readonly sockmapRefused: readonly string[];
+}
+
+/** What was computed for handshakes, and how. */
+export interface CryptoStatus {
+  readonly mode: 'off' | 'scalar' | 'avx512';
+  /** By operation; none is counted where the mode is off. */
+  readonly operations: Readonly<Record<string, OperationStatus>>;
+  /** Handshakes that computed by themselves, since too many waited. */
+  readonly inlined: number;
+}
+
+/** One public-key operation of handshakes. */
+export interface OperationStatus {
+  /** How often eight-lane kernels were called, by how many lanes were filled: from 1 to 8. */
+  readonly lanes: readonly number[];
+  /** Operations done one after the other. */
+  readonly scalar: number;
+  /** In either. */
+  readonly seconds: number;
 }
 
 /** A pod that was handed over to the proxy. */

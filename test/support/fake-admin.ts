@@ -56,6 +56,14 @@ export function statusOf(node: string, change: Partial<ProxyStatus> = {}): Proxy
         counters: { outbound_captured: 3, pass_lost: 0 },
         sockmapRefused: [],
       },
+      crypto: {
+        mode: 'avx512',
+        operations: {
+          ecdsa_verify: { lanes: [0, 0, 0, 0, 0, 0, 1, 2], scalar: 2, seconds: 0.00025 },
+          ecdsa_sign: { lanes: [0, 0, 0, 0, 0, 0, 0, 0], scalar: 0, seconds: 0 },
+        },
+        inlined: 0,
+      },
       workloads: 4,
       services: 2,
       policies: 1,

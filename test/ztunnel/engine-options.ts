@@ -39,6 +39,7 @@ t.test('every setting can be named', async (t) => {
     sameNode: 'direct',
     tlsRow: 'library',
     h2Row: 'nghttp2',
+    crypto: 'scalar',
   };
   for (const name of engineSettingNames) {
     t.match(parseEngineSettings([`${name}=${words[name] ?? 4096}`]), { ok: true }, name);

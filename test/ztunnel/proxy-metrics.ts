@@ -6,6 +6,7 @@ import {
   buildFamily,
   captureFamilies,
   certificateFamilies,
+  cryptoFamilies,
   dnsFamilies,
   engineFamilies,
   openFamily,
@@ -48,6 +49,23 @@ t.test('what programs in the kernel do, and which gates refuse a tier of theirs'
     captureFamilies({ kernelPods: 0, counters: {}, directSlots: 0, sockmapRefused: [] }),
   );
   t.notMatch(none, /weft_sockmap_refused/);
+  t.end();
+});
+
+t.test('what handshakes computed', (t) => {
+  const lanes = [0, 0, 0, 0, 0, 0, 0, 5];
+  const none = { lanes: lanes.map(() => 0), scalar: 0, seconds: 0 };
+  const operations = {
+    ...{ x25519_derive: none, x25519_keygen: none, ecdsa_sign: none },
+    ...{ p256_keygen: none, p256_derive: none },
+    ecdsa_verify: { lanes, scalar: 3, seconds: 0.5 },
+  };
+  const text = textOf(cryptoFamilies({ mode: 'avx512', operations, inlined: 2 }));
+  t.match(text, /^weft_crypto_mode\{mode="avx512"\} 1$/m);
+  t.match(text, /^weft_crypto_batches_total\{operation="ecdsa_verify",lanes="8"\} 5$/m);
+  t.match(text, /^weft_crypto_scalar_total\{operation="ecdsa_verify"\} 3$/m);
+  t.match(text, /^weft_crypto_seconds_total\{operation="ecdsa_verify"\} 0\.5$/m);
+  t.match(text, /^weft_crypto_inlined_total 2$/m);
   t.end();
 });
 
