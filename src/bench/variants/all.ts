@@ -5,7 +5,7 @@ import { envoyL4 } from './envoy-l4.ts';
 import { envoyL7 } from './envoy-l7.ts';
 import { haproxy } from './haproxy.ts';
 import type { Variant } from './variant.ts';
-import { weft, weftDirect, weftNft } from './weft.ts';
+import { weft, weftCryptoOff, weftDirect, weftNft } from './weft.ts';
 import { ztunnel } from './ztunnel.ts';
 
 /** All that can be measured. */
@@ -14,6 +14,7 @@ export const allVariants: readonly Variant[] = [
   weft,
   weftNft,
   weftDirect,
+  weftCryptoOff,
   envoyL4,
   envoyL7,
   haproxy,

@@ -56,3 +56,12 @@ export const weftDirect: Variant = {
   ways: ['neighbour'],
   proxyOf: () => undefined,
 };
+
+/** The same as `weft`, but handshakes compute in the TLS library, each by itself. */
+export const weftCryptoOff: Variant = {
+  ...weft,
+  name: 'weft-crypto-off',
+  title: `Weft, ${proxy}, captured in the kernel, handshakes not in lanes`,
+  tierOf: weft.name,
+  start: (lab, options) => start(lab, { ...options, engine: [...options.engine, 'crypto=off'] }),
+};
