@@ -177,6 +177,8 @@ t.test('explain says what a connection does', async (t) => {
   for (let round = 0; round < rounds; round += 1) {
     const mesh = meshOf(dice);
     pair.apply(mesh);
+    // Asked after the tables, and answered by all workers: all have them.
+    await Promise.all([client.engine.snapshot(), server.engine.snapshot()]);
     for (let i = 0; i < pairsOfRound; i += 1) {
       const host = dice.pick([server.ipv4, server.ipv6, vips.ipv4, vips.ipv6]);
       const port = dice.pick([80, 81, 82, 8080, 8081, 9999]);
