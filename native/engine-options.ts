@@ -103,8 +103,8 @@ export interface EngineOptions {
   readonly tlsRow?: 'record' | 'library';
   /**
    * How handshakes compute: in the TLS library where they stand (off), on fibers one operation after
-   * the other (scalar), or eight operations at once (avx512). Default: avx512 where the processor
-   * has AVX-512 IFMA, else off. The environment's `WEFT_CRYPTO` comes before it.
+   * the other (scalar), or eight operations at once (avx512, where the processor has AVX-512 IFMA).
+   * Default: off. The environment's `WEFT_CRYPTO` comes before it.
    */
   readonly crypto?: CryptoMode;
   /** Whose HTTP/2 framing: our own (the default), or nghttp2's. */

@@ -257,7 +257,7 @@ bool Batch::settle(uint64_t nanosecondsMax) {
     more = !ready_.empty() || fullest() != kOperations;
   } while (more && clock_() - start < nanosecondsMax);
   settling_ = false;
-  asked_ = more;
+  asked_ = false;
   return !more;
 }
 

@@ -144,6 +144,9 @@ void Fiber::resume() {
   __sanitizer_finish_switch_fiber(callerFake_, nullptr, nullptr);
 #endif
   running = nullptr;
+  if (ended_) {
+    ERR_clear_error();
+  }
 }
 
 // On the fiber's stack, from here on.
@@ -160,6 +163,8 @@ void Fiber::switchIn() {
 #ifdef WEFT_ASAN
   __sanitizer_finish_switch_fiber(fake_, &callerBottom_, &callerSize_);
 #endif
+  // What another fiber, or work outside of any, left is none of this one's.
+  ERR_clear_error();
   for (const LibraryError& error : errors_) {
     ERR_put_error(ERR_GET_LIB(error.packed), 0, ERR_GET_REASON(error.packed), error.file,
                   static_cast<unsigned>(error.line));

@@ -56,7 +56,10 @@ const EC_KEY* p256KeyOf(EVP_MD_CTX* context) {
     return nullptr;
   }
   EVP_PKEY* const key = EVP_PKEY_CTX_get0_pkey(keyContext);
-  const EC_KEY* const ecKey = key == nullptr ? nullptr : EVP_PKEY_get0_EC_KEY(key);
+  if (key == nullptr || EVP_PKEY_id(key) != EVP_PKEY_EC) {
+    return nullptr;  // to ask another kind for a curve would leave an error in the queue
+  }
+  const EC_KEY* const ecKey = EVP_PKEY_get0_EC_KEY(key);
   return ecKey != nullptr && isP256(EC_KEY_get0_group(ecKey)) ? ecKey : nullptr;
 }
 
@@ -187,8 +190,11 @@ void __wrap_X25519_keypair(uint8_t* publicKey, uint8_t* privateKey) {
     taken();
     return;
   }
-  // An abandoned one makes no key: nobody would see it, its handshake is over.
-  computeOn(*batch, Operation::kX25519Keygen, operands, prepare, real, taken);
+  if (computeOn(*batch, Operation::kX25519Keygen, operands, prepare, real, taken) == 0) {
+    // Abandoned: its handshake is over, and nobody sees the key.
+    std::fill_n(publicKey, operands.publicKey.size(), uint8_t{0});
+    std::fill_n(privateKey, operands.privateKey.size(), uint8_t{0});
+  }
 }
 
 int __wrap_EVP_DigestSign(EVP_MD_CTX* context, uint8_t* signature, size_t* size,

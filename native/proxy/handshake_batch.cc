@@ -6,8 +6,9 @@
 
 namespace weft::proxy {
 namespace {
-/// Of kernels in one turn: data of open connections waits no longer than that.
-constexpr uint64_t kNanosecondsPerTurn = 1'000'000;
+/// Of handshakes at a turn's end. A turn has four such rounds at most, and the next begins with
+/// what epoll gives: data of open connections waits no longer than that.
+constexpr uint64_t kNanosecondsPerRound = 250'000;
 }  // namespace
 
 HandshakeBatch::HandshakeBatch(io::Loop& loop, crypto::Mode mode, size_t fibersMax)
@@ -18,13 +19,16 @@ HandshakeBatch::HandshakeBatch(io::Loop& loop, crypto::Mode mode, size_t fibersM
              fibersMax, monotonicNanos, [this] { loop_.atTurnEnd(this); }) {}
 
 void HandshakeBatch::onTurnEnd() {
-  batch_.settle(kNanosecondsPerTurn);
-  loop_.again(this);
+  if (batch_.settle(kNanosecondsPerRound)) {
+    loop_.again(this);
+  } else {
+    loop_.atTurnEnd(this);
+  }
 }
 
-// In the next turn, after what came meanwhile.
+// In the next turn, after what came meanwhile, when nothing waits.
 void HandshakeBatch::onAgain() {
-  if (!batch_.settle(kNanosecondsPerTurn) || batch_.makeShares()) {
+  if (batch_.makeShares()) {
     loop_.again(this);
   }
 }

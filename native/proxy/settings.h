@@ -121,6 +121,8 @@ inline constexpr uint64_t kBusyPollMicrosMax = 1000;
 inline constexpr size_t kReadBytesMax = 16 << 10;       ///< One read from an application.
 inline constexpr size_t kStreamBudgetBytes = 64 << 10;  ///< Read from one application in a turn.
 inline constexpr size_t kTunnelReadBytes = 256 << 10;   ///< One read from a tunnel.
+/// The same before its handshake is done: a session that waits keeps what it has not used of it.
+inline constexpr size_t kHandshakeReadBytes = 16 << 10;
 inline constexpr size_t kTunnelReadsPerTurn = 4;
 inline constexpr size_t kTunnelUnsentHigh = 256 << 10;  ///< Streams stop reading at this.
 /// Past this the peer does not read, and the tunnel ends. Above what honest streams can have

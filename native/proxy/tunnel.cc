@@ -157,7 +157,8 @@ void Tunnel::readSome() {
     if (released() || state_ == State::kLingering || state_ == State::kConnecting) {
       return;
     }
-    const ssize_t n = io::receiveSome(fd_.get(), scratch);
+    const size_t most = state_ == State::kHandshaking ? kHandshakeReadBytes : scratch.size();
+    const ssize_t n = io::receiveSome(fd_.get(), std::span(scratch).first(most));
     if (n == -EAGAIN) {
       return;
     }
@@ -170,7 +171,7 @@ void Tunnel::readSome() {
       return;
     }
     const auto count = static_cast<size_t>(n);
-    drained_ = count < scratch.size();
+    drained_ = count < most;
     if (!receive({scratch.data(), count})) {
       return;
     }

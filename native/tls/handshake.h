@@ -73,6 +73,8 @@ class Handshake : private crypto::FiberOwner {
   /// A client's, after mute(): keeps what a whole NewSessionTicket message makes resumable, then
   /// frees what the library holds: one ticket is enough. False when it breaks its format.
   bool takeTicket(std::span<const uint8_t> message, int64_t nowSeconds);
+  /// After the handshake: nobody needs what advance() kept of the input any more.
+  void dropInput() { std::vector<uint8_t>().swap(kept_); }
   /// Frees what the library holds.
   void release() { ssl_.reset(); }
 

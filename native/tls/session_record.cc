@@ -113,7 +113,9 @@ Status RecordSession::receive(std::span<uint8_t> cipher, PlainScratch scratch, i
     return Status(Code::kInvalid, "TLS: the session has failed before");
   }
   nowSeconds_ = nowSeconds;
-  if (!handshake_.done()) {
+  if (handshake_.done()) {
+    handshake_.dropInput();
+  } else {
     CHECK(handshake_.ssl() != nullptr);
     Status shaken = handshake_.advance(cipher, nowSeconds);
     spent_ = !shaken.ok();

@@ -57,11 +57,11 @@ export const weftDirect: Variant = {
   proxyOf: () => undefined,
 };
 
-/** The same as `weft`, but handshakes compute in the TLS library, each by itself. */
-export const weftCryptoOff: Variant = {
+/** The same as `weft`, but handshakes are gathered, and compute up to eight at once. */
+export const weftLanes: Variant = {
   ...weft,
-  name: 'weft-crypto-off',
-  title: `Weft, ${proxy}, captured in the kernel, handshakes not in lanes`,
+  name: 'weft-lanes',
+  title: `Weft, ${proxy}, captured in the kernel, handshakes in lanes (AVX-512)`,
   tierOf: weft.name,
-  start: (lab, options) => start(lab, { ...options, engine: [...options.engine, 'crypto=off'] }),
+  start: (lab, options) => start(lab, { ...options, engine: [...options.engine, 'crypto=avx512'] }),
 };

@@ -3,6 +3,7 @@
 
 #include <doctest/doctest.h>
 #include <openssl/curve25519.h>
+#include <openssl/err.h>
 
 #include "base/clock.h"
 
@@ -205,6 +206,26 @@ TEST_CASE("an owner may start the next from within settle()") {
   CHECK(second.told == 1);
   CHECK(second.made == 2);
   CHECK(c.wanted == 1);
+}
+
+TEST_CASE("errors that work outside of a fiber left are none of the next one's") {
+  Counted c;
+  uint32_t seen = 1;
+  struct Reader final : FiberOwner {
+    void onFiberEnd() override {}
+  } reader;
+  c.batch.start(
+      [&] {
+        X25519Keygen keygen{};
+        Batch::current()->compute(Operation::kX25519Keygen, keygen, [] { return true; });
+        seen = ERR_peek_error();
+        ERR_put_error(ERR_LIB_SSL, 0, 7, "body", 1);
+      },
+      reader);
+  ERR_put_error(ERR_LIB_SSL, 0, 8, "outside", 1);
+  CHECK(c.batch.settle(UINT64_MAX));
+  CHECK(seen == 0);
+  CHECK(ERR_peek_error() == 0);
 }
 
 TEST_CASE("the fullest queue is computed first") {

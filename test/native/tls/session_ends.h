@@ -46,7 +46,9 @@ inline SpiffeId idOf(const char* text) {
 
 // As the environment says, so that all tests run in each mode; null without fibers.
 inline std::unique_ptr<crypto::Batch> batchOfEnvironment() {
-  const crypto::Mode mode = crypto::chooseMode(std::nullopt).value();
+  const crypto::Mode best =
+      crypto::avx512Kernels() == nullptr ? crypto::Mode::kScalar : crypto::Mode::kAvx512;
+  const crypto::Mode mode = crypto::chooseMode(best).value();
   return mode == crypto::Mode::kOff
              ? nullptr
              : std::make_unique<crypto::Batch>(mode, crypto::breakEvens(threadNanos), 16,
