@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Vectors by number, in the lines that vectors.h reads.
+// Vectors by number, in the lines that vectors.h reads. Long, since it is a table.
 #pragma once
 
 namespace weft::crypto::vectors {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Real namespace files; capture and proxy are fakes that write down what they are asked.
+// Long, since its cases share them, and what an agent is told of a pod.
 import { fstatSync, openSync } from 'node:fs';
 import { mock } from 'node:test';
 import t from 'tap';
