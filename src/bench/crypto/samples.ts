@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What public-key operations cost: samples of bench_crypto, and what is made of them.
 import { z } from 'zod';
-import { MeshError } from '../../lib/error.ts';
+import { sampleLinesIn } from '../native-bench.ts';
 import { type Spread, spreadOf } from '../statistics.ts';
 
 const sampleLine = z.object({
@@ -25,14 +25,7 @@ export interface CryptoSample {
 
 /** Reads what bench_crypto prints. Throws MeshError `invalid` when it is something else. */
 export function samplesIn(lines: string): CryptoSample[] {
-  try {
-    return lines
-      .trim()
-      .split('\n')
-      .map((line) => sampleLine.parse(JSON.parse(line)));
-  } catch (cause) {
-    throw new MeshError('invalid', 'bench_crypto printed no samples', { cause });
-  }
+  return sampleLinesIn('bench_crypto', lines, sampleLine);
 }
 
 /** One operation; times are thread CPU time in microseconds. */

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What connections cost in the kernel's programs: samples of bench_hooks, and what is made of them.
 import { z } from 'zod';
-import { MeshError } from '../../lib/error.ts';
+import { sampleLinesIn } from '../native-bench.ts';
 import { type Spread, spreadOf } from '../statistics.ts';
 
 const runs = z.object({ runs: z.int().positive(), ns: z.int() });
@@ -29,14 +29,7 @@ export interface HookSample {
 
 /** Reads what bench_hooks prints. Throws MeshError `invalid` when it is something else. */
 export function samplesIn(lines: string): HookSample[] {
-  try {
-    return lines
-      .trim()
-      .split('\n')
-      .map((line) => sampleLine.parse(JSON.parse(line)));
-  } catch (cause) {
-    throw new MeshError('invalid', 'bench_hooks printed no samples', { cause });
-  }
+  return sampleLinesIn('bench_hooks', lines, sampleLine);
 }
 
 /** One program, for connections that go one way. */
