@@ -47,8 +47,8 @@ void weft_fiber_begin();
 namespace weft::crypto {
 namespace {
 
-/// What a handshake with a chain and ML-KEM touches of a stack.
-constexpr size_t kTouchedBytes = 48 << 10;
+/// What is wiped of a stack: the upper part, in which all but the deepest frames lie.
+constexpr size_t kWipedBytes = 48 << 10;
 /// The sanitizers put room round everything.
 #ifdef WEFT_SANITIZED
 constexpr size_t kStackBytes = 1 << 20;
@@ -83,11 +83,11 @@ FiberStack::~FiberStack() {
 }
 
 void FiberStack::wipe() {
-  std::byte* const touched = bottom_ + size_ - kTouchedBytes;
+  std::byte* const wiped = bottom_ + size_ - kWipedBytes;
 #ifdef WEFT_ASAN
   ASAN_UNPOISON_MEMORY_REGION(bottom_, size_);  // the frame that never returned, too
 #endif
-  OPENSSL_cleanse(touched, kTouchedBytes);
+  OPENSSL_cleanse(wiped, kWipedBytes);
 }
 
 Fiber::Fiber(std::unique_ptr<FiberStack> stack, std::function<void()> body)

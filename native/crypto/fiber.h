@@ -22,7 +22,7 @@ class FiberStack {
 
   std::byte* bottom() const { return bottom_; }  ///< Lowest usable address, above the guard page.
   size_t size() const { return size_; }
-  /// Zeroes what a handshake touches of it, where remains of keys may lie.
+  /// Zeroes its upper part, where remains of keys may lie.
   void wipe();
 
  private:
