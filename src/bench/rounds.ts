@@ -8,7 +8,14 @@ import { MeshError } from '../lib/error.ts';
 import { coreOf, restartAll } from './bench-lab.ts';
 import { type MeterPlaces, meter, type Usage } from './cpu.ts';
 import type { Progress } from './progress.ts';
-import { cgroupIn, type End, podOf, type StartOptions, type Variant } from './variants/variant.ts';
+import {
+  cgroupIn,
+  type End,
+  podOf,
+  type StartOptions,
+  setsOf,
+  type Variant,
+} from './variants/variant.ts';
 import type { Workload } from './workloads.ts';
 
 /** What one run of one workload through one variant gave. */
@@ -200,7 +207,8 @@ export function notCarried(
 }
 
 /**
- * Runs every workload through every variant, in rounds; each round starts all proxies afresh. A
+ * Runs every workload through every variant, in rounds; each round starts all proxies afresh, one
+ * set of variants (see `setsOf`) after the other. A
  * workload that a variant cannot carry, or fails at, is told in `notRun` and not tried again. All
  * goes into `measured` at once. Throws MeshError when proxies do not start.
  */
@@ -229,11 +237,13 @@ export async function runRounds(
     }
   };
   for (let round = 1; round <= rounds; round++) {
-    await restartAll(lab, variants, options);
-    for (const workload of workloads) {
-      for (const variant of shuffled(variants.filter((each) => canCarry(each, workload)))) {
-        await attempt(workload, variant, round);
-        progress.done(1);
+    for (const set of shuffled(setsOf(variants))) {
+      await restartAll(lab, set, options);
+      for (const workload of workloads) {
+        for (const variant of shuffled(set.filter((each) => canCarry(each, workload)))) {
+          await attempt(workload, variant, round);
+          progress.done(1);
+        }
       }
     }
   }

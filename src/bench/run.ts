@@ -19,7 +19,7 @@ import { countSyscalls, type SyscallRow } from './studies/syscalls.ts';
 import { type Row, summaryOf } from './summary.ts';
 import { vegetaOrReason } from './tools.ts';
 import { allVariants } from './variants/all.ts';
-import type { StartOptions, Variant } from './variants/variant.ts';
+import { type StartOptions, setsOf, type Variant } from './variants/variant.ts';
 import { weft } from './variants/weft.ts';
 import { type Proof, verify } from './verify.ts';
 import { type Mode, modes, type Workload, workloads } from './workloads.ts';
@@ -132,7 +132,6 @@ class Run {
     try {
       await this.#onLab(async (lab) => {
         await this.#startAble(lab);
-        this.#proofs.push(...(await verify(lab, this.#variants)));
         for (const mode of Object.keys(modes) as Mode[]) {
           await this.#measure(lab, mode, chosen);
         }
@@ -154,7 +153,7 @@ class Run {
     const { engine, ...start } = this.#start();
     this.#httpOnly('memory');
     await this.#onLab(async (lab) => {
-      await restartAll(lab, this.#variants, { ...start, engine: [...idleEngine, ...engine] });
+      await restartAll(lab, this.#studied(), { ...start, engine: [...idleEngine, ...engine] });
       for (const variant of this.#studied()) {
         progress.note(`memory: ${variant.name}`);
         await this.#alone('memory', variant, () => this.#readMemory(lab, variant));
@@ -200,14 +199,18 @@ class Run {
     }
   }
 
-  // For the first time: who does not start is left out of all that follows.
+  // For the first time: who does not start is left out of all that follows; the rest is looked at.
   async #startAble(lab: Lab): Promise<void> {
     const out = new Set<Variant>();
-    await restartAll(lab, this.#variants, this.#start(), (variant, error) => {
-      out.add(variant);
-      const why = `it does not start: ${MeshError.from(error).message}`;
-      this.#leaveOut({ variant: variant.name, why });
-    });
+    for (const set of setsOf(this.#variants)) {
+      await restartAll(lab, set, this.#start(), (variant, error) => {
+        out.add(variant);
+        const why = `it does not start: ${MeshError.from(error).message}`;
+        this.#leaveOut({ variant: variant.name, why });
+      });
+      const started = set.filter((each) => !out.has(each));
+      this.#proofs.push(...(await verify(lab, started)));
+    }
     this.#variants = this.#variants.filter((each) => !out.has(each));
   }
 
@@ -254,7 +257,7 @@ class Run {
       return;
     }
     const { seconds, progress } = this.#options;
-    await restartAll(lab, this.#variants, this.#start());
+    await restartAll(lab, this.#studied(), this.#start());
     this.#httpOnly('syscalls');
     const able = this.#studied().filter((each) => isProxied(lab, each));
     for (const variant of able) {

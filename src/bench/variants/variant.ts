@@ -40,6 +40,8 @@ export interface Variant {
   readonly ways?: readonly End[];
   /** The variant that it is but for how pods are captured or connected; it has no studies of its own. */
   readonly tierOf?: string;
+  /** What its proxies are set to beside what all are, as `weft ztunnel --engine` takes it. */
+  readonly settings?: readonly string[];
   /** What its pods say of themselves. */
   readonly annotations?: Readonly<Record<string, string>>;
   /** Where the server's end shows its certificate to who dials it; absent when nothing encrypts. */
@@ -53,6 +55,14 @@ export interface Variant {
   start(lab: Lab, options: StartOptions): Promise<void>;
   /** The cgroup of the proxy that this end's connections go through; undefined without one. */
   proxyOf(lab: Lab, end: End): string | undefined;
+}
+
+/**
+ * The variants by what runs at the same time: those of the mesh share the proxies of its nodes, so
+ * each of their settings has a set of its own. In the order of the first of each.
+ */
+export function setsOf<V extends Pick<Variant, 'settings'>>(variants: readonly V[]): V[][] {
+  return [...Map.groupBy(variants, ({ settings = [] }) => settings.join()).values()];
 }
 
 /** The name of a variant's pod. */

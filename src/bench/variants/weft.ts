@@ -57,11 +57,14 @@ export const weftDirect: Variant = {
   proxyOf: () => undefined,
 };
 
+const lanes = ['crypto=avx512'];
+
 /** The same as `weft`, but handshakes are gathered, and compute up to eight at once. */
 export const weftLanes: Variant = {
   ...weft,
   name: 'weft-lanes',
   title: `Weft, ${proxy}, captured in the kernel, handshakes in lanes (AVX-512)`,
   tierOf: weft.name,
-  start: (lab, options) => start(lab, { ...options, engine: [...options.engine, 'crypto=avx512'] }),
+  settings: lanes,
+  start: (lab, options) => start(lab, { ...options, engine: [...options.engine, ...lanes] }),
 };

@@ -15,6 +15,7 @@ import {
   shuffled,
 } from '../../../src/bench/rounds.ts';
 import { bare } from '../../../src/bench/variants/bare.ts';
+import type { Variant } from '../../../src/bench/variants/variant.ts';
 import { workloads } from '../../../src/bench/workloads.ts';
 import type { Lab } from '../../../src/lab/lab.ts';
 
@@ -130,4 +131,42 @@ t.test('what was measured stays when proxies do not start again', async (t) => {
   await t.rejects(rounds, { message: 'no start' });
   t.match(measured.samples, [{ round: 1, figures: { rate: 10 } }, { round: 2 }]);
   t.strictSame(measured.notRun, []);
+});
+
+t.test('variants that share proxies are not started over one another', async (t) => {
+  const lab = labThatPrints(t, '  30 requests in 3.00s\nRequests/sec:     10.00\n');
+  // The proxies of all: set as the last that started them wants it.
+  let settings: readonly string[] = [];
+  const seen: [string, readonly string[]][] = [];
+  const variantOf = (name: string, own: readonly string[]): Variant => ({
+    ...bare,
+    name,
+    settings: own,
+    start: async () => {
+      settings = own;
+    },
+    proxyOf: (_lab, end) => {
+      if (end === 'client') {
+        seen.push([name, settings]);
+      }
+      return undefined;
+    },
+  });
+  const variants = [variantOf('plain', []), variantOf('set', ['a=1']), variantOf('tier', [])];
+  for (const { name } of variants) {
+    for (const end of ['client', 'server']) {
+      const folder = join(lab.plan.names.cgroup, 'pods', `${name}-${end}`);
+      mkdirSync(folder, { recursive: true });
+      writeFileSync(join(folder, 'cpu.stat'), 'usage_usec 1\n');
+    }
+  }
+  const progress = { note: () => undefined, done: () => undefined } as unknown as Progress;
+  const options = { rounds: 4, seconds: 1, engine: [], sessions: true, progress };
+  const chosen = workloads.filter(({ name }) => name === 'http64');
+  const measured: Measured = { samples: [], notRun: [] };
+  await runRounds(lab, chosen, variants, options, measured);
+  t.equal(measured.samples.length, 12);
+  for (const [name, meanwhile] of seen) {
+    t.strictSame(meanwhile, name === 'set' ? ['a=1'] : [], name);
+  }
 });
