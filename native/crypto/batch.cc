@@ -119,6 +119,7 @@ Batch::Run* Batch::start(std::function<void()> body, FiberOwner& owner) {
     release(run);
     return nullptr;
   }
+  begun_++;
   if (!settling_ && !std::exchange(asked_, true)) {
     wanted_();
   }

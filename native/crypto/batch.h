@@ -133,6 +133,9 @@ class Batch {
   /// Not from a fiber.
   bool settle(uint64_t nanosecondsMax);
 
+  /// How many bodies have had to wait, since ever: a look at it later tells whether more do.
+  uint64_t begun() const { return begun_; }
+
   /// A key share that was made before; false when there is none, as always but in kAvx512.
   bool takeShare(X25519Keygen& share);
   /// For when there is nothing else to do: makes some key shares, if they are wanted. True when
@@ -179,6 +182,7 @@ class Batch {
   std::vector<std::unique_ptr<Run>> runs_;  // all that have not ended
   Run* running_ = nullptr;
   bool settling_ = false;
+  uint64_t begun_ = 0;
   bool asked_ = false;  // wanted_ was called since the last settle()
   BatchTotals totals_;
 };

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "proxy/handshake_batch.h"
 
+#include <utility>
+
 #include "base/clock.h"
 #include "crypto/mode.h"
 
@@ -18,7 +20,18 @@ HandshakeBatch::HandshakeBatch(io::Loop& loop, crypto::Mode mode, size_t fibersM
                                            : crypto::BreakEvens::never(),
              fibersMax, monotonicNanos, [this] { loop_.atTurnEnd(this); }) {}
 
+// A turn takes few events: as long as it brings handshakes the next may bring more of them.
+bool HandshakeBatch::gathers() {
+  const bool more = std::exchange(begunBefore_, batch_.begun()) != batch_.begun();
+  gathered_ = more && gathered_ < kGatheringTurnsMax ? gathered_ + 1 : 0;
+  return gathered_ != 0;
+}
+
 void HandshakeBatch::onTurnEnd() {
+  if (gathers()) {
+    loop_.again(this);
+    return;
+  }
   if (batch_.settle(kNanosecondsPerRound)) {
     loop_.again(this);
   } else {
@@ -26,9 +39,11 @@ void HandshakeBatch::onTurnEnd() {
   }
 }
 
-// In the next turn, after what came meanwhile, when nothing waits.
+// In the next turn, after what came meanwhile.
 void HandshakeBatch::onAgain() {
-  if (batch_.makeShares()) {
+  if (gathered_ != 0) {
+    loop_.atTurnEnd(this);
+  } else if (batch_.makeShares()) {
     loop_.again(this);
   }
 }

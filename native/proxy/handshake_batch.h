@@ -6,10 +6,15 @@
 
 namespace weft::proxy {
 
-/// Gathers what the handshakes of one worker compute. Each turn of the loop takes what came; when
-/// all of it has gone as far as it can, what is gathered is computed, in the same turn.
+/// Gathers what the handshakes of one worker compute. Each turn of the loop takes what came, and
+/// all of it goes as far as it can; when a turn has brought no more handshakes, what is gathered is
+/// computed.
 class HandshakeBatch final : public io::Task {
  public:
+  /// Turns that handshakes wait for others at most. Each asks epoll without sleeping, and goes on
+  /// with open connections.
+  static constexpr int kGatheringTurnsMax = 4;
+
   HandshakeBatch(io::Loop& loop, crypto::Mode mode, size_t fibersMax);
 
   void onTurnEnd() override;
@@ -21,8 +26,12 @@ class HandshakeBatch final : public io::Task {
   const crypto::BatchTotals& totals() const { return batch_.totals(); }
 
  private:
+  bool gathers();
+
   io::Loop& loop_;
   crypto::Batch batch_;
+  int gathered_ = 0;          // turns
+  uint64_t begunBefore_ = 0;  // as of the last look
 };
 
 }  // namespace weft::proxy
