@@ -35,7 +35,10 @@ export interface EngineLimits {
   readonly eventQueueBytes?: number;
   /** Certificates one worker remembers as verified. 4,096; with 0 each chain is verified anew. */
   readonly verifiedLeaves?: number;
-  /** TLS sessions one pod keeps for resumption, in one worker. 1,024; with 0 none is resumed. */
+  /**
+   * TLS sessions one pod keeps for resumption, in one worker. 1,024; with 0 none is resumed, and
+   * peers get no tickets.
+   */
   readonly resumableSessions?: number;
   /** Those of them towards one peer. 4. */
   readonly resumablePerPeer?: number;
@@ -104,7 +107,7 @@ export interface EngineOptions {
   /**
    * How handshakes compute: in the TLS library where they stand (off), on fibers one operation after
    * the other (scalar), or eight operations at once (avx512, where the processor has AVX-512 IFMA).
-   * Default: off. The environment's `WEFT_CRYPTO` comes before it.
+   * Default: avx512 where the processor has it, else off. The environment's `WEFT_CRYPTO` comes before it.
    */
   readonly crypto?: CryptoMode;
   /** Whose HTTP/2 framing: our own (the default), or nghttp2's. */

@@ -24,7 +24,7 @@ Result<Mode> chooseMode(std::optional<Mode> wanted) {
     }
   }
   if (!wanted) {
-    return Mode::kOff;
+    return avx512Kernels() != nullptr ? Mode::kAvx512 : Mode::kOff;
   }
   if (*wanted == Mode::kAvx512 && avx512Kernels() == nullptr) {
     return Status(Code::kUnavailable, "this processor has no AVX-512 IFMA, or the system hides it");

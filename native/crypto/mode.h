@@ -12,8 +12,9 @@ namespace weft::crypto {
 /// The mode with that name ("off", "scalar", "avx512"), or nothing.
 std::optional<Mode> modeOf(std::string_view name);
 
-/// The mode to run in: what the environment's WEFT_CRYPTO names, else `wanted`, else kOff. kInvalid
-/// for a name that is none; kUnavailable for kAvx512 where the processor does not have it.
+/// The mode to run in: what the environment's WEFT_CRYPTO names, else `wanted`, else kAvx512 where
+/// the processor has it, and kOff where not. kInvalid for a name that is none; kUnavailable for
+/// kAvx512 that was asked for where the processor does not have it.
 Result<Mode> chooseMode(std::optional<Mode> wanted);
 
 /// Of this processor; measured once in a process, when first asked, which takes some milliseconds.

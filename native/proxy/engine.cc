@@ -96,7 +96,8 @@ Engine::Engine(Settings settings, std::function<void()> onEvents,
       events_(std::move(onEvents), settings_.limits.eventQueueBytes),
       counters_(std::make_shared<CounterTable>(settings_.workers)),
       nodeBytes_(std::make_shared<SharedSum>(settings_.limits.bytesPerNode)) {
-  const auto ticketKeys = std::make_shared<tls::TicketKeys>();
+  const bool resumes = settings_.limits.resumableSessions != 0;
+  const auto ticketKeys = resumes ? std::make_shared<tls::TicketKeys>() : nullptr;
   for (size_t i = 0; i < settings_.workers; i++) {
     workers_.push_back(
         std::make_unique<EngineWorker>(i, settings_, counters_->row(i), events_, *captures_));

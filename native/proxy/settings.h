@@ -52,7 +52,7 @@ struct Limits {
   /// Leaf certificates that one worker remembers as verified; with 0 each chain is verified anew.
   size_t verifiedLeaves = 4096;
   /// TLS sessions that one pod keeps for resumption in one worker, in all and towards one peer;
-  /// with 0 every tunnel begins with a full handshake.
+  /// with 0 every tunnel begins with a full handshake, and peers get no tickets.
   size_t resumableSessions = 1024;
   size_t resumablePerPeer = tls::SessionStore::kSessionsPerKeyMax;
   /// Handshakes of one worker that may wait for their operations to be gathered; what comes on top

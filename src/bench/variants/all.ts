@@ -5,7 +5,7 @@ import { envoyL4 } from './envoy-l4.ts';
 import { envoyL7 } from './envoy-l7.ts';
 import { haproxy } from './haproxy.ts';
 import type { Variant } from './variant.ts';
-import { weft, weftDirect, weftLanes, weftNft } from './weft.ts';
+import { weft, weftDirect, weftNft, weftUnbatched } from './weft.ts';
 import { ztunnel } from './ztunnel.ts';
 
 /** All that can be measured. */
@@ -14,7 +14,7 @@ export const allVariants: readonly Variant[] = [
   weft,
   weftNft,
   weftDirect,
-  weftLanes,
+  weftUnbatched,
   envoyL4,
   envoyL7,
   haproxy,

@@ -57,14 +57,14 @@ export const weftDirect: Variant = {
   proxyOf: () => undefined,
 };
 
-const lanes = ['crypto=avx512'];
+const unbatched = ['crypto=off'];
 
-/** The same as `weft`, but handshakes are gathered, and compute up to eight at once. */
-export const weftLanes: Variant = {
+/** The same as `weft`, but the TLS library computes each handshake by itself. */
+export const weftUnbatched: Variant = {
   ...weft,
-  name: 'weft-lanes',
-  title: `Weft, ${proxy}, captured in the kernel, handshakes in lanes (AVX-512)`,
+  name: 'weft-unbatched',
+  title: `Weft, ${proxy}, captured in the kernel, each handshake by itself`,
   tierOf: weft.name,
-  settings: lanes,
-  start: (lab, options) => start(lab, { ...options, engine: [...options.engine, ...lanes] }),
+  settings: unbatched,
+  start: (lab, options) => start(lab, { ...options, engine: [...options.engine, ...unbatched] }),
 };

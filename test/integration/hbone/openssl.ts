@@ -3,6 +3,7 @@
 // tunnel, with and without asking for ours. Needs root.
 import { type ChildProcessByStdio, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
 import t, { type Test } from 'tap';
@@ -120,6 +121,22 @@ t.test('a client of OpenSSL resumes its session, until the roots change', async 
   const third = open('-sess_in', file);
   await third.hear('New, TLSv1.3');
   await third.stop();
+});
+
+t.test('where no session is resumed OpenSSL gets no ticket', async (t) => {
+  const engine = { limits: { resumableSessions: 0 } };
+  const { clientPod, ca } = await MeshPair.start(t, { client: 'bare', engine });
+  const leaf = await ca.issue(spiffeId('client'));
+  const file = join(dirname(leaf.cert), 'no-session.pem');
+  const connect = ['-connect', '10.9.0.2:15008', '-alpn', 'h2', '-sess_out', file];
+  const peer = new OpenSsl(t, clientPod, leaf, ca.rootFile, ['s_client', ...connect]);
+  await peer.hear('Verify return code: 0 (ok)');
+  peer.say(preface);
+  peer.say(ping);
+  // A ticket would come before the answer.
+  await peer.hear(pingAck);
+  await peer.stop();
+  t.notOk(existsSync(file));
 });
 
 t.test('a server of OpenSSL changes keys and asks for ours', async (t) => {

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "crypto/mode.h"
+
+#include <doctest/doctest.h>
+
+#include <cstdlib>
+#include <optional>
+#include <string>
+
+#include "crypto/mb8.h"
+
+namespace weft::crypto {
+namespace {
+
+constexpr const char* kVariable = "WEFT_CRYPTO";
+
+/// The environment's word for as long as it lives; then what stood there before.
+class Environment {
+ public:
+  explicit Environment(const char* value) {
+    if (const char* const before = std::getenv(kVariable); before != nullptr) {
+      before_ = before;
+    }
+    value == nullptr ? ::unsetenv(kVariable) : ::setenv(kVariable, value, 1);
+  }
+  Environment(const Environment&) = delete;
+  Environment& operator=(const Environment&) = delete;
+  ~Environment() { before_ ? ::setenv(kVariable, before_->c_str(), 1) : ::unsetenv(kVariable); }
+
+ private:
+  std::optional<std::string> before_;
+};
+
+TEST_CASE("who asks for nothing gets lanes where the processor has them, and no fibers elsewhere") {
+  const Mode best = avx512Kernels() != nullptr ? Mode::kAvx512 : Mode::kOff;
+  const Environment silent(nullptr);
+  CHECK(chooseMode(std::nullopt).value() == best);
+  const Environment empty("");
+  CHECK(chooseMode(std::nullopt).value() == best);
+}
+
+TEST_CASE("the environment's word comes before the setting") {
+  const Environment silent(nullptr);
+  CHECK(chooseMode(Mode::kScalar).value() == Mode::kScalar);
+  const Environment off("off");
+  CHECK(chooseMode(Mode::kScalar).value() == Mode::kOff);
+  CHECK(chooseMode(std::nullopt).value() == Mode::kOff);
+}
+
+TEST_CASE("a name that is none is refused, and so are lanes that the processor does not have") {
+  const Environment wrong("avx9000");
+  CHECK(chooseMode(std::nullopt).status().message() ==
+        "WEFT_CRYPTO is off, scalar or avx512, not \"avx9000\"");
+  CHECK(chooseMode(std::nullopt).status().code() == Code::kInvalid);
+  const Environment wide("avx512");
+  CHECK(chooseMode(std::nullopt).ok() == (avx512Kernels() != nullptr));
+}
+
+}  // namespace
+}  // namespace weft::crypto
