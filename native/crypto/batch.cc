@@ -127,8 +127,8 @@ Batch::Run* Batch::start(std::function<void()> body, FiberOwner& owner) {
 }
 
 void Batch::abandon(Run* run) {
-  for (auto& queue : queues_) {
-    std::erase_if(queue, [run](const Waiting& waiting) { return waiting.run == run; });
+  for (Queue& queue : queues_) {
+    std::erase_if(queue.waiting, [run](const Waiting& waiting) { return waiting.run == run; });
   }
   std::erase(ready_, run);
   run->abandoned = true;
@@ -144,7 +144,9 @@ Answer Batch::wait(Operation operation, Waiting waiting) {
     return Answer::kAbandoned;
   }
   waiting.run = run;
-  queues_[static_cast<size_t>(operation)].push_back(waiting);
+  Queue& queue = queues_[static_cast<size_t>(operation)];
+  queue.passedOver = queue.waiting.empty() ? 0 : queue.passedOver;
+  queue.waiting.push_back(waiting);
   Fiber::suspend();
   return run->abandoned ? Answer::kAbandoned : run->answer;
 }
@@ -156,12 +158,7 @@ void Batch::resume(Run* run) {
   run->fiber.resume();
   crypto::current = outer;
   running_ = nullptr;
-  // The one that it joined, if any, may be full now.
-  for (size_t i = 0; i < kOperations; i++) {
-    if (queues_[i].size() >= kLanes) {
-      computeQueue(i);
-    }
-  }
+  computeDue();  // the one that it joined, if any, may be full now
 }
 
 std::unique_ptr<Batch::Run> Batch::release(Run* run) {
@@ -175,14 +172,29 @@ std::unique_ptr<Batch::Run> Batch::release(Run* run) {
   return released;
 }
 
-void Batch::computeQueue(size_t operation) {
-  std::vector<Waiting>& queue = queues_[operation];
-  const size_t taken = std::min(queue.size(), kLanes);
+bool Batch::Queue::isDue() const {
+  return waiting.size() >= kLanes || (!waiting.empty() && passedOver >= kPassedOverMax);
+}
+
+// Each that is computed passes over the others, and may make one due.
+void Batch::computeDue() {
+  const auto next = [this] {
+    return std::find_if(queues_.begin(), queues_.end(),
+                        [](const Queue& one) { return one.isDue(); });
+  };
+  for (auto due = next(); due != queues_.end(); due = next()) {
+    computeQueue(*due);
+  }
+}
+
+void Batch::computeQueue(Queue& queue) {
+  const auto operation = static_cast<size_t>(&queue - queues_.data());
+  const size_t taken = std::min(queue.waiting.size(), kLanes);
   const bool wide = mode_ == Mode::kAvx512 && taken >= breakEvens_.lanes[operation];
   std::array<void*, kLanes> operands{};
   size_t filled = 0;
   const uint64_t start = clock_();
-  for (const Waiting& one : std::span(queue).first(taken)) {
+  for (const Waiting& one : std::span(queue.waiting).first(taken)) {
     const bool computed = wide && one.prepare(one.context);
     if (computed) {
       operands[filled++] = one.operands;
@@ -190,7 +202,10 @@ void Batch::computeQueue(size_t operation) {
     one.run->answer = computed ? Answer::kComputed : Answer::kAlone;
     ready_.push_back(one.run);
   }
-  queue.erase(queue.begin(), queue.begin() + static_cast<ptrdiff_t>(taken));
+  queue.waiting.erase(queue.waiting.begin(), queue.waiting.begin() + static_cast<ptrdiff_t>(taken));
+  for (Queue& each : queues_) {
+    each.passedOver = &each == &queue ? 0 : each.passedOver + 1;
+  }
   if (filled > 0) {
     computeBy(*avx512Kernels(), static_cast<Operation>(operation),
               std::span(operands).first(filled));
@@ -226,11 +241,13 @@ bool Batch::makeShares() {
   return shares_.wantsMore();
 }
 
-size_t Batch::fullest() const {
-  const auto found = std::max_element(
-      queues_.begin(), queues_.end(),
-      [](const auto& left, const auto& right) { return left.size() < right.size(); });
-  return found->empty() ? kOperations : static_cast<size_t>(found - queues_.begin());
+// Null when all are empty.
+Batch::Queue* Batch::fullest() {
+  const auto found =
+      std::max_element(queues_.begin(), queues_.end(), [](const Queue& left, const Queue& right) {
+        return left.waiting.size() < right.waiting.size();
+      });
+  return found->waiting.empty() ? nullptr : &*found;
 }
 
 void Batch::resumeFirst() {
@@ -249,13 +266,13 @@ bool Batch::settle(uint64_t nanosecondsMax) {
   const uint64_t start = clock_();
   bool more = true;
   do {
-    const size_t queue = ready_.empty() ? fullest() : kOperations;
     if (!ready_.empty()) {
       resumeFirst();
-    } else if (queue != kOperations) {
-      computeQueue(queue);
+    } else if (Queue* const queue = fullest()) {
+      computeQueue(*queue);
+      computeDue();
     }
-    more = !ready_.empty() || fullest() != kOperations;
+    more = !ready_.empty() || fullest() != nullptr;
   } while (more && clock_() - start < nanosecondsMax);
   settling_ = false;
   asked_ = false;

@@ -92,9 +92,14 @@ class FiberOwner {
 /// It never waits on a clock. What runs goes on until it needs an operation; a queue with kLanes of
 /// them is computed at once; and when nothing else can run, settle() computes the fullest queue, by
 /// a kernel if that is worth it, until no queue holds anything. So a lone handshake waits for
-/// nobody, and the more there are the fuller lanes become.
+/// nobody, and the more there are the fuller lanes become. One that waited while kPassedOverMax
+/// others were computed is computed at once, too.
 class Batch {
  public:
+  /// Other queues that are computed, one after the other, while one waits. With verifications,
+  /// which take longest, that is about 1 ms, as much as a worker's turn has for handshakes.
+  static constexpr unsigned kPassedOverMax = 16;
+
   /// `wanted` is called when something begins to wait for settle().
   Batch(Mode mode, BreakEvens breakEvens, size_t fibersMax, Clock clock,
         std::function<void()> wanted);
@@ -152,6 +157,12 @@ class Batch {
     bool (*prepare)(void* context);
     void* context;
   };
+  struct Queue {
+    std::vector<Waiting> waiting;
+    unsigned passedOver = 0;  // computations of other queues since something waits here
+
+    bool isDue() const;
+  };
   /// Adds what an operation takes by itself to the totals.
   class Stopwatch {
    public:
@@ -167,8 +178,9 @@ class Batch {
   Answer wait(Operation operation, Waiting waiting);
   void resume(Run* run);
   void resumeFirst();
-  void computeQueue(size_t operation);
-  size_t fullest() const;
+  void computeQueue(Queue& queue);
+  void computeDue();
+  Queue* fullest();
   std::unique_ptr<Run> release(Run* run);
 
   const Mode mode_;
@@ -177,7 +189,7 @@ class Batch {
   const std::function<void()> wanted_;
   FiberStacks stacks_;
   KeyShares shares_;
-  std::array<std::vector<Waiting>, kOperations> queues_;
+  std::array<Queue, kOperations> queues_;
   std::deque<Run*> ready_;                  // decided, and not resumed
   std::vector<std::unique_ptr<Run>> runs_;  // all that have not ended
   Run* running_ = nullptr;

@@ -251,6 +251,61 @@ TEST_CASE("the fullest queue is computed first") {
   CHECK(order == std::vector<Operation>{Operation::kX25519Keygen, Operation::kX25519Derive});
 }
 
+/// One derivation among many keys.
+struct Deriver final : FiberOwner {
+  Batch::Run* run;
+
+  Deriver(Batch& batch, const std::function<void()>& done) {
+    run = batch.start(
+        [done] {
+          X25519Derive derive{};
+          Batch::current()->compute(Operation::kX25519Derive, derive, [] { return true; });
+          done();
+        },
+        *this);
+  }
+  void onFiberEnd() override {}
+};
+
+/// How many keys `makers` at a time, who want `each`, had when the one derivation that was asked
+/// for before went on.
+int madeBeforeDerived(size_t makers, int each) {
+  Counted c;
+  std::vector<std::unique_ptr<Maker>> all;
+  int before = -1;
+  const Deriver deriver(c.batch, [&] {
+    before = 0;
+    for (const auto& one : all) {
+      before += one->made;
+    }
+  });
+  for (size_t i = 0; i < makers; i++) {
+    all.push_back(std::make_unique<Maker>(c.batch, each));
+    all.back()->start();
+  }
+  CHECK(c.batch.settle(UINT64_MAX));
+  for (const auto& one : all) {
+    CHECK(one->made == each);
+  }
+  return before;
+}
+
+TEST_CASE("a queue is passed over so many times, and not once more") {
+  constexpr int kMost = Batch::kPassedOverMax;
+  // Two keys at a time are more than one derivation, each time.
+  CHECK(madeBeforeDerived(2, kMost - 1) == 2 * (kMost - 1));
+  CHECK(madeBeforeDerived(2, kMost) == 2 * kMost);
+  CHECK(madeBeforeDerived(2, kMost + 1) == 2 * kMost);
+  CHECK(madeBeforeDerived(2, 3 * kMost) == 2 * kMost);
+}
+
+TEST_CASE("a queue waits no longer where others are full all the time") {
+  constexpr int kMost = Batch::kPassedOverMax;
+  const int before = madeBeforeDerived(kLanes, 3 * kMost);
+  CHECK(before == static_cast<int>(kLanes) * kMost);
+  CHECK(madeBeforeDerived(3 * kLanes, kMost) <= static_cast<int>(kLanes) * (kMost + 1));
+}
+
 TEST_CASE("without a stack left a body runs to its end on its caller's, and is counted") {
   Counted c(1);
   Maker first(c.batch, 1);
