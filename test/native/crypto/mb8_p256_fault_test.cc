@@ -2,9 +2,13 @@
 // What a computation that goes wrong gives out: nothing.
 #ifdef __x86_64__
 #include <doctest/doctest.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
+#include <csignal>
+#include <cstdint>
 #include <utility>
 
 #include "crypto/mb8.h"
@@ -70,6 +74,73 @@ bool isMissing() {
 
 using Window = uint64_t[10][p256::kCombEntries];
 
+/// Changes a byte when the kernel comes to the middle of its table: it has read the key and the
+/// nonce then, and has not begun to make s.
+class ChangedMidway {
+ public:
+  explicit ChangedMidway(uint8_t& byte) {
+    pageBytes = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+    const auto middle =
+        reinterpret_cast<uintptr_t>(&p256::combTable()) + sizeof(p256::CombTable) / 2;
+    page = reinterpret_cast<void*>(middle & ~(pageBytes - 1));
+    changed = &byte;
+    times = 0;
+    struct sigaction action = {};
+    action.sa_handler = onFault;
+    REQUIRE(sigaction(SIGSEGV, &action, &before_) == 0);
+    REQUIRE(mprotect(page, pageBytes, PROT_NONE) == 0);
+  }
+  ChangedMidway(const ChangedMidway&) = delete;
+  ChangedMidway& operator=(const ChangedMidway&) = delete;
+  ~ChangedMidway() {
+    CHECK(times == 1);
+    CHECK(sigaction(SIGSEGV, &before_, nullptr) == 0);
+  }
+
+ private:
+  static void onFault(int) {
+    times++;
+    *changed ^= 0x10;
+    if (mprotect(page, pageBytes, PROT_READ | PROT_WRITE) != 0) {
+      _exit(1);
+    }
+  }
+
+  static inline void* page = nullptr;
+  static inline size_t pageBytes = 0;
+  static inline uint8_t* changed = nullptr;
+  static inline int times = 0;
+  struct sigaction before_ = {};
+};
+
+/// Signs eight digests while what `field` names changes in one of them: that one alone
+/// is refused.
+template <typename Field>
+void refusedWhenChanged(const Field& field) {
+  RandomNumbers random(9);
+  for (size_t wrong = 0; wrong < kLanes; ++wrong) {
+    CAPTURE(wrong);
+    std::array<EcdsaSign, kLanes> operations;
+    std::array<EcdsaSign*, kLanes> lanes;
+    for (size_t i = 0; i < kLanes; ++i) {
+      operations[i] = {
+          random.bytes(), bytesOf(random.scalar().get()), bytesOf(random.scalar().get()), {}, {},
+          false};
+      lanes[i] = &operations[i];
+    }
+    {
+      const ChangedMidway midway(field(operations[wrong])[17]);
+      avx512Kernels()->ecdsaSign(lanes);
+    }
+    for (size_t i = 0; i < kLanes; ++i) {
+      CAPTURE(i);
+      CHECK(operations[i].ok == (i != wrong));
+      CHECK((operations[i].r == Bytes32{}) == (i == wrong));
+      CHECK((operations[i].s == Bytes32{}) == (i == wrong));
+    }
+  }
+}
+
 }  // namespace
 
 TEST_CASE("nothing is given out where one bit of a table is wrong") {
@@ -100,5 +171,14 @@ TEST_CASE("nothing is given out where a look-up finds another point of the curve
       }
     });
   }
+}
+
+// The point is right, and so is r: that s belongs to them is what is looked at.
+TEST_CASE("no signature is given out whose s was made of another key or nonce") {
+  if (isMissing()) {
+    return;
+  }
+  refusedWhenChanged([](EcdsaSign& each) -> Bytes32& { return each.privateKey; });
+  refusedWhenChanged([](EcdsaSign& each) -> Bytes32& { return each.nonce; });
 }
 #endif
