@@ -56,6 +56,50 @@ struct BatchedPair {
   }
 };
 
+// Each way to compute that this machine has; lanes from the first operation on.
+inline std::vector<crypto::Mode> allModes() {
+  std::vector<crypto::Mode> modes = {crypto::Mode::kOff, crypto::Mode::kScalar};
+  if (crypto::avx512Kernels() == nullptr) {
+    MESSAGE("left out: no AVX-512 IFMA here, so nothing is computed in lanes");
+  } else {
+    modes.push_back(crypto::Mode::kAvx512);
+  }
+  return modes;
+}
+
+// Null in Mode::kOff.
+inline std::unique_ptr<crypto::Batch> batchOf(crypto::Mode mode) {
+  crypto::BreakEvens always{};
+  always.lanes.fill(1);
+  return mode == crypto::Mode::kOff
+             ? nullptr
+             : std::make_unique<crypto::Batch>(mode, always, 64, monotonicNanos, [] {});
+}
+
+// Operations that passed the queue of `operation`.
+inline uint64_t gathered(const crypto::Batch& batch, crypto::Operation operation) {
+  const auto& one = batch.totals().operations[static_cast<size_t>(operation)];
+  uint64_t sum = one.scalar.get();
+  for (size_t i = 0; i < crypto::kLanes; i++) {
+    sum += one.calls[i].get() * (i + 1);
+  }
+  return sum;
+}
+
+// What is on its way moves one hop further.
+inline bool move(BatchedEnd& from, BatchedEnd& to) {
+  if (to.session->waits() || from.session->outgoing().empty()) {
+    return false;
+  }
+  to.receive(from.take());
+  return true;
+}
+
+inline bool step(BatchedPair& pair) {
+  const bool moved = move(pair.client, pair.server);
+  return move(pair.server, pair.client) || moved;
+}
+
 inline void settleAll(crypto::Batch& batch) {
   while (!batch.settle(UINT64_MAX)) {
   }

@@ -8,15 +8,6 @@ namespace {
 
 using crypto::Operation;
 
-uint64_t done(const crypto::Batch& batch, Operation operation) {
-  const auto& one = batch.totals().operations[static_cast<size_t>(operation)];
-  uint64_t sum = one.scalar.get();
-  for (size_t i = 0; i < crypto::kLanes; i++) {
-    sum += one.calls[i].get() * (i + 1);
-  }
-  return sum;
-}
-
 struct Batched {
   crypto::Batch batch{crypto::Mode::kScalar, crypto::BreakEvens::never(), 64, monotonicNanos,
                       [] {}};
@@ -26,19 +17,6 @@ struct Batched {
 
   BatchedPair pair(SessionRow row) { return BatchedPair(row, &batch, clientId, serverId); }
 };
-
-bool move(BatchedEnd& from, BatchedEnd& to) {
-  if (to.session->waits() || from.session->outgoing().empty()) {
-    return false;
-  }
-  to.receive(from.take());
-  return true;
-}
-
-bool step(BatchedPair& pair) {
-  const bool moved = move(pair.client, pair.server);
-  return move(pair.server, pair.client) || moved;
-}
 
 EACH_ROW("one handshake passes each queue as often as it computes") {
   Batched b;
@@ -51,12 +29,12 @@ EACH_ROW("one handshake passes each queue as often as it computes") {
   CHECK(pair.client.done);
   CHECK(pair.server.done);
   // The client makes a second share: the hybrid's.
-  CHECK(done(b.batch, Operation::kX25519Keygen) == 3);
-  CHECK(done(b.batch, Operation::kX25519Derive) == 2);
-  CHECK(done(b.batch, Operation::kEcdsaSign) == 2);
-  CHECK(done(b.batch, Operation::kEcdsaVerify) == 4);
-  CHECK(done(b.batch, Operation::kP256Keygen) == 0);
-  CHECK(done(b.batch, Operation::kP256Derive) == 0);
+  CHECK(gathered(b.batch, Operation::kX25519Keygen) == 3);
+  CHECK(gathered(b.batch, Operation::kX25519Derive) == 2);
+  CHECK(gathered(b.batch, Operation::kEcdsaSign) == 2);
+  CHECK(gathered(b.batch, Operation::kEcdsaVerify) == 4);
+  CHECK(gathered(b.batch, Operation::kP256Keygen) == 0);
+  CHECK(gathered(b.batch, Operation::kP256Derive) == 0);
 }
 
 EACH_ROW("nothing of the library is locked while a handshake waits") {
@@ -93,8 +71,8 @@ EACH_ROW("with a peer that wants P-256 the key exchange passes its queues") {
     client.receive(server.take());
   }
   CHECK(client.done);
-  CHECK(done(b.batch, Operation::kP256Keygen) == 1);
-  CHECK(done(b.batch, Operation::kP256Derive) == 1);
+  CHECK(gathered(b.batch, Operation::kP256Keygen) == 1);
+  CHECK(gathered(b.batch, Operation::kP256Derive) == 1);
 }
 
 EACH_ROW("a session that goes while it waits leaves nothing behind") {

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <openssl/bn.h>
 #include <openssl/bytestring.h>
 #include <openssl/ec_key.h>
 #include <openssl/evp.h>
 #include <openssl/mem.h>
+#include <openssl/rsa.h>
 #include <openssl/x509.h>
 
 #include <cstdint>
@@ -42,10 +44,20 @@ struct CertificateRecipe {
   int64_t notAfter = kNow + 24 * kHour;
 };
 
-inline bssl::UniquePtr<EVP_PKEY> newKey() {
-  bssl::UniquePtr<EC_KEY> ec(EC_KEY_new_by_curve_name(NID_X9_62_prime256v1));
-  need(EC_KEY_generate_key(ec.get()) == 1);
+enum class KeyKind { kP256, kRsa2048 };
+
+inline bssl::UniquePtr<EVP_PKEY> newKey(KeyKind kind = KeyKind::kP256) {
   bssl::UniquePtr<EVP_PKEY> key(EVP_PKEY_new());
+  if (kind == KeyKind::kRsa2048) {
+    const bssl::UniquePtr<BIGNUM> exponent(BN_new());
+    const bssl::UniquePtr<RSA> rsa(RSA_new());
+    need(BN_set_word(exponent.get(), RSA_F4) == 1 &&
+         RSA_generate_key_ex(rsa.get(), 2048, exponent.get(), nullptr) == 1 &&
+         EVP_PKEY_set1_RSA(key.get(), rsa.get()) == 1);
+    return key;
+  }
+  const bssl::UniquePtr<EC_KEY> ec(EC_KEY_new_by_curve_name(NID_X9_62_prime256v1));
+  need(EC_KEY_generate_key(ec.get()) == 1);
   need(EVP_PKEY_set1_EC_KEY(key.get(), ec.get()) == 1);
   return key;
 }
@@ -74,9 +86,10 @@ inline Bytes derOf(X509* certificate) {
 class TestCa {
  public:
   explicit TestCa(const std::string& name = "root", int64_t notAfter = kNow + 1000 * kHour)
-      : TestCa(name, nullptr, notAfter) {}
+      : TestCa(name, nullptr, notAfter, KeyKind::kP256) {}
   TestCa(const std::string& name, const TestCa& parent, int64_t notAfter = kNow + 1000 * kHour)
-      : TestCa(name, &parent, notAfter) {}
+      : TestCa(name, &parent, notAfter, KeyKind::kP256) {}
+  explicit TestCa(KeyKind kind) : TestCa("root", nullptr, kNow + 1000 * kHour, kind) {}
 
   Bytes der() const { return derOf(certificate_.get()); }
 
@@ -86,8 +99,9 @@ class TestCa {
   }
 
   /// What the control plane would send for `spiffeId`; the recipe's own names win.
-  tls::IdentityMaterial material(const std::string& spiffeId, CertificateRecipe recipe = {}) const {
-    const bssl::UniquePtr<EVP_PKEY> key = newKey();
+  tls::IdentityMaterial material(const std::string& spiffeId, CertificateRecipe recipe = {},
+                                 KeyKind kind = KeyKind::kP256) const {
+    const bssl::UniquePtr<EVP_PKEY> key = newKey(kind);
     if (recipe.names.empty()) {
       recipe.names = "URI:" + spiffeId;
     }
@@ -95,14 +109,16 @@ class TestCa {
   }
 
   std::shared_ptr<const tls::Identity> identity(const std::string& spiffeId,
-                                                CertificateRecipe recipe = {}) const {
-    auto made = tls::Identity::create(material(spiffeId, std::move(recipe)));
+                                                CertificateRecipe recipe = {},
+                                                KeyKind kind = KeyKind::kP256) const {
+    auto made = tls::Identity::create(material(spiffeId, std::move(recipe), kind));
     need(made.ok());
     return std::move(made).value();
   }
 
  private:
-  TestCa(const std::string& name, const TestCa* parent, int64_t notAfter) : key_(newKey()) {
+  TestCa(const std::string& name, const TestCa* parent, int64_t notAfter, KeyKind kind)
+      : key_(newKey(kind)) {
     CertificateRecipe recipe;
     recipe.constraints = "critical,CA:TRUE";
     recipe.usage = "critical,keyCertSign,cRLSign";
