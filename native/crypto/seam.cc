@@ -8,6 +8,7 @@
 #include <openssl/ec.h>
 #include <openssl/ec_key.h>
 #include <openssl/ecdsa.h>
+#include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/mem.h>
 #include <openssl/rand.h>
@@ -131,7 +132,14 @@ bool encodeSignature(const EcdsaSign& operands, uint8_t* der, size_t* size) {
 template <typename Operands, typename Prepare, typename Real, typename Taken>
 int computeOn(Batch& batch, Operation operation, Operands& operands, Prepare prepare, Real real,
               Taken taken) {
-  switch (batch.compute(operation, operands, prepare)) {
+  // Outside of the fiber, whose error is not the thread's: `real` makes it again, where it belongs.
+  const auto quietly = [&prepare] {
+    ERR_set_mark();
+    const bool prepared = prepare();
+    ERR_pop_to_mark();
+    return prepared;
+  };
+  switch (batch.compute(operation, operands, quietly)) {
     case Answer::kComputed:
       return taken() ? 1 : 0;
     case Answer::kAlone:
@@ -234,8 +242,9 @@ int __wrap_EVP_DigestVerify(EVP_MD_CTX* context, const uint8_t* signature, size_
            digestOf(context, data, dataSize, operands.digest) &&
            toPoint(EC_KEY_get0_group(key), EC_KEY_get0_public_key(key), operands.publicKey);
   };
+  // What is refused the library looks at, too: it says why, as it would have by itself.
   return computeOn(*batch, Operation::kEcdsaVerify, operands, prepare, real,
-                   [&] { return operands.ok; });
+                   [&] { return operands.ok || real() == 1; });
 }
 
 int __wrap_EC_POINT_mul(const EC_GROUP* group, EC_POINT* result, const BIGNUM* generatorScalar,
