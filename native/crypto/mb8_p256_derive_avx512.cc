@@ -120,9 +120,7 @@ struct Coordinates {
   return valid;
 }
 
-}  // namespace
-
-void p256Derive(std::span<P256Derive* const> operations) {
+[[gnu::noinline]] void deriveAll(std::span<P256Derive* const> operations) {
   const Bytes32* privateKeys[kLanes];
   const Bytes32* xs[kLanes];
   const Bytes32* ys[kLanes];
@@ -143,7 +141,13 @@ void p256Derive(std::span<P256Derive* const> operations) {
   for (size_t lane = 0; lane < operations.size(); ++lane) {
     operations[lane]->ok = static_cast<bool>(valid >> lane & 1);
   }
-  wipe(shared);
+}
+
+}  // namespace
+
+// Nothing secret is in a frame of its own, which wipeStack() does not reach.
+void p256Derive(std::span<P256Derive* const> operations) {
+  deriveAll(operations);
   wipeStack();
   wipeRegisters();
 }
