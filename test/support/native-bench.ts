@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+// Stands in for what builds a native program and for what runs it, so that a test sees both asked
+// for without a minute of measuring.
+import { chmodSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+/** What was started, and a PATH on which it is. */
+export interface NativeBench {
+  readonly path: string;
+  /** Command lines so far, each a program with its arguments. */
+  started(): string[];
+}
+
+/** In `folder`, a `cmake` that builds nothing and a `taskset` that prints `lines` and runs nothing. */
+export function standInForNativeBench(folder: string, lines: string): NativeBench {
+  const log = join(folder, 'started');
+  writeFileSync(log, '');
+  writeFileSync(join(folder, 'lines'), lines);
+  for (const [program, then] of [
+    ['cmake', ''],
+    ['taskset', `cat ${join(folder, 'lines')}\n`],
+  ] as const) {
+    const file = join(folder, program);
+    writeFileSync(file, `#!/bin/sh\necho ${program} "$@" >>${log}\n${then}`);
+    chmodSync(file, 0o755);
+  }
+  return {
+    path: `${folder}:${process.env['PATH'] ?? ''}`,
+    started: () => readFileSync(log, 'utf8').trim().split('\n'),
+  };
+}
