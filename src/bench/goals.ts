@@ -1,25 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the mesh has to reach against other ways in the same run, and whether it does.
 import type { Spread } from './statistics.ts';
+import { stormFigures } from './studies/storm.ts';
 import type { Row } from './summary.ts';
 import { bare } from './variants/bare.ts';
 import { envoyL4 } from './variants/envoy-l4.ts';
 import type { Variant } from './variants/variant.ts';
-import { weft, weftDirect, weftNft } from './variants/weft.ts';
+import { weft, weftDirect, weftLanes, weftNft } from './variants/weft.ts';
 
-/** One figure's goal, as a ratio to another variant within the same round. */
+/** One figure's goal: for the figure itself, or for its ratio to another variant in the same round. */
 export interface Goal {
   /** Whose figure it is. */
   readonly variant: string;
   readonly workload: string;
   readonly figure: string;
-  /** Whom the ratio is taken to. */
-  readonly to: string;
+  /** Whom the ratio is taken to; absent where the figure itself is meant. */
+  readonly to?: string | undefined;
   readonly atMost?: number | undefined;
   readonly atLeast?: number | undefined;
 }
 
-/** What the ratio has to be, in words. */
+/** What has to be reached, in words. */
 export function boundOf({ atMost, atLeast }: Goal): string {
   return atMost === undefined ? `at least ${atLeast}` : `at most ${atMost}`;
 }
@@ -32,10 +33,13 @@ type Bound = readonly [
 
 function goalsOf(
   { name: variant }: Variant,
-  { name: to }: Variant,
+  to: Variant | undefined,
   bounds: readonly Bound[],
 ): Goal[] {
-  return bounds.map(([workload, figure, bound]) => ({ variant, workload, figure, to, ...bound }));
+  const against = to === undefined ? {} : { to: to.name };
+  return bounds.map(([workload, figure, bound]) => {
+    return { variant, workload, figure, ...against, ...bound };
+  });
 }
 
 /** All goals. Those of workloads and variants that were not run are left out of a report. */
@@ -69,25 +73,31 @@ export const goals: readonly Goal[] = [
     ['local-crr32', 'rate', { atLeast: 0.9 }],
   ]),
   ...goalsOf(weftDirect, weft, [['local-rtt64', 'p50', { atMost: 0.7 }]]),
+  ...goalsOf(weftLanes, envoyL4, [
+    ['cached32', 'rate', { atLeast: 2.6 }],
+    ['resumed32', 'rate', { atLeast: 3.3 }],
+  ]),
+  ...goalsOf(weftLanes, undefined, [['storm2000', stormFigures.ratio, { atMost: 1.5 }]]),
 ];
 
-/** A goal with what was reached: it holds for the median of the ratios. */
+/** A goal with what was reached: it holds for the median, and beside a load that was short it does not. */
 export interface Verdict extends Goal {
   readonly spread: Spread;
   readonly ok: boolean;
 }
 
-/** The verdicts on the goals whose figure was measured for both variants. */
+/** The verdicts on the goals whose figure was measured, for both variants if there are two. */
 export function verdictsOn(rows: readonly Row[]): Verdict[] {
   return goals.flatMap((goal) => {
     const row = rows.find(({ variant, workload, figure }) => {
       return variant === goal.variant && workload === goal.workload && figure === goal.figure;
     });
-    const spread = row?.ratios[goal.to];
+    const spread = goal.to === undefined ? row?.spread : row?.ratios[goal.to];
     if (spread === undefined) {
       return [];
     }
     const { atMost = Number.POSITIVE_INFINITY, atLeast = Number.NEGATIVE_INFINITY } = goal;
-    return [{ ...goal, spread, ok: spread.median <= atMost && spread.median >= atLeast }];
+    const isHeld = spread.median <= atMost && spread.median >= atLeast;
+    return [{ ...goal, spread, ok: isHeld && row?.short === undefined }];
   });
 }

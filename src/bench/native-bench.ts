@@ -8,13 +8,18 @@ import { mustRun } from '../lib/program.ts';
 const root = join(import.meta.dirname, '../..');
 const timeoutMs = 600_000;
 
+/** Builds `program`, where that is needed. */
+export async function buildNativeBench(program: string): Promise<void> {
+  await mustRun('cmake', ['--build', join(root, 'build'), '--target', program], { timeoutMs });
+}
+
 /** Builds `program`, where that is needed, and answers what it prints on processor `core`. */
 export async function runNativeBench(
   program: string,
   core: string,
   args: readonly number[],
 ): Promise<string> {
-  await mustRun('cmake', ['--build', join(root, 'build'), '--target', program], { timeoutMs });
+  await buildNativeBench(program);
   const command = ['-c', core, join(root, 'build/native', program), ...args.map(String)];
   return await mustRun('taskset', command, { timeoutMs });
 }

@@ -3,6 +3,7 @@
 import { canCarry } from './rounds.ts';
 import { neighbourStudy } from './studies/neighbour.ts';
 import { changesOf, meshSizes, propagationStudy } from './studies/propagation.ts';
+import { feelsStorm, storms } from './studies/storm.ts';
 import { allVariants } from './variants/all.ts';
 import { bare } from './variants/bare.ts';
 import { envoyL4 } from './variants/envoy-l4.ts';
@@ -11,7 +12,11 @@ import { weft } from './variants/weft.ts';
 import { workloads } from './workloads.ts';
 
 /** What is not a load, and measured in a way of its own. */
-const studies: readonly string[] = ['syscalls', 'memory', neighbourStudy, propagationStudy];
+const studies: readonly string[] = [
+  ...['syscalls', 'memory', neighbourStudy],
+  ...storms.map(({ name }) => name),
+  propagationStudy,
+];
 
 /** The names of all workloads and studies. */
 export const workloadNames: readonly string[] = [...workloads.map(({ name }) => name), ...studies];
@@ -50,9 +55,11 @@ export function stepsOf(plan: Plan): number {
   const loads = workloads.filter(({ name }) => has(name));
   const pairs = variants.flatMap((variant) => loads.filter((load) => canCarry(variant, load)));
   const able = variants.filter((each) => each.carries === 'tcp' && each.tierOf === undefined);
+  const stormed = storms.filter(({ name }) => has(name)).length;
   const proxied = able.filter((each) => each !== bare);
   return (
     plan.rounds * (pairs.length + (has(neighbourStudy) ? able.length : 0)) +
+    plan.rounds * stormed * variants.filter(feelsStorm).length +
     (has('syscalls') ? proxied.length : 0) +
     (has('memory') ? able.length : 0) +
     (has(propagationStudy) && variants.includes(weft) ? meshSizes.length * changesOf : 0)

@@ -28,6 +28,8 @@ export interface Result extends Spread {
   readonly disturbed: number;
   /** Runs that the load tool gave up and that were made again; absent without any. */
   readonly failures?: number | undefined;
+  /** Rounds in which the load that the figure is beside fell short of its rate; absent without any. */
+  readonly short?: number | undefined;
   /** To the bare link, within each round. */
   readonly ratioToBare?: Spread | undefined;
   /** To each rival, by its name, within each round. */
@@ -64,6 +66,7 @@ const result = spread.extend({
   ...{ variant: z.string(), workload: z.string(), metric: z.string(), unit: z.string() },
   disturbed: z.int(),
   failures: z.int().optional(),
+  short: z.int().optional(),
   ratioToBare: spread.optional(),
   ratios: z.record(z.string(), spread),
   rounds: z.record(z.string(), z.number()),
@@ -76,7 +79,8 @@ const machine = z.object({
 const notRun = z.object({ variant: z.string(), workload: z.string().optional(), why: z.string() });
 
 const verdict = z.object({
-  ...{ variant: z.string(), workload: z.string(), figure: z.string(), to: z.string() },
+  ...{ variant: z.string(), workload: z.string(), figure: z.string() },
+  to: z.string().optional(),
   ...{ atMost: z.number().optional(), atLeast: z.number().optional(), spread, ok: z.boolean() },
 });
 
@@ -93,11 +97,12 @@ const resultsFile = z.looseObject({
 /** The rows as they stand in a file. */
 export function resultsOf(rows: readonly Row[]): Result[] {
   return rows.map(({ figure, spread: own, ratios, rounds, ...row }) => {
-    const { variant, workload, unit, disturbed, failures } = row;
+    const { variant, workload, unit, disturbed, failures, short } = row;
     const { [bare.name]: ratioToBare, ...others } = ratios;
     return {
       ...{ variant, workload, metric: figure, unit, ...own, disturbed },
       ...(failures === undefined ? {} : { failures }),
+      ...(short === undefined ? {} : { short }),
       ...(ratioToBare === undefined ? {} : { ratioToBare }),
       ratios: others,
       rounds: Object.fromEntries(Object.entries(rounds).map(([n, value]) => [String(n), value])),

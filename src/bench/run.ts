@@ -3,6 +3,7 @@
 import type { Lab } from '../lab/lab.ts';
 import { MeshError } from '../lib/error.ts';
 import { restartAll, withBenchLab } from './bench-lab.ts';
+import { openLoopOrReason } from './open-loop.ts';
 import { type Plan, stepsOf } from './plan.ts';
 import type { Progress } from './progress.ts';
 import { type NotRun, notCarried, runRounds, type Sample } from './rounds.ts';
@@ -15,6 +16,7 @@ import {
 } from './studies/memory.ts';
 import { measureNeighbour, neighbourStudy } from './studies/neighbour.ts';
 import { measurePropagation, meshSizes, propagationStudy } from './studies/propagation.ts';
+import { feelsStorm, measureStorms, stormMode, storms } from './studies/storm.ts';
 import { countSyscalls, type SyscallRow } from './studies/syscalls.ts';
 import { type Row, summaryOf } from './summary.ts';
 import { vegetaOrReason } from './tools.ts';
@@ -107,25 +109,38 @@ class Run {
     }
     this.#variants = able;
     const paced = workloads.filter(({ tool }) => tool === 'vegeta').map(({ name }) => name);
-    const needing = [...paced, neighbourStudy].filter((name) => this.#wanted.has(name));
-    const why = needing.length === 0 ? undefined : await vegetaOrReason(note);
-    if (why !== undefined) {
-      this.#wanted = new Set([...this.#wanted].filter((name) => !needing.includes(name)));
-      for (const workload of needing) {
-        for (const { name } of able) {
-          this.#leaveOut({ variant: name, workload, why });
-        }
-      }
-    }
+    await this.#needTool([...paced, neighbourStudy], () => vegetaOrReason(note));
+    await this.#needTool(
+      storms.map(({ name }) => name),
+      openLoopOrReason,
+    );
     const names = able.map(({ name }) => name);
     const left = { ...this.#options, variants: names, workloads: [...this.#wanted] };
     progress.expect(stepsOf(left));
   }
 
+  /** Leaves out what `needing` names where its tool cannot be had. */
+  async #needTool(
+    needing: readonly string[],
+    orReason: () => Promise<string | undefined>,
+  ): Promise<void> {
+    const wanted = needing.filter((name) => this.#wanted.has(name));
+    const why = wanted.length === 0 ? undefined : await orReason();
+    if (why !== undefined) {
+      this.#wanted = new Set([...this.#wanted].filter((name) => !wanted.includes(name)));
+      for (const workload of wanted) {
+        for (const { name } of this.#variants) {
+          this.#leaveOut({ variant: name, workload, why });
+        }
+      }
+    }
+  }
+
   /** Everything that is measured side by side. */
   async #compare(): Promise<void> {
     const chosen = workloads.filter(({ name }) => this.#wanted.has(name));
-    const wantsStudy = this.#wanted.has('syscalls') || this.#wanted.has(neighbourStudy);
+    const compared = ['syscalls', neighbourStudy, ...storms.map(({ name }) => name)];
+    const wantsStudy = compared.some((name) => this.#wanted.has(name));
     if ((chosen.length === 0 && !wantsStudy) || this.#variants.length === 0) {
       return;
     }
@@ -137,6 +152,7 @@ class Run {
         }
         await this.#countCalls(lab);
         await this.#besideNoise(lab);
+        await this.#besideStorms(lab);
       });
     } finally {
       const names = this.#variants.map(({ name }) => name);
@@ -279,6 +295,24 @@ class Run {
       ...this.#options,
       ...this.#start(),
     });
+    this.#rows.push(...rows);
+    for (const each of notRun) {
+      this.#leaveOut(each);
+    }
+  }
+
+  // Tiers too: handshakes in lanes are one.
+  async #besideStorms(lab: Lab): Promise<void> {
+    const chosen = storms.filter(({ name }) => this.#wanted.has(name));
+    if (chosen.length === 0) {
+      return;
+    }
+    for (const { name } of chosen) {
+      this.#httpOnly(name);
+    }
+    const able = this.#variants.filter(feelsStorm);
+    const options = { ...this.#options, ...this.#start(stormMode) };
+    const { rows, notRun } = await measureStorms(lab, able, chosen, options);
     this.#rows.push(...rows);
     for (const each of notRun) {
       this.#leaveOut(each);

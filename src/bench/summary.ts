@@ -21,6 +21,8 @@ export interface Row {
   readonly disturbed: number;
   /** Runs that the load tool gave up and that were made again; absent without any. */
   readonly failures?: number;
+  /** Rounds in which the load that the figure is beside fell short of its rate; absent without any. */
+  readonly short?: number;
 }
 
 /** A figure that is computed from a sample, and from the bare one of the same round. */

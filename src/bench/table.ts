@@ -52,12 +52,13 @@ function isOut(notRun: readonly NotRun[], name: string, { workload }: Row): bool
 function medianCell(row: Row | undefined): string {
   const star = row !== undefined && row.disturbed > 0 ? ' *' : '';
   const failures = row?.failures === undefined ? '' : ` ${row.failures} failed`;
-  return `${range(row?.spread)}${star}${failures}`;
+  const short = row?.short === undefined ? '' : ` ${row.short} short`;
+  return `${range(row?.spread)}${star}${failures}${short}`;
 }
 
 /**
  * Medians and ranges, a column for each variant. A star marks rounds that others disturbed; runs
- * that failed before one did not are counted.
+ * that failed before one did not are counted, and rounds in which a load fell short of its rate.
  */
 export function tableOf(
   rows: readonly Row[],
@@ -102,7 +103,7 @@ export function notRunTable(notRun: readonly NotRun[]): string {
 export function goalsTable(verdicts: readonly Verdict[]): string {
   const head = ['', 'variant', 'workload', 'figure', 'to', 'goal', 'reached'];
   const cells = verdicts.map((verdict) => {
-    const { ok, variant, workload, figure, to, spread } = verdict;
+    const { ok, variant, workload, figure, to = '', spread } = verdict;
     return [ok ? 'ok' : 'MISSED', variant, workload, figure, to, boundOf(verdict), range(spread)];
   });
   return columns(head, cells);

@@ -44,10 +44,11 @@ function table(head: readonly string[], rows: readonly (readonly string[])[]): s
   return `<table><thead><tr>${cells('th', head)}</tr></thead><tbody>\n${body}\n</tbody></table>`;
 }
 
-function flagsOf({ disturbed, failures = 0, n }: Result): string {
+function flagsOf({ disturbed, failures = 0, short = 0, n }: Result): string {
   const all = [
     disturbed === 0 ? '' : `disturbed: ${disturbed} of ${n}`,
     failures === 0 ? '' : `failed and made again: ${failures}`,
+    short === 0 ? '' : `the load fell short of its rate: ${short} of ${n}`,
   ];
   return all.filter(Boolean).join('; ');
 }
@@ -71,7 +72,7 @@ function resultsTable({ results, notRun, variants }: ResultsFile): string {
 function goals({ verdicts }: ResultsFile): string {
   const head = ['', 'variant', 'workload', 'metric', 'as a ratio to', 'goal', 'reached'];
   const rows = verdicts.map((verdict) => {
-    const { ok, variant, workload, figure: metric, to, spread } = verdict;
+    const { ok, variant, workload, figure: metric, to = '', spread } = verdict;
     const word = ok ? 'reached' : 'missed';
     return [word, variant, workload, metric, to, boundOf(verdict), range(spread)];
   });

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap';
 import { type Goal, goals, verdictsOn } from '../../../src/bench/goals.ts';
+import { workloadNames } from '../../../src/bench/plan.ts';
 import type { Row } from '../../../src/bench/summary.ts';
 import { allVariants, referencesOf } from '../../../src/bench/variants/all.ts';
-import { workloads } from '../../../src/bench/workloads.ts';
 
 function row({ workload, figure, variant, to }: Goal, ratio: number): Row {
   const spread = { n: 1, median: ratio, min: ratio, max: ratio };
   return {
     ...{ workload, figure, variant, unit: '', spread, rounds: {}, disturbed: 0 },
-    ratios: { [to]: spread },
+    ratios: to === undefined ? {} : { [to]: spread },
   };
 }
 
@@ -31,11 +31,30 @@ t.test(
   async (t) => {
     for (const { variant, workload, to } of goals) {
       t.ok(allVariants.some(({ name }) => name === variant));
-      t.ok(workloads.some(({ name }) => name === workload));
-      t.ok(referencesOf(variant).includes(to), `${variant} to ${to}`);
+      t.ok(workloadNames.includes(workload), workload);
+      t.ok(to === undefined || referencesOf(variant).includes(to), `${variant} to ${to}`);
     }
   },
 );
+
+t.test('a goal for the figure itself needs nobody to compare with', async (t) => {
+  const goal = goals.find(({ to }) => to === undefined);
+  t.ok(goal);
+  if (goal !== undefined) {
+    t.match(verdictsOn([{ ...row(goal, 1), ratios: { bare: row(goal, 9).spread } }]), [
+      { ok: true, to: undefined, spread: { median: 1 } },
+    ]);
+  }
+});
+
+t.test('beside a load that fell short no goal is held', async (t) => {
+  for (const goal of goals) {
+    const { atMost, atLeast } = goal;
+    const reached = row(goal, atMost ?? atLeast ?? Number.NaN);
+    t.ok(verdictsOn([reached]).some(({ ok }) => ok));
+    t.notOk(verdictsOn([{ ...reached, short: 1 }]).some(({ ok }) => ok));
+  }
+});
 
 t.test('there is no verdict on what was not measured, or on another variant', async (t) => {
   const [goal] = goals;

@@ -12,7 +12,7 @@ t.test('the quick plan is four variants and four workloads of the full one', asy
 t.test('what a variant cannot carry is no step', async (t) => {
   t.equal(stepsOf(quick), quick.rounds * 14, 'envoy-l7 carries two of four');
   const http = { ...full, rounds: 1, variants: ['bare', 'envoy-l7'] };
-  for (const name of ['rtt64', 'neighbour', 'memory']) {
+  for (const name of ['rtt64', 'neighbour', 'storm1000', 'memory']) {
     t.equal(stepsOf({ ...http, workloads: [name] }), 1, name);
   }
   t.equal(stepsOf({ ...http, workloads: ['syscalls'] }), 0);
@@ -23,6 +23,8 @@ t.test('every measurement is a step', async (t) => {
   const one = { ...full, rounds: 1, variants: ['bare', 'weft', 'haproxy'] };
   t.equal(stepsOf({ ...one, workloads: ['rtt64', 'neighbour'] }), 6);
   t.equal(stepsOf({ ...one, workloads: ['syscalls'] }), 2);
+  const tiers = { ...one, rounds: 2, variants: ['weft', 'weft-lanes', 'weft-direct'] };
+  t.equal(stepsOf({ ...tiers, workloads: ['storm1000', 'storm2000'] }), 8);
   t.equal(stepsOf({ ...one, workloads: ['memory'] }), 3);
   t.equal(stepsOf({ ...one, workloads: ['propagation'] }), 40);
   t.equal(stepsOf({ ...one, workloads: ['propagation'], variants: ['bare'] }), 0);
