@@ -19,8 +19,9 @@ t.test('a goal is reached at its bound and missed past it', async (t) => {
     const bound = atMost ?? atLeast ?? Number.NaN;
     const worse = atMost === undefined ? bound - 0.01 : bound + 0.01;
     const verdictAt = (ratio: number): boolean | undefined =>
-      verdictsOn([row(goal, ratio)]).find((each) => each.atMost === atMost && each.to === goal.to)
-        ?.ok;
+      verdictsOn([row(goal, ratio)]).find((each) => {
+        return each.atMost === atMost && each.atLeast === atLeast && each.to === goal.to;
+      })?.ok;
     t.equal(verdictAt(bound), true, `${goal.variant} ${goal.workload} ${goal.figure}`);
     t.equal(verdictAt(worse), false);
   }

@@ -77,7 +77,8 @@ t.test('the program', async (t) => {
   t.test('carries all on the connections it keeps, which are warm before', async (t) => {
     const counted = await counting(t);
     const told = await run(counted, { rate: 200, seconds: 1, kept: 4 });
-    t.match(told, { asked: 200, answered: 200, failed: 0, seconds: 1 });
+    t.match(told, { asked: 200, answered: 200, failed: 0 });
+    t.ok(told.seconds >= 1);
     t.equal(counted.connections, 4);
     t.equal(counted.requests, 204);
     t.ok(told.micros.p50 > 0 && told.micros.p50 <= told.micros.p99);

@@ -23,7 +23,7 @@ t.test('every measurement is a step', async (t) => {
   const one = { ...full, rounds: 1, variants: ['bare', 'weft', 'haproxy'] };
   t.equal(stepsOf({ ...one, workloads: ['rtt64', 'neighbour'] }), 6);
   t.equal(stepsOf({ ...one, workloads: ['syscalls'] }), 2);
-  const tiers = { ...one, rounds: 2, variants: ['weft', 'weft-lanes', 'weft-direct'] };
+  const tiers = { ...one, rounds: 2, variants: ['weft', 'weft-unbatched', 'weft-direct'] };
   t.equal(stepsOf({ ...tiers, workloads: ['storm1000', 'storm2000'] }), 8);
   t.equal(stepsOf({ ...one, workloads: ['memory'] }), 3);
   t.equal(stepsOf({ ...one, workloads: ['propagation'] }), 40);

@@ -21,18 +21,18 @@ function sample(variant: string, round: number, beside: number, reached: number)
   return { round, variant, storm: storm as (typeof storms)[number], figures };
 }
 
-const names = ['weft-lanes', 'envoy-l4'];
+const names = ['weft', 'envoy-l4'];
 
 t.test('a row for each figure and variant, of the rounds of one storm', async (t) => {
   const samples = [
-    sample('weft-lanes', 1, 1250, 2000),
+    sample('weft', 1, 1250, 2000),
     sample('envoy-l4', 1, 2500, 2000),
-    sample('weft-lanes', 2, 1750, 1980),
+    sample('weft', 2, 1750, 1980),
   ];
   const rows = stormRows(storm, samples, names);
   t.equal(rows.length, 8);
   t.match(rows[2], {
-    ...{ workload: storm.name, figure: stormFigures.beside, unit: 'us', variant: 'weft-lanes' },
+    ...{ workload: storm.name, figure: stormFigures.beside, unit: 'us', variant: 'weft' },
     ...{ spread: { median: 1500, n: 2 }, ratios: { 'envoy-l4': { median: 0.5, n: 1 } } },
   });
   t.match(rows[4], { figure: stormFigures.ratio, unit: '', spread: { median: 1.5 } });
@@ -45,7 +45,7 @@ t.test('a row for each figure and variant, of the rounds of one storm', async (t
 t.test('a storm that did not reach its rate says so, and holds no goal', async (t) => {
   const enough = storm.rate * stormShareMin;
   const verdictAt = (reached: number): boolean | undefined => {
-    const samples = [sample('weft-lanes', 1, 1000, 2000), sample('weft-lanes', 2, 1000, reached)];
+    const samples = [sample('weft', 1, 1000, 2000), sample('weft', 2, 1000, reached)];
     const rows = stormRows(storm, samples, names);
     t.strictSame(
       rows.map(({ short }) => short),
