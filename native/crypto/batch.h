@@ -96,8 +96,8 @@ class FiberOwner {
 /// others were computed is computed at once, too.
 class Batch {
  public:
-  /// Other queues that are computed, one after the other, while one waits. With verifications,
-  /// which take longest, that is about 1 ms, as much as a worker's turn has for handshakes.
+  /// Computations of other queues for which one waits, so that a storm of one operation leaves none
+  /// of another behind.
   static constexpr unsigned kPassedOverMax = 16;
 
   /// `wanted` is called when something begins to wait for settle().

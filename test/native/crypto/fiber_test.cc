@@ -3,6 +3,7 @@
 
 #include <doctest/doctest.h>
 #include <openssl/err.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -10,7 +11,9 @@
 #include <cfenv>
 #include <csignal>
 #include <cstring>
+#include <fstream>
 #include <numeric>
+#include <string>
 
 namespace weft::crypto {
 namespace {
@@ -127,6 +130,41 @@ TEST_CASE("stacks are reused, wiped, and no more than allowed are in use") {
   stacks.giveBack(std::move(again));
   stacks.giveBack(std::move(two));
   CHECK(stacks.inUse() == 0);
+}
+
+/// Mappings of this process.
+size_t mappings() {
+  std::ifstream maps("/proc/self/maps");
+  size_t lines = 0;
+  for (std::string line; std::getline(maps, line);) {
+    lines++;
+  }
+  return lines;
+}
+
+bool kernelHasGuards() {
+  constexpr size_t kBytes = 64 << 10;
+  void* const at =
+      ::mmap(nullptr, kBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  REQUIRE(at != MAP_FAILED);
+  const bool has = ::madvise(at, kBytes, 102) == 0;
+  ::munmap(at, kBytes);
+  return has;
+}
+
+TEST_CASE("many stacks are few mappings, where the kernel has guards that are none") {
+  if (!kernelHasGuards()) {
+    MESSAGE("skipped: this kernel is older than 6.13, so that each guard is a mapping of its own");
+    return;
+  }
+  constexpr size_t kStacks = 200;
+  std::vector<std::unique_ptr<FiberStack>> stacks;
+  stacks.reserve(kStacks);
+  const size_t before = mappings();
+  for (size_t i = 0; i < kStacks; i++) {
+    stacks.push_back(newStack());
+  }
+  CHECK(mappings() < before + kStacks / 10);
 }
 
 // As deep as it goes; the array keeps each frame large and the call from becoming a jump.
