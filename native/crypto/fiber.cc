@@ -101,7 +101,7 @@ void FiberStack::wipe() {
 }
 
 Fiber::Fiber(std::unique_ptr<FiberStack> stack, std::function<void()> body)
-    : stack_(std::move(stack)), body_(std::move(body)) {
+    : owner_(&running), stack_(std::move(stack)), body_(std::move(body)) {
   prepare();
 #ifdef WEFT_TSAN
   thread_ = __tsan_create_fiber(0);
@@ -140,7 +140,7 @@ void Fiber::prepare() {
 }
 
 void Fiber::resume() {
-  CHECK(running == nullptr && !ended_);
+  CHECK(running == nullptr && !ended_ && owner_ == &running);
   running = this;
 #ifdef WEFT_ASAN
   __sanitizer_start_switch_fiber(&callerFake_, stack_->bottom(), stack_->size());

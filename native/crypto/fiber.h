@@ -39,7 +39,8 @@ struct LibraryError {
 };
 
 /// A function call that can stop half way and go on later, on a stack of its own: for code that
-/// waits in the middle of a library. One thread creates, resumes and destroys it.
+/// waits in the middle of a library. One thread creates, resumes and destroys it: the library's
+/// code may keep to itself what belongs to the thread. To resume it by another ends the process.
 ///
 /// What the TLS library keeps for a thread is kept for each fiber: one that stops takes its errors
 /// out of the queue, and puts them back when it goes on. The body must not throw, and must not hold
@@ -69,6 +70,7 @@ class Fiber {
   void switchIn();
   void switchOut();
 
+  const void* const owner_;  // an address that is its thread's alone
   std::unique_ptr<FiberStack> stack_;
   std::function<void()> body_;
   void* at_ = nullptr;                // where the fiber goes on

@@ -48,9 +48,7 @@ Loop::Loop(BusyPoll busyPoll)
 }
 
 Loop::~Loop() {
-  while (!grave_.empty()) {
-    grave_.pop_back();
-  }
+  emptyGraveForGood();
 }
 
 void Loop::stop() {
@@ -124,6 +122,7 @@ void Loop::run() {
     emptyGrave();
     letOthersRun();
   }
+  emptyGraveForGood();
 }
 
 int Loop::takeEvents(epoll_event* events) {
@@ -231,6 +230,14 @@ void Loop::emptyGrave() {
     if (object->again_ || object->dirty_) {
       grave_.push_back(std::move(object));  // a list still names it; it goes after that list ran
     }
+  }
+}
+
+// No list is read any more. Who dies may bury others.
+void Loop::emptyGraveForGood() {
+  while (!grave_.empty()) {
+    const std::unique_ptr<Object> dying = std::move(grave_.back());
+    grave_.pop_back();
   }
 }
 

@@ -96,6 +96,7 @@ class Loop {
   explicit Loop(BusyPoll busyPoll = {});
   ~Loop();
 
+  /// Until stop(). What is buried by then dies before this returns, on this thread.
   void run();
   /// From any thread: makes run() return after this turn.
   void stop();
@@ -130,6 +131,7 @@ class Loop {
   void runAgain();
   void runTurnEnd();
   void emptyGrave();
+  void emptyGraveForGood();
   void letOthersRun();
   int takeEvents(epoll_event* events);
   int pollBusily(epoll_event* events);

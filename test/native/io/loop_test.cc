@@ -315,21 +315,18 @@ TEST_CASE("a buried object that a list names lives until that list ran") {
   CHECK(log == Log{"again again", "dirty end", "again again", "dirty again", "~again", "~dirty"});
 }
 
-TEST_CASE("what is buried in the last turn dies with the loop") {
+TEST_CASE("what is buried in the last turn dies before run() returns") {
   Log log;
-  {
-    Loop loop;
-    loop.post([&] {
-      auto pinned = std::make_unique<Recorder>("a", log);
-      Recorder* raw = pinned.get();
-      raw->then = [&loop, raw] { loop.again(raw); };
-      loop.atTurnEnd(raw);
-      loop.bury(std::move(pinned));
-    });
-    loop.stop();
-    loop.run();
-    CHECK(log == Log{"a end"});
-  }
+  Loop loop;
+  loop.post([&] {
+    auto pinned = std::make_unique<Recorder>("a", log);
+    Recorder* raw = pinned.get();
+    raw->then = [&loop, raw] { loop.again(raw); };
+    loop.atTurnEnd(raw);
+    loop.bury(std::move(pinned));
+  });
+  loop.stop();
+  loop.run();
   CHECK(log == Log{"a end", "~a"});
 }
 
@@ -370,6 +367,38 @@ TEST_CASE("the peer's end is an event") {
   ::shutdown(pair.two.get(), SHUT_WR);
   loop.run();
   CHECK((seen & EPOLLIN) != 0);
+}
+
+TEST_CASE("what has work left when the loop stops dies with it, on its thread") {
+  struct Busy : Task {
+    Busy(Loop& loopIn, std::function<void()> diesIn) : loop(loopIn), dies(std::move(diesIn)) {}
+    ~Busy() override { dies(); }
+    void onAgain() override { loop.again(this); }
+    Loop& loop;
+    std::function<void()> dies;
+  };
+  Loop loop;
+  std::vector<std::thread::id> died;
+  std::thread::id ran;
+  const auto bury = [&](std::function<void()> then) {
+    auto busy = std::make_unique<Busy>(loop, [&, then = std::move(then)] {
+      died.push_back(std::this_thread::get_id());
+      then();
+    });
+    loop.again(busy.get());
+    loop.bury(std::move(busy));
+  };
+  std::thread other([&] {
+    ran = std::this_thread::get_id();
+    loop.post([&] {
+      // Whoever dies may bury the next.
+      bury([&] { bury([] {}); });
+      loop.stop();
+    });
+    loop.run();
+  });
+  other.join();
+  CHECK(died == std::vector<std::thread::id>{ran, ran});
 }
 
 TEST_CASE("a descriptor that is done with raises no event, though a copy keeps it open") {
