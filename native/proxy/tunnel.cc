@@ -229,6 +229,9 @@ Status Tunnel::onHandshakeDone() {
   handshake_ = {};
   const auto make = role_ == tls::Role::kServer ? http::newH2Server : http::newH2Client;
   h2_ = make(worker.settings.h2Row, worker.settings.h2, {*this, *this, *windows_});
+  if (draining_) {
+    h2_->drain();
+  }
   tick_.start(worker.loop, kTickMs, [this] { tick(); });
   watchExpiry();
   user_.onTunnelUp(*this);

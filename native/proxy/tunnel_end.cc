@@ -154,10 +154,12 @@ void Tunnel::retire() {
 }
 
 void Tunnel::drain() {
-  if (state_ == State::kUp && role_ == tls::Role::kServer) {
+  if (role_ == tls::Role::kServer) {
     draining_ = true;
-    h2_->drain();
-    markDirty();
+    if (state_ == State::kUp) {
+      h2_->drain();
+      markDirty();
+    }  // else when the handshake is done: its peer knows of nothing yet
   }
   retire();
 }

@@ -337,6 +337,31 @@ TEST_CASE("a drain tells peers, lets streams end, and cuts the rest at its deadl
   CHECK(over.wait_for(std::chrono::seconds(kWaitSeconds)) == std::future_status::ready);
 }
 
+TEST_CASE("a drain lets who has begun its handshake ask, and tells it then") {
+  auto ns = newNamespace();
+  if (!ns) {
+    return;
+  }
+  Mesh mesh(*ns, settingsOf(1));
+  mesh.start();
+  const App app(*ns);
+  HbonePeer peer = mesh.peer();          // which says nothing until it asks
+  REQUIRE(mesh.removePod("none").ok());  // the worker has taken it by now
+  std::promise<void> drained;
+  auto over = drained.get_future();
+  mesh.engine->drain(kWaitSeconds * 1000, [&](size_t) { drained.set_value(); });
+  StreamId id = 0;
+  CHECK(peer.ask(app.authority(), &id) == 200);
+  CHECK(peer.until([&] { return peer.goaway(); }));
+  const Line line = app.accept();
+  peer.end(id);
+  CHECK(line.atEnd());
+  line.end();
+  CHECK(peer.untilOver(id));
+  CHECK(peer.untilClosed());
+  CHECK(over.wait_for(std::chrono::seconds(kWaitSeconds)) == std::future_status::ready);
+}
+
 TEST_CASE("an engine that drains takes no further pod") {
   auto ns = newNamespace();
   if (!ns) {
