@@ -35,7 +35,7 @@ constexpr size_t kStackWiped = size_t{24} * 1024;
 /// Overwrites the stack where a function that the caller just called had its frame, with what the
 /// compiler put there out of registers. It begins right below the caller's frame: AddressSanitizer
 /// would put room above, too, which stayed as it was.
-[[gnu::noinline, gnu::no_sanitize("address")]] [[maybe_unused]] static void wipeStack() {
+[[maybe_unused]] __attribute__((noinline, no_sanitize("address"))) static void wipeStack() {
   std::byte frame[kStackWiped];
   wipeBytes(frame, sizeof(frame));
 }
