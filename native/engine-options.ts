@@ -155,8 +155,10 @@ export interface CryptoStats {
       }
     >
   >;
-  /** Handshakes that found no fiber, and computed by themselves. */
+  /** Steps of handshakes that found no fiber, and computed by themselves. */
   readonly inlined: number;
+  /** Key shares made before a handshake asked, which count in no operation. */
+  readonly keyShares: number;
 }
 
 /** What this processor can do for handshakes. */

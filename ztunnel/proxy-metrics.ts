@@ -66,7 +66,8 @@ export function captureFamilies(stats: CaptureStats): Family[] {
 }
 
 /** What handshakes computed. */
-export function cryptoFamilies({ mode, operations, inlined }: CryptoStats): Family[] {
+export function cryptoFamilies(stats: CryptoStats): Family[] {
+  const { mode, operations, inlined, keyShares } = stats;
   const all = Object.entries(operations);
   const by = (value: (of: (typeof all)[number][1]) => number): Sample[] =>
     all.map(([operation, of]) => ({ labels: { operation }, value: value(of) }));
@@ -97,8 +98,13 @@ export function cryptoFamilies({ mode, operations, inlined }: CryptoStats): Fami
     ),
     counter(
       'weft_crypto_inlined_total',
-      'Handshakes that found no fiber, and computed by themselves.',
+      'Steps of handshakes that found no fiber, and computed by themselves.',
       [{ value: inlined }],
+    ),
+    counter(
+      'weft_crypto_key_shares_total',
+      'Key shares made before a handshake asked; they count in no operation.',
+      [{ value: keyShares }],
     ),
   ];
 }

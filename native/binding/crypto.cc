@@ -49,13 +49,16 @@ Napi::Object cryptoStatsOf(Napi::Env env, crypto::Mode mode,
     operations.Set(crypto::nameOf(operation), totalsOf(env, operation, workers));
   }
   uint64_t inlined = 0;
+  uint64_t keyShares = 0;
   for (const crypto::BatchTotals* worker : workers) {
     inlined += worker->inlined.get();
+    keyShares += worker->keyShares.get();
   }
   Napi::Object out = Napi::Object::New(env);
   out.Set("mode", crypto::nameOf(mode));
   out.Set("operations", operations);
   out.Set("inlined", static_cast<double>(inlined));
+  out.Set("keyShares", static_cast<double>(keyShares));
   return out;
 }
 

@@ -229,16 +229,17 @@ bool Batch::takeShare(X25519Keygen& share) {
 
 bool Batch::makeShares() {
   constexpr auto kKeygen = static_cast<size_t>(Operation::kX25519Keygen);
-  if (mode_ != Mode::kAvx512 || breakEvens_.lanes[kKeygen] > kLanes || !shares_.wantsMore()) {
+  const uint64_t now = clock_() / 1000;
+  if (mode_ != Mode::kAvx512 || breakEvens_.lanes[kKeygen] > kLanes || !shares_.wantsMore(now) ||
+      !shares_.make(*avx512Kernels(), now)) {
     return false;
   }
-  const uint64_t start = clock_();
-  if (!shares_.make(*avx512Kernels(), start / 1000)) {
-    return false;
-  }
-  totals_.operations[kKeygen].nanoseconds.add(clock_() - start);
-  totals_.operations[kKeygen].calls[kLanes - 1].add(1);
-  return shares_.wantsMore();
+  totals_.keyShares.add(kLanes);
+  return true;
+}
+
+bool Batch::dropOldShares() {
+  return shares_.dropOld(clock_() / 1000);
 }
 
 // Null when all are empty.

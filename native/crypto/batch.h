@@ -66,7 +66,8 @@ struct BatchTotals {
     Tally nanoseconds;  ///< In either.
   };
   std::array<One, kOperations> operations;
-  Tally inlined;  ///< Handshakes that ran without a fiber: all stacks were in use.
+  Tally inlined;    ///< Steps of handshakes that ran without a fiber: all stacks were in use.
+  Tally keyShares;  ///< Made before anybody asked. They are none of the operations above.
 };
 
 /// What became of an operation that was queued.
@@ -143,9 +144,11 @@ class Batch {
 
   /// A key share that was made before; false when there is none, as always but in kAvx512.
   bool takeShare(X25519Keygen& share);
-  /// For when there is nothing else to do: makes some key shares, if they are wanted. True when
-  /// more are.
+  /// For when there is nothing else to do: makes some key shares, if as many were asked for lately.
+  /// True when it did.
   bool makeShares();
+  /// Wipes key shares that are too old. True while any are left.
+  bool dropOldShares();
 
   Mode mode() const { return mode_; }
   const BatchTotals& totals() const { return totals_; }

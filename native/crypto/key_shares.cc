@@ -5,6 +5,7 @@
 #include <openssl/rand.h>
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <array>
 
 #include "base/check.h"
@@ -44,27 +45,49 @@ size_t KeyShares::size() const {
   return memory_ == nullptr ? 0 : memory_->count;
 }
 
-bool KeyShares::wantsMore() const {
-  return memory_ != nullptr && memory_->count + kLanes <= kSharesMax;
+bool KeyShares::old(size_t share, uint64_t nowMicros) const {
+  return nowMicros - memory_->madeMicros[share] > kAgeMaxMicros;
+}
+
+bool KeyShares::wantsMore(uint64_t nowMicros) const {
+  return memory_ != nullptr && memory_->count + kLanes <= kSharesMax && asked_ >= kLanes &&
+         nowMicros - askedSinceMicros_ <= kAgeMaxMicros;
 }
 
 bool KeyShares::take(uint64_t nowMicros, X25519Keygen& share) {
-  while (size() > 0) {
-    const size_t last = --memory_->count;
-    const bool fresh = nowMicros - memory_->madeMicros[last] <= kAgeMaxMicros;
-    if (fresh) {
-      share = memory_->shares[last];
-    }
-    OPENSSL_cleanse(&memory_->shares[last], sizeof(X25519Keygen));
-    if (fresh) {
-      return true;
-    }
+  if (asked_ == 0 || nowMicros - askedSinceMicros_ > kAgeMaxMicros) {
+    asked_ = 0;
+    askedSinceMicros_ = nowMicros;
   }
-  return false;
+  asked_++;
+  dropOld(nowMicros);
+  if (size() == 0) {
+    return false;
+  }
+  const size_t last = --memory_->count;
+  share = memory_->shares[last];
+  OPENSSL_cleanse(&memory_->shares[last], sizeof(X25519Keygen));
+  return true;
+}
+
+// The oldest are in front.
+bool KeyShares::dropOld(uint64_t nowMicros) {
+  size_t tooOld = 0;
+  while (tooOld < size() && old(tooOld, nowMicros)) {
+    tooOld++;
+  }
+  if (tooOld > 0) {
+    const size_t left = memory_->count - tooOld;
+    std::copy_n(memory_->shares.begin() + tooOld, left, memory_->shares.begin());
+    std::copy_n(memory_->madeMicros.begin() + tooOld, left, memory_->madeMicros.begin());
+    OPENSSL_cleanse(&memory_->shares[left], tooOld * sizeof(X25519Keygen));
+    memory_->count = left;
+  }
+  return size() > 0;
 }
 
 bool KeyShares::make(const Kernels& kernels, uint64_t nowMicros) {
-  CHECK(wantsMore());
+  CHECK(memory_ != nullptr && memory_->count + kLanes <= kSharesMax);
   std::array<X25519Keygen*, kLanes> lanes{};
   for (size_t i = 0; i < kLanes; i++) {
     lanes[i] = &memory_->shares[memory_->count + i];
@@ -75,6 +98,7 @@ bool KeyShares::make(const Kernels& kernels, uint64_t nowMicros) {
   }
   kernels.x25519Keygen(lanes);
   memory_->count += kLanes;
+  asked_ -= std::min(asked_, kLanes);
   return true;
 }
 

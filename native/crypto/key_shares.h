@@ -12,7 +12,7 @@ namespace weft::crypto {
 ///
 /// Two processes, or two copies of a virtual machine, that use the same share have the same secret:
 /// so their memory is empty in a child (MADV_WIPEONFORK), not in dumps of memory, and a share that
-/// is older than kAgeMax is thrown away, since a machine that is copied goes on from its snapshot.
+/// is older than kAgeMax is never given, since a machine that is copied goes on from its snapshot.
 class KeyShares {
  public:
   static constexpr size_t kSharesMax = 4 * kLanes;
@@ -27,15 +27,22 @@ class KeyShares {
 
   /// A share that nobody else gets; false when there is none.
   bool take(uint64_t nowMicros, X25519Keygen& share);
-  /// True while kLanes more have room.
-  bool wantsMore() const;
+  /// True when kLanes more have room, and as many were asked for within kAgeMax: else they would
+  /// grow too old.
+  bool wantsMore(uint64_t nowMicros) const;
   /// Makes kLanes more. False when the system has no random bytes.
   bool make(const Kernels& kernels, uint64_t nowMicros);
+  /// Wipes those that are too old. True while any are left.
+  bool dropOld(uint64_t nowMicros);
   size_t size() const;
 
  private:
   struct Memory;
+  bool old(size_t share, uint64_t nowMicros) const;
+
   Memory* memory_ = nullptr;
+  size_t asked_ = 0;  // since the last ones were made
+  uint64_t askedSinceMicros_ = 0;
 };
 
 /// The caller's random bytes for a share, in `share`: never as RFC 7748 section 5 decodes them,

@@ -98,6 +98,12 @@ void Loop::atTurnEnd(Task* task) {
   }
 }
 
+void Loop::afterTurn(Task* task) {
+  if (!std::exchange(task->last_, true)) {
+    last_.push_back(task);
+  }
+}
+
 void Loop::bury(std::unique_ptr<Object> object) {
   grave_.push_back(std::move(object));
 }
@@ -119,6 +125,7 @@ void Loop::run() {
     runTimers();
     runAgain();
     runTurnEnd();
+    runTurnOver();
     emptyGrave();
     letOthersRun();
   }
@@ -162,7 +169,7 @@ void Loop::letOthersRun() {
 }
 
 int Loop::waitMs() const {
-  if (!again_.empty() || !dirty_.empty()) {
+  if (!again_.empty() || !dirty_.empty() || !last_.empty()) {
     return 0;
   }
   if (timers_.empty()) {
@@ -220,6 +227,19 @@ void Loop::runTurnEnd() {
   }
 }
 
+void Loop::runTurnOver() {
+  if (last_.empty()) {
+    return;
+  }
+  std::vector<Task*> tasks;
+  tasks.swap(last_);
+  for (Task* task : tasks) {
+    task->last_ = false;
+    task->onTurnOver();
+  }
+  runTurnEnd();
+}
+
 void Loop::emptyGrave() {
   if (grave_.empty()) {
     return;
@@ -227,7 +247,7 @@ void Loop::emptyGrave() {
   std::vector<std::unique_ptr<Object>> dying;
   dying.swap(grave_);
   for (auto& object : dying) {
-    if (object->again_ || object->dirty_) {
+    if (object->again_ || object->dirty_ || object->last_) {
       grave_.push_back(std::move(object));  // a list still names it; it goes after that list ran
     }
   }

@@ -29,6 +29,7 @@ class Object {
   friend class Loop;
   bool again_ = false;
   bool dirty_ = false;
+  bool last_ = false;
 };
 
 /// An object with work that a turn does.
@@ -38,6 +39,8 @@ class Task : public Object {
   virtual void onAgain() {}
   /// Finishes what this turn collected. See Loop::atTurnEnd().
   virtual void onTurnEnd() {}
+  /// What comes after all else. See Loop::afterTurn().
+  virtual void onTurnOver() {}
 };
 
 /// A task with a descriptor that the loop watches.
@@ -115,6 +118,10 @@ class Loop {
   void again(Task* task);
   /// Calls task->onTurnEnd() at the end of this turn, once.
   void atTurnEnd(Task* task);
+  /// Calls task->onTurnOver() when all else of this turn is done, once; what it collects for the
+  /// turn's end is still flushed in it. Asked from there, it is called in the next turn, however
+  /// many wait for again().
+  void afterTurn(Task* task);
   /// Notes that this turn gave another thread something to do. See kWokenPerYield.
   void woke() { woken_++; }
   /// Destroys `object` when no list names it any more, at the earliest at the end of this turn.
@@ -130,6 +137,7 @@ class Loop {
   void runTimers();
   void runAgain();
   void runTurnEnd();
+  void runTurnOver();
   void emptyGrave();
   void emptyGraveForGood();
   void letOthersRun();
@@ -151,6 +159,7 @@ class Loop {
   std::multimap<uint64_t, Timer*> timers_;
   std::vector<Task*> again_;
   std::vector<Task*> dirty_;
+  std::vector<Task*> last_;
   std::vector<std::unique_ptr<Object>> grave_;
 };
 

@@ -7,44 +7,51 @@
 #include "crypto/mode.h"
 
 namespace weft::proxy {
-namespace {
-/// Of handshakes at a turn's end. A turn has four such rounds at most, and the next begins with
-/// what epoll gives: data of open connections waits no longer than that.
-constexpr uint64_t kNanosecondsPerRound = 250'000;
-}  // namespace
 
 HandshakeBatch::HandshakeBatch(io::Loop& loop, crypto::Mode mode, size_t fibersMax)
     : loop_(loop),
       batch_(mode,
              mode == crypto::Mode::kAvx512 ? crypto::breakEvens(threadNanos)
                                            : crypto::BreakEvens::never(),
-             fibersMax, monotonicNanos, [this] { loop_.atTurnEnd(this); }) {}
+             fibersMax, monotonicNanos, [this] { loop_.afterTurn(this); }) {}
 
-// A turn takes few events: as long as it brings handshakes the next may bring more of them.
+// A turn takes few events: as long as it brings handshakes the next may bring more of them. Who is
+// behind has enough.
 bool HandshakeBatch::gathers() {
   const bool more = std::exchange(begunBefore_, batch_.begun()) != batch_.begun();
-  gathered_ = more && gathered_ < kGatheringTurnsMax ? gathered_ + 1 : 0;
+  gathered_ = more && !behind_ && gathered_ < kGatheringTurnsMax ? gathered_ + 1 : 0;
   return gathered_ != 0;
 }
 
-void HandshakeBatch::onTurnEnd() {
+void HandshakeBatch::onTurnOver() {
   if (gathers()) {
-    loop_.again(this);
+    loop_.afterTurn(this);
     return;
   }
-  if (batch_.settle(kNanosecondsPerRound)) {
-    loop_.again(this);
+  behind_ = !batch_.settle(kNanosecondsPerTurn);
+  if (behind_) {
+    loop_.afterTurn(this);
   } else {
-    loop_.atTurnEnd(this);
+    loop_.again(this);
   }
 }
 
-// In the next turn, after what came meanwhile.
+// When nothing waits, after what came meanwhile.
 void HandshakeBatch::onAgain() {
-  if (gathered_ != 0) {
-    loop_.atTurnEnd(this);
-  } else if (batch_.makeShares()) {
+  if (batch_.makeShares()) {
+    dropOldSharesLater();
     loop_.again(this);
+  }
+}
+
+// Those that nobody takes are not kept.
+void HandshakeBatch::dropOldSharesLater() {
+  if (!sharesTimer_.running()) {
+    sharesTimer_.start(loop_, crypto::KeyShares::kAgeMaxMicros / 1000, [this] {
+      if (batch_.dropOldShares()) {
+        dropOldSharesLater();
+      }
+    });
   }
 }
 

@@ -7,17 +7,20 @@
 namespace weft::proxy {
 
 /// Gathers what the handshakes of one worker compute. Each turn of the loop takes what came, and
-/// all of it goes as far as it can; when a turn has brought no more handshakes, what is gathered is
-/// computed.
+/// all of it goes as far as it can, open connections first; when a turn has brought no more
+/// handshakes, what is gathered is computed.
 class HandshakeBatch final : public io::Task {
  public:
-  /// Turns that handshakes wait for others at most. Each asks epoll without sleeping, and goes on
-  /// with open connections.
+  /// Turns that handshakes wait for others at most, unless there is more to compute than turns have
+  /// time for. Each asks epoll without sleeping, and goes on with open connections.
   static constexpr int kGatheringTurnsMax = 4;
+  /// A turn computes for so long, late by one step at most: data of open connections that has come
+  /// meanwhile waits no longer.
+  static constexpr uint64_t kNanosecondsPerTurn = 500'000;
 
   HandshakeBatch(io::Loop& loop, crypto::Mode mode, size_t fibersMax);
 
-  void onTurnEnd() override;
+  void onTurnOver() override;
   void onAgain() override;
 
   /// Null where handshakes compute by themselves.
@@ -27,9 +30,12 @@ class HandshakeBatch final : public io::Task {
 
  private:
   bool gathers();
+  void dropOldSharesLater();
 
   io::Loop& loop_;
   crypto::Batch batch_;
+  io::Timer sharesTimer_;
+  bool behind_ = false;       // the last turn's time was too short for all that waits
   int gathered_ = 0;          // turns
   uint64_t begunBefore_ = 0;  // as of the last look
 };

@@ -44,8 +44,10 @@ export interface CryptoStatus {
   readonly mode: 'off' | 'scalar' | 'avx512';
   /** By operation; none is counted where the mode is off. */
   readonly operations: Readonly<Record<string, OperationStatus>>;
-  /** Handshakes that computed by themselves, since too many waited. */
+  /** Steps of handshakes that computed by themselves, since too many waited. */
   readonly inlined: number;
+  /** Key shares made before a handshake asked, which count in no operation. */
+  readonly keyShares: number;
 }
 
 /** One public-key operation of handshakes. */

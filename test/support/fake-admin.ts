@@ -63,6 +63,7 @@ export function statusOf(node: string, change: Partial<ProxyStatus> = {}): Proxy
           ecdsa_sign: { lanes: [0, 0, 0, 0, 0, 0, 0, 0], scalar: 0, seconds: 0 },
         },
         inlined: 0,
+        keyShares: 0,
       },
       workloads: 4,
       services: 2,

@@ -60,12 +60,13 @@ t.test('what handshakes computed', (t) => {
     ...{ p256_keygen: none, p256_derive: none },
     ecdsa_verify: { lanes, scalar: 3, seconds: 0.5 },
   };
-  const text = textOf(cryptoFamilies({ mode: 'avx512', operations, inlined: 2 }));
+  const text = textOf(cryptoFamilies({ mode: 'avx512', operations, inlined: 2, keyShares: 8 }));
   t.match(text, /^weft_crypto_mode\{mode="avx512"\} 1$/m);
   t.match(text, /^weft_crypto_batches_total\{operation="ecdsa_verify",lanes="8"\} 5$/m);
   t.match(text, /^weft_crypto_scalar_total\{operation="ecdsa_verify"\} 3$/m);
   t.match(text, /^weft_crypto_seconds_total\{operation="ecdsa_verify"\} 0\.5$/m);
   t.match(text, /^weft_crypto_inlined_total 2$/m);
+  t.match(text, /^weft_crypto_key_shares_total 8$/m);
   t.end();
 });
 

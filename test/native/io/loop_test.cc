@@ -279,6 +279,44 @@ TEST_CASE("a turn's end may make others dirty, but not hold the loop up") {
   CHECK(loop.turns() > 10);
 }
 
+TEST_CASE("what comes after a turn is flushed in it, and stands in no queue when it asks again") {
+  Loop loop;
+  Log log;
+  Recorder dirty("dirty", log);
+  struct Last : Task {
+    Last(Loop& loopIn, Recorder& dirtyIn, Log& logIn) : loop(loopIn), dirty(dirtyIn), log(logIn) {}
+    void onTurnOver() override {
+      log.push_back("over");
+      turns.push_back(loop.turns());
+      loop.atTurnEnd(&dirty);
+      if (turns.size() == 3) {
+        loop.stop();
+      } else {
+        loop.afterTurn(this);
+      }
+    }
+    Loop& loop;
+    Recorder& dirty;
+    Log& log;
+    std::vector<uint64_t> turns;
+  } last(loop, dirty, log);
+  Log busyLog;
+  std::vector<std::unique_ptr<Recorder>> busy;
+  loop.post([&] {
+    for (int i = 0; i < 10 * Loop::kAgainPerTurn; i++) {
+      busy.push_back(std::make_unique<Recorder>("busy", busyLog));
+      loop.again(busy.back().get());
+    }
+    loop.atTurnEnd(&dirty);
+    loop.afterTurn(&last);
+    loop.afterTurn(&last);
+  });
+  loop.run();
+  REQUIRE(last.turns.size() == 3);
+  CHECK(last.turns[2] == last.turns[0] + 2);
+  CHECK(log == Log{"dirty end", "over", "dirty end", "over", "dirty end", "over", "dirty end"});
+}
+
 TEST_CASE("a buried object dies at the end of the turn") {
   Loop loop;
   Log log;
