@@ -79,6 +79,7 @@ void EngineWorker::beat() {
   if (!state_->waits) {
     captures_.beat();  // else it is another process that has to
   }
+  state_->handshakes.dropOldShares();
   beatTimer_.start(state_->loop, kBeatMs, [this] { beat(); });
 }
 

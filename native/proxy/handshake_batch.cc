@@ -39,19 +39,7 @@ void HandshakeBatch::onTurnOver() {
 // When nothing waits, after what came meanwhile.
 void HandshakeBatch::onAgain() {
   if (batch_.makeShares()) {
-    dropOldSharesLater();
     loop_.again(this);
-  }
-}
-
-// Those that nobody takes are not kept.
-void HandshakeBatch::dropOldSharesLater() {
-  if (!sharesTimer_.running()) {
-    sharesTimer_.start(loop_, crypto::KeyShares::kAgeMaxMicros / 1000, [this] {
-      if (batch_.dropOldShares()) {
-        dropOldSharesLater();
-      }
-    });
   }
 }
 

@@ -23,6 +23,8 @@ class HandshakeBatch final : public io::Task {
   void onTurnOver() override;
   void onAgain() override;
 
+  /// To be called about once a second: wipes key shares that nobody took.
+  void dropOldShares() { batch_.dropOldShares(); }
   /// Null where handshakes compute by themselves.
   crypto::Batch* batch() { return batch_.mode() == crypto::Mode::kOff ? nullptr : &batch_; }
   /// From any thread.
@@ -30,11 +32,9 @@ class HandshakeBatch final : public io::Task {
 
  private:
   bool gathers();
-  void dropOldSharesLater();
 
   io::Loop& loop_;
   crypto::Batch batch_;
-  io::Timer sharesTimer_;
   bool behind_ = false;       // the last turn's time was too short for all that waits
   int gathered_ = 0;          // turns
   uint64_t begunBefore_ = 0;  // as of the last look
