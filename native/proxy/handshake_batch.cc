@@ -8,8 +8,10 @@
 
 namespace weft::proxy {
 
-HandshakeBatch::HandshakeBatch(io::Loop& loop, crypto::Mode mode, size_t fibersMax)
+HandshakeBatch::HandshakeBatch(io::Loop& loop, crypto::Mode mode, size_t fibersMax,
+                               uint64_t nanosecondsPerTurn)
     : loop_(loop),
+      nanosecondsPerTurn_(nanosecondsPerTurn),
       batch_(mode,
              mode == crypto::Mode::kAvx512 ? crypto::breakEvens(threadNanos)
                                            : crypto::BreakEvens::never(),
@@ -28,7 +30,7 @@ void HandshakeBatch::onTurnOver() {
     loop_.afterTurn(this);
     return;
   }
-  behind_ = !batch_.settle(kNanosecondsPerTurn);
+  behind_ = !batch_.settle(nanosecondsPerTurn_);
   if (behind_) {
     loop_.afterTurn(this);
   } else {

@@ -18,7 +18,8 @@ class HandshakeBatch final : public io::Task {
   /// meanwhile waits no longer.
   static constexpr uint64_t kNanosecondsPerTurn = 500'000;
 
-  HandshakeBatch(io::Loop& loop, crypto::Mode mode, size_t fibersMax);
+  HandshakeBatch(io::Loop& loop, crypto::Mode mode, size_t fibersMax,
+                 uint64_t nanosecondsPerTurn = kNanosecondsPerTurn);
 
   void onTurnOver() override;
   void onAgain() override;
@@ -34,6 +35,7 @@ class HandshakeBatch final : public io::Task {
   bool gathers();
 
   io::Loop& loop_;
+  const uint64_t nanosecondsPerTurn_;
   crypto::Batch batch_;
   bool behind_ = false;       // the last turn's time was too short for all that waits
   int gathered_ = 0;          // turns

@@ -153,6 +153,10 @@ bool kernelHasGuards() {
 }
 
 TEST_CASE("many stacks are few mappings, where the kernel has guards that are none") {
+#ifdef __SANITIZE_THREAD__
+  MESSAGE("skipped: ThreadSanitizer maps memory of its own beside each stack");
+  return;
+#endif
   if (!kernelHasGuards()) {
     MESSAGE("skipped: this kernel is older than 6.13, so that each guard is a mapping of its own");
     return;
