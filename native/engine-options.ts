@@ -107,7 +107,8 @@ export interface EngineOptions {
   /**
    * How handshakes compute: in the TLS library where they stand (off), on fibers one operation after
    * the other (scalar), or eight operations at once (avx512, where the processor has AVX-512 IFMA).
-   * Default: avx512 where the processor has it, else off. The environment's `WEFT_CRYPTO` comes before it.
+   * Default: avx512 where the processor has it, else off. The environment's `WEFT_CRYPTO` comes
+   * before it.
    */
   readonly crypto?: CryptoMode;
   /** Whose HTTP/2 framing: our own (the default), or nghttp2's. */

@@ -238,8 +238,8 @@ bool Batch::makeShares() {
   return true;
 }
 
-bool Batch::dropOldShares() {
-  return shares_.dropOld(clock_() / 1000);
+void Batch::dropOldShares() {
+  shares_.dropOld(clock_() / 1000);
 }
 
 // Null when all are empty.

@@ -147,8 +147,8 @@ class Batch {
   /// For when there is nothing else to do: makes some key shares, if as many were asked for lately.
   /// True when it did.
   bool makeShares();
-  /// Wipes key shares that are too old. True while any are left.
-  bool dropOldShares();
+  /// Wipes key shares that are too old.
+  void dropOldShares();
 
   Mode mode() const { return mode_; }
   const BatchTotals& totals() const { return totals_; }

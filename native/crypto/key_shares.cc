@@ -45,13 +45,12 @@ size_t KeyShares::size() const {
   return memory_ == nullptr ? 0 : memory_->count;
 }
 
-bool KeyShares::old(size_t share, uint64_t nowMicros) const {
-  return nowMicros - memory_->madeMicros[share] > kAgeMaxMicros;
+bool KeyShares::hasRoom() const {
+  return memory_ != nullptr && memory_->count + kLanes <= kSharesMax;
 }
 
 bool KeyShares::wantsMore(uint64_t nowMicros) const {
-  return memory_ != nullptr && memory_->count + kLanes <= kSharesMax && asked_ >= kLanes &&
-         nowMicros - askedSinceMicros_ <= kAgeMaxMicros;
+  return hasRoom() && asked_ >= kLanes && nowMicros - askedSinceMicros_ <= kAgeMaxMicros;
 }
 
 bool KeyShares::take(uint64_t nowMicros, X25519Keygen& share) {
@@ -71,9 +70,9 @@ bool KeyShares::take(uint64_t nowMicros, X25519Keygen& share) {
 }
 
 // The oldest are in front.
-bool KeyShares::dropOld(uint64_t nowMicros) {
+void KeyShares::dropOld(uint64_t nowMicros) {
   size_t tooOld = 0;
-  while (tooOld < size() && old(tooOld, nowMicros)) {
+  while (tooOld < size() && nowMicros - memory_->madeMicros[tooOld] > kAgeMaxMicros) {
     tooOld++;
   }
   if (tooOld > 0) {
@@ -83,11 +82,10 @@ bool KeyShares::dropOld(uint64_t nowMicros) {
     OPENSSL_cleanse(&memory_->shares[left], tooOld * sizeof(X25519Keygen));
     memory_->count = left;
   }
-  return size() > 0;
 }
 
 bool KeyShares::make(const Kernels& kernels, uint64_t nowMicros) {
-  CHECK(memory_ != nullptr && memory_->count + kLanes <= kSharesMax);
+  CHECK(hasRoom());
   std::array<X25519Keygen*, kLanes> lanes{};
   for (size_t i = 0; i < kLanes; i++) {
     lanes[i] = &memory_->shares[memory_->count + i];

@@ -32,13 +32,13 @@ class KeyShares {
   bool wantsMore(uint64_t nowMicros) const;
   /// Makes kLanes more. False when the system has no random bytes.
   bool make(const Kernels& kernels, uint64_t nowMicros);
-  /// Wipes those that are too old. True while any are left.
-  bool dropOld(uint64_t nowMicros);
+  /// Wipes those that are too old.
+  void dropOld(uint64_t nowMicros);
   size_t size() const;
 
  private:
   struct Memory;
-  bool old(size_t share, uint64_t nowMicros) const;
+  bool hasRoom() const;
 
   Memory* memory_ = nullptr;
   size_t asked_ = 0;  // since the last ones were made

@@ -208,9 +208,9 @@ export function notCarried(
 
 /**
  * Runs every workload through every variant, in rounds; each round starts all proxies afresh, one
- * set of variants (see `setsOf`) after the other. A
- * workload that a variant cannot carry, or fails at, is told in `notRun` and not tried again. All
- * goes into `measured` at once. Throws MeshError when proxies do not start.
+ * set of variants (see `setsOf`) after the other. A workload that a variant cannot carry, or fails
+ * at, is told in `notRun` and not tried again. All goes into `measured` at once. Throws MeshError
+ * when proxies do not start.
  */
 export async function runRounds(
   lab: Lab,

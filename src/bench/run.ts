@@ -301,7 +301,7 @@ class Run {
     }
   }
 
-  // Tiers too: handshakes in lanes are one.
+  // Tiers too: handshakes that compute by themselves are one.
   async #besideStorms(lab: Lab): Promise<void> {
     const chosen = storms.filter(({ name }) => this.#wanted.has(name));
     if (chosen.length === 0) {
