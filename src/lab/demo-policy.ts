@@ -15,6 +15,8 @@ export const flipsCount = 50;
 /** A policy has to be in force after this. */
 export const effectMsMax = 1_000;
 
+/** For a program in a pod to start, however busy the machine is. */
+const startMs = 30_000;
 const stopMs = 10_000;
 
 /** The SPIFFE ID of an account of the demo's namespace. */
@@ -239,13 +241,16 @@ export async function underLoad(
   const program = join(import.meta.dirname, 'load.ts');
   const command = [process.execPath, program, ...target.map(String)];
   const load = await lab.startInPod(pod, 'load', command);
-  const from = endOfLog(load.logFile);
+  const began = (record: LogRecord): boolean => record['ready'] === load.pid;
+  const isResult = (record: LogRecord): boolean => 'failed' in record;
+  let from = 0;
   try {
+    await waitForRecord(load.logFile, 0, began, 'the start of the load', startMs);
+    from = endOfLog(load.logFile);
     await work();
   } finally {
     await endProcess(load, stopMs);
   }
-  const isResult = (record: LogRecord): boolean => 'failed' in record;
   const result = await waitForRecord(load.logFile, from, isResult, "the load's result");
   return result as unknown as LoadResult;
 }

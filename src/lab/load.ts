@@ -2,7 +2,8 @@
 // A program for pods: asks a web server again and again, over new connections and over one that
 // stays open, and checks each answer.
 //
-//   load.ts HOST PORT [PAUSE_MS]   goes on until SIGTERM, then prints what it saw as one JSON object
+//   load.ts HOST PORT [PAUSE_MS]   prints `{"ready":PID}` when it begins, goes on until SIGTERM,
+//                                  then prints what it saw as one JSON object
 import { randomBytes } from 'node:crypto';
 import { Agent, request } from 'node:http';
 import { setTimeout as wait } from 'node:timers/promises';
@@ -121,6 +122,7 @@ if (import.meta.main) {
   const load = new Load(host, Number(port), Number(pauseMs));
   const stop = new AbortController();
   process.once('SIGTERM', () => stop.abort());
+  process.stdout.write(`${JSON.stringify({ ready: process.pid })}\n`);
   await load.run(stop.signal);
   process.stdout.write(`${JSON.stringify(load.result())}\n`);
 }
