@@ -188,7 +188,7 @@ void Pipe::connectDone(uint32_t events) {
   }
   connected_ = true;
   tunnel_->h2().respond(id_, 200, pod_.baggage().of(info_.destinationWorkload), false);
-  tunnel_->markDirty();
+  tunnel_->onAppAccepted();
   maySend_ = true;
   opened();
   if (!pending_.empty()) {

@@ -17,7 +17,8 @@ namespace {
 constexpr uint64_t kTickMs = 1000;
 /// For so many turns, none of which waits, a server's first flight (SETTINGS and ticket) is held
 /// back for the answer to the request that came with the client's: by then a local application has
-/// accepted, and one segment takes all.
+/// accepted. And for so many again from there, since it may have answered, too: one segment takes
+/// all.
 constexpr int kGreetingTurnsMax = 3;
 
 }  // namespace
@@ -125,6 +126,13 @@ void Tunnel::onAgain() {
   if (greetingTurns_ > 0) {
     holdGreeting();
   }
+}
+
+void Tunnel::onAppAccepted() {
+  if (greetingTurns_ > 0 && !std::exchange(awaited_, true)) {
+    greets_ = true;
+  }
+  markDirty();
 }
 
 /// Any other reason to flush ends the wait.

@@ -91,6 +91,8 @@ class Tunnel final : public Connection,
   void refuse(http::StreamId id, int status);
   /// Moves queued frames into TLS, so that a pipe may read more; sends when much has gathered.
   void push();
+  /// Server role: the answer to a request is framed, since its application has accepted.
+  void onAppAccepted();
   void markDirty() { pod_.worker().loop.atTurnEnd(this); }
   /// Takes no new streams; closes when the last one ended.
   void retire();
@@ -161,7 +163,9 @@ class Tunnel final : public Connection,
   bool missed_ = false;    // something came while the session waited
   bool drained_ = false;   // it left nothing
   bool closing_ = false;   // closes at the end of the turn, if it is unused then
+  bool ended_ = false;     // our end of the connection was said
   bool greets_ = false;    // a server's first flight has not been flushed
+  bool awaited_ = false;   // it waits for what an application says, too
   int greetingTurns_ = 0;  // for which it may still wait
   size_t lingered_ = 0;
   int closeTries_ = 0;

@@ -81,7 +81,8 @@ void Tunnel::fail(const Outcome& outcome) {
 
 /// Lingering: FIN follows the last byte, also when the socket has no room for it yet.
 void Tunnel::endWhenSent() {
-  if (state_ == State::kLingering && session_->outgoing().empty()) {
+  const bool sent = state_ == State::kLingering && session_->outgoing().empty();
+  if (sent && !std::exchange(ended_, true)) {
     io::shutdownWrite(fd_.get());
   }
 }

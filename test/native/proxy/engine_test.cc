@@ -76,6 +76,50 @@ TEST_CASE("the answer to a request that came at once leaves with the server's fi
   CHECK(together >= 10);
 }
 
+/// Calls `work` on the worker's thread, at the start of the first turn for which `now` says so.
+void inTurn(weft::proxy::Engine& engine, const std::function<bool()>& now,
+            const std::function<void()>& work) {
+  engine.snapshot([&engine, now, work](const std::string&) {
+    if (now()) {
+      work();
+    } else {
+      inTurn(engine, now, work);
+    }
+  });
+}
+
+TEST_CASE("what an application says at once leaves with the server's first flight, too") {
+  auto ns = newNamespace();
+  if (!ns) {
+    return;
+  }
+  Mesh mesh(*ns, settingsOf(1));
+  mesh.start();
+  const App app(*ns);
+  for (uint64_t i = 0; i < 5; i++) {
+    HbonePeer peer = mesh.peer();
+    const StreamId id = peer.open(app.authority());  // goes out with the end of the handshake
+    // The worker stands still between the turn that saw the application accept and the one that
+    // sees what it says.
+    std::promise<void> accepted;
+    std::promise<void> said;
+    inTurn(
+        *mesh.engine, [&] { return mesh.count(Counter::kStreamsOpened) > i; },
+        [&] {
+          accepted.set_value();
+          said.get_future().wait();
+        });
+    CHECK(peer.ready());
+    accepted.get_future().wait();
+    const Line line = app.accept();
+    CHECK(::send(line.fd.get(), "220", 3, MSG_NOSIGNAL) == 3);
+    said.set_value();
+    CHECK(peer.until([&] { return peer[id].data.size() == 3; }));
+    CHECK(peer[id].status == 200);
+    CHECK(peer.segments() == 2);
+  }
+}
+
 TEST_CASE("a request is refused with the status that says why") {
   auto ns = newNamespace();
   if (!ns) {
