@@ -11,14 +11,25 @@ export interface NativeBench {
   started(): string[];
 }
 
-/** In `folder`, a `cmake` that builds nothing and a `taskset` that prints `lines` and runs nothing. */
-export function standInForNativeBench(folder: string, lines: string): NativeBench {
+/**
+ * In `folder`, a `cmake` that builds nothing and a `taskset` that runs nothing and prints `lines`, or
+ * what `linesOf` has for the program.
+ */
+export function standInForNativeBench(
+  folder: string,
+  lines: string,
+  linesOf: Readonly<Record<string, string>> = {},
+): NativeBench {
   const log = join(folder, 'started');
   writeFileSync(log, '');
-  writeFileSync(join(folder, 'lines'), lines);
+  for (const [name, own] of Object.entries(linesOf)) {
+    writeFileSync(join(folder, `lines-${name}`), own);
+  }
+  const all = join(folder, 'lines');
+  writeFileSync(all, lines);
   for (const [program, then] of [
     ['cmake', ''],
-    ['taskset', `cat ${join(folder, 'lines')}\n`],
+    ['taskset', `own=${all}-$(basename "$3")\ncat "$own" 2>/dev/null || cat ${all}\n`],
   ] as const) {
     const file = join(folder, program);
     writeFileSync(file, `#!/bin/sh\necho ${program} "$@" >>${log}\n${then}`);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Programs are built and run by `npm run bench:crypto` and `bench:hooks`: by hand, as all benches.
+// Programs are built and run by `npm run bench:crypto`, `bench:handshakes` and `bench:hooks`: by hand, as all benches.
 import t from 'tap';
 import * as z from 'zod';
 import { positiveUpTo, sampleLinesIn } from '../../../src/bench/native-bench.ts';
