@@ -202,8 +202,4 @@ class Batch {
   BatchTotals totals_;
 };
 
-/// Measures for a few milliseconds, by a clock that counts what this thread runs. Above `breakEven`
-/// lanes the kernel is at least 5 % quicker.
-BreakEvens calibrate(const Kernels& wide, const Kernels& scalar, Clock clock);
-
 }  // namespace weft::crypto
