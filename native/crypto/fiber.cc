@@ -47,8 +47,6 @@ void weft_fiber_begin();
 namespace weft::crypto {
 namespace {
 
-/// What is wiped of a stack: the upper part, in which all but the deepest frames lie.
-constexpr size_t kWipedBytes = 48 << 10;
 /// The sanitizers put room round everything.
 #ifdef WEFT_SANITIZED
 constexpr size_t kStackBytes = 1 << 20;
