@@ -151,8 +151,10 @@ export interface CryptoStats {
         readonly lanes: readonly number[];
         /** Operations done one after the other. */
         readonly scalar: number;
-        /** In either. */
-        readonly seconds: number;
+        /** In those calls. */
+        readonly laneSeconds: number;
+        /** In operations done one after the other. */
+        readonly scalarSeconds: number;
       }
     >
   >;

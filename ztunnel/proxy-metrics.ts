@@ -74,6 +74,10 @@ export function cryptoFamilies(stats: CryptoStats): Family[] {
   const calls = all.flatMap(([operation, { lanes }]) =>
     lanes.map((value, index) => ({ labels: { operation, lanes: String(index + 1) }, value })),
   );
+  const seconds = all.flatMap(([operation, { laneSeconds, scalarSeconds }]) => [
+    { labels: { operation, how: 'lanes' }, value: laneSeconds },
+    { labels: { operation, how: 'scalar' }, value: scalarSeconds },
+  ]);
   return [
     {
       name: 'weft_crypto_mode',
@@ -93,8 +97,8 @@ export function cryptoFamilies(stats: CryptoStats): Family[] {
     ),
     counter(
       'weft_crypto_seconds_total',
-      'Time in operations that were gathered.',
-      by(({ seconds }) => seconds),
+      'Time in operations that were gathered: in calls of eight-lane kernels, or one after the other.',
+      seconds,
     ),
     counter(
       'weft_crypto_inlined_total',

@@ -19,14 +19,16 @@ Napi::Object totalsOf(Napi::Env env, Operation operation,
                       std::span<const crypto::BatchTotals* const> workers) {
   std::array<uint64_t, crypto::kLanes> calls{};
   uint64_t scalar = 0;
-  uint64_t nanoseconds = 0;
+  uint64_t laneNanoseconds = 0;
+  uint64_t scalarNanoseconds = 0;
   for (const crypto::BatchTotals* worker : workers) {
     const auto& one = worker->operations[static_cast<size_t>(operation)];
     for (size_t i = 0; i < crypto::kLanes; i++) {
       calls[i] += one.calls[i].get();
     }
     scalar += one.scalar.get();
-    nanoseconds += one.nanoseconds.get();
+    laneNanoseconds += one.laneNanoseconds.get();
+    scalarNanoseconds += one.scalarNanoseconds.get();
   }
   Napi::Array lanes = Napi::Array::New(env);
   for (const uint64_t count : calls) {
@@ -35,7 +37,8 @@ Napi::Object totalsOf(Napi::Env env, Operation operation,
   Napi::Object out = Napi::Object::New(env);
   out.Set("lanes", lanes);
   out.Set("scalar", static_cast<double>(scalar));
-  out.Set("seconds", static_cast<double>(nanoseconds) * 1e-9);
+  out.Set("laneSeconds", static_cast<double>(laneNanoseconds) * 1e-9);
+  out.Set("scalarSeconds", static_cast<double>(scalarNanoseconds) * 1e-9);
   return out;
 }
 

@@ -210,7 +210,7 @@ void Batch::computeQueue(Queue& queue) {
     computeBy(*avx512Kernels(), static_cast<Operation>(operation),
               std::span(operands).first(filled));
     totals_.operations[operation].calls[filled - 1].add(1);
-    totals_.operations[operation].nanoseconds.add(clock_() - start);
+    totals_.operations[operation].laneNanoseconds.add(clock_() - start);
   }
 }
 
@@ -220,7 +220,7 @@ Batch::Stopwatch::Stopwatch(Batch& batch, Operation operation)
 Batch::Stopwatch::~Stopwatch() {
   BatchTotals::One& totals = batch_.totals_.operations[static_cast<size_t>(operation_)];
   totals.scalar.add(1);
-  totals.nanoseconds.add(batch_.clock_() - start_);
+  totals.scalarNanoseconds.add(batch_.clock_() - start_);
 }
 
 bool Batch::takeShare(X25519Keygen& share) {

@@ -62,8 +62,9 @@ struct BatchTotals {
   struct One {
     /// [n-1]: calls of a kernel with n lanes filled.
     std::array<Tally, kLanes> calls;
-    Tally scalar;       ///< Operations done one after the other.
-    Tally nanoseconds;  ///< In either.
+    Tally scalar;             ///< Operations done one after the other.
+    Tally laneNanoseconds;    ///< In those calls, with what is made ready for them.
+    Tally scalarNanoseconds;  ///< In those operations.
   };
   std::array<One, kOperations> operations;
   Tally inlined;    ///< Steps of handshakes that ran without a fiber: all stacks were in use.

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 import { Command } from 'commander';
-import type { OperationStatus, ProxyStatus } from '../lib/admin-api.ts';
+import type { ProxyStatus } from '../lib/admin-api.ts';
 import { type Asked, askAll, type ProxyFlags, withProxyFlags } from './admin-client.ts';
 import { captureStatus, captureStatusTable } from './capture-status.ts';
 import { controlStatus, controlTable } from './control-status.ts';
+import { cryptoStatusTables } from './crypto-status.ts';
 import {
   durationText,
   type OutputForm,
@@ -56,22 +57,6 @@ function counterRows({ node, capture }: ProxyStatus): string[][] {
     .map(([name, times]) => [node, name, String(times)]);
 }
 
-const laneCount = ({ lanes }: OperationStatus): number =>
-  lanes.reduce((sum, calls, index) => sum + calls * (index + 1), 0);
-
-// What no handshake has asked for is not worth a line.
-function operationRows({ node, crypto }: ProxyStatus): string[][] {
-  return Object.entries(crypto.operations)
-    .filter(([, operation]) => operation.scalar + laneCount(operation) > 0)
-    .map(([name, operation]) => {
-      const calls = operation.lanes.reduce((sum, each) => sum + each, 0);
-      const filled = calls === 0 ? '' : (laneCount(operation) / calls).toFixed(1);
-      const each = (1e6 * operation.seconds) / (operation.scalar + laneCount(operation));
-      const counts = [laneCount(operation), operation.scalar].map(String);
-      return [node, crypto.mode, name, ...counts, filled, `${each.toFixed(1)} us`];
-    });
-}
-
 interface StatusFlags extends ProxyFlags {
   readonly output: OutputForm;
   readonly control?: string;
@@ -85,10 +70,7 @@ function proxyTables(asked: readonly Asked<ProxyStatus>[]): string {
     tableOf(head, asked.map(row)),
     tableOf(['NODE', 'POD', 'CARRIED', 'IDENTITY'], pods),
     tableOf(['NODE', 'IN THE KERNEL', 'TIMES'], answers.flatMap(counterRows)),
-    tableOf(
-      ['NODE', 'CRYPTO', 'OPERATION', 'IN LANES', 'ONE BY ONE', 'LANES FILLED', 'EACH'],
-      answers.flatMap(operationRows),
-    ),
+    cryptoStatusTables(answers),
     [...notes].map((note) => `note: ${note}\n`).join(''),
   ].join('\n');
 }

@@ -56,8 +56,10 @@ export interface OperationStatus {
   readonly lanes: readonly number[];
   /** Operations done one after the other. */
   readonly scalar: number;
-  /** In either. */
-  readonly seconds: number;
+  /** In those calls. */
+  readonly laneSeconds: number;
+  /** In operations done one after the other. */
+  readonly scalarSeconds: number;
 }
 
 /** A pod that was handed over to the proxy. */

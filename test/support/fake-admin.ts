@@ -59,8 +59,14 @@ export function statusOf(node: string, change: Partial<ProxyStatus> = {}): Proxy
       crypto: {
         mode: 'avx512',
         operations: {
-          ecdsa_verify: { lanes: [0, 0, 0, 0, 0, 0, 1, 2], scalar: 2, seconds: 0.00025 },
-          ecdsa_sign: { lanes: [0, 0, 0, 0, 0, 0, 0, 0], scalar: 0, seconds: 0 },
+          ecdsa_verify: {
+            ...{ lanes: [0, 0, 0, 0, 0, 0, 1, 2], scalar: 2 },
+            ...{ laneSeconds: 0.00023, scalarSeconds: 0.0001 },
+          },
+          ecdsa_sign: {
+            ...{ lanes: [0, 0, 0, 0, 0, 0, 0, 0], scalar: 0 },
+            ...{ laneSeconds: 0, scalarSeconds: 0 },
+          },
         },
         inlined: 0,
         keyShares: 0,

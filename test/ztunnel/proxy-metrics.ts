@@ -54,17 +54,18 @@ t.test('what programs in the kernel do, and which gates refuse a tier of theirs'
 
 t.test('what handshakes computed', (t) => {
   const lanes = [0, 0, 0, 0, 0, 0, 0, 5];
-  const none = { lanes: lanes.map(() => 0), scalar: 0, seconds: 0 };
+  const none = { lanes: lanes.map(() => 0), scalar: 0, laneSeconds: 0, scalarSeconds: 0 };
   const operations = {
     ...{ x25519_derive: none, x25519_keygen: none, ecdsa_sign: none },
     ...{ p256_keygen: none, p256_derive: none },
-    ecdsa_verify: { lanes, scalar: 3, seconds: 0.5 },
+    ecdsa_verify: { lanes, scalar: 3, laneSeconds: 0.5, scalarSeconds: 0.25 },
   };
   const text = textOf(cryptoFamilies({ mode: 'avx512', operations, inlined: 2, keyShares: 8 }));
   t.match(text, /^weft_crypto_mode\{mode="avx512"\} 1$/m);
   t.match(text, /^weft_crypto_batches_total\{operation="ecdsa_verify",lanes="8"\} 5$/m);
   t.match(text, /^weft_crypto_scalar_total\{operation="ecdsa_verify"\} 3$/m);
-  t.match(text, /^weft_crypto_seconds_total\{operation="ecdsa_verify"\} 0\.5$/m);
+  t.match(text, /^weft_crypto_seconds_total\{operation="ecdsa_verify",how="lanes"\} 0\.5$/m);
+  t.match(text, /^weft_crypto_seconds_total\{operation="ecdsa_verify",how="scalar"\} 0\.25$/m);
   t.match(text, /^weft_crypto_inlined_total 2$/m);
   t.match(text, /^weft_crypto_key_shares_total 8$/m);
   t.end();

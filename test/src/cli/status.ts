@@ -18,8 +18,7 @@ t.test('ready proxies and their pods are shown, and what the mesh leaves alone',
   t.match(text, /^a +yes +1\/1 +1\/1 +4 +2 +1 +2 +90s$/m);
   t.match(text, /^a +demo\/client +yes +spiffe:\/\/cluster\.local\/ns\/demo\/sa\/client$/m);
   t.match(text, /^note: UDP is not$/m);
-  t.match(text, /^a +avx512 +ecdsa_verify +23 +2 +7\.7 +10\.0 us$/m);
-  t.notMatch(text, /ecdsa_sign/);
+  t.match(text, /^a +avx512 +ecdsa_verify +23 .* 7: 1, 8: 2$/m);
 });
 
 t.test('a proxy that waits or is gone is a failure that is named', async (t) => {
