@@ -3,7 +3,7 @@
 import { globSync, mkdirSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { MeshError } from '../src/lib/error.ts';
-import { type Lane as BuildLane, buildLane } from './build.ts';
+import { type Lane as BuildLane, buildAddon, buildLane } from './build.ts';
 import { yielding as niceness, outcomeOf, runToEnd } from './child.ts';
 import type { Job } from './schedule.ts';
 import { root } from './steps.ts';
@@ -31,18 +31,13 @@ const fuzzSeconds = Number(
   process.env['WEFT_FUZZ_SECONDS'] ?? (process.env['CI'] === 'true' ? 30 : 5),
 );
 
-function buildJob(
-  lane: BuildLane,
-  prefix: string,
-  targets: readonly string[],
-  then: readonly Job[],
-): Job {
-  const name = `build of ${lane.name}`;
+function buildJob(what: string, build: () => Promise<unknown>, then: readonly Job[]): Job {
+  const name = `build of ${what}`;
   return {
     name,
     // A build is no test point; one that fails is.
     run: () =>
-      buildLane(lane, prefix, targets).then(
+      build().then(
         () => ({ tally: sumOf([]), output: '' }),
         (error: unknown) => ({
           tally: tallyOne(name, 'failed'),
@@ -53,13 +48,22 @@ function buildJob(
   };
 }
 
+function laneJob(
+  lane: BuildLane,
+  prefix: string,
+  targets: readonly string[],
+  then: readonly Job[],
+): Job {
+  return buildJob(lane.name, () => buildLane(lane, prefix, targets), then);
+}
+
+/** `path` is relative to build/. */
 function tapJob(
   name: string,
-  { name: lane }: BuildLane,
-  target: string,
+  path: string,
   prepare: () => Promise<unknown> = () => Promise.resolve(),
 ): Job {
-  const file = join(root, 'build', lane, target);
+  const file = join(root, 'build', path);
   const program = { file, args: [], timeoutMs: unitTimeoutMs, niceness };
   return {
     name,
@@ -99,7 +103,10 @@ function fuzzJob(target: string): Job {
   };
 }
 
-/** The C++ unit tests, once under each sanitizer, and the kernels that must take constant time. */
+/**
+ * The C++ unit tests, once under each sanitizer; those of public-key operations also as they are
+ * shipped; and the kernels that must take constant time.
+ */
 export function unitJobs(prefix: string): Job[] {
   let vectors: Promise<string> | undefined;
   const prepare = (): Promise<string> => {
@@ -107,15 +114,19 @@ export function unitJobs(prefix: string): Job[] {
     return vectors;
   };
   const units = unitLanes.map((lane) =>
-    buildJob(lane, prefix, ['unit'], [tapJob(`unit (${lane.name})`, lane, 'unit', prepare)]),
+    laneJob(lane, prefix, ['unit'], [tapJob(`unit (${lane.name})`, `${lane.name}/unit`, prepare)]),
   );
+  const shipped = buildJob('crypto_unit', () => buildAddon(prefix, 'crypto_unit'), [
+    tapJob('unit of crypto (as shipped)', 'native/crypto_unit', prepare),
+  ]);
   // The kernels are of x86-64 alone.
   const secret = process.arch === 'x64' ? ['constant_time'] : [];
   const lane = constantTimeLane;
   return [
     ...units,
+    shipped,
     ...secret.map((target) =>
-      buildJob(lane, prefix, [target], [tapJob('constant time (msan)', lane, target)]),
+      laneJob(lane, prefix, [target], [tapJob('constant time (msan)', `${lane.name}/${target}`)]),
     ),
   ];
 }
@@ -126,5 +137,5 @@ export function fuzzJobs(prefix: string): Job[] {
     .map((file) => basename(file, '.cc'))
     .sort();
   const programs = targets.map((target) => `fuzz_${target}`);
-  return [buildJob(fuzzLane, prefix, programs, targets.map(fuzzJob))];
+  return [laneJob(fuzzLane, prefix, programs, targets.map(fuzzJob))];
 }
