@@ -16,7 +16,7 @@ namespace weft::crypto {
 class FiberStack {
  public:
   /// What is wiped of it: the upper part. A test looks that no handshake goes deeper.
-  static constexpr size_t kWipedBytes = size_t{48} << 10;
+  static constexpr size_t kWipedBytes = size_t{32} << 10;
 
   static Result<std::unique_ptr<FiberStack>> create();
   FiberStack(const FiberStack&) = delete;

@@ -58,7 +58,7 @@ void shakeHands(BatchedPair& pair, crypto::Batch& batch) {
 }
 
 /// What is left of handshakes with keys of `kind`, in each mode that has fibers.
-size_t depthLeftBy(KeyKind kind) {
+size_t depthLeftBy(KeyKind kind, SessionRow row) {
   const TestCa ca(kind);
   const auto client = ca.identity(kWeb, {}, kind);
   const auto server = ca.identity(kCart, {}, kind);
@@ -68,7 +68,7 @@ size_t depthLeftBy(KeyKind kind) {
     if (batch == nullptr) {
       continue;
     }
-    BatchedPair pair(SessionRow::kRecord, batch.get(), client, server);
+    BatchedPair pair(row, batch.get(), client, server);
     shakeHands(pair, *batch);
     CHECK(pair.client.done);
     CHECK(pair.server.done);
@@ -98,6 +98,22 @@ size_t depthLeftByP256() {
   return depthLeft(*batch);
 }
 
+/// The same with ends that go while they wait, after so many steps and so many.
+size_t depthLeftByAbandoned() {
+  const TestCa ca;
+  const auto client = ca.identity(kWeb);
+  const auto server = ca.identity(kCart);
+  const std::unique_ptr<crypto::Batch> batch = batchOf(Mode::kScalar);
+  for (int steps = 0; steps < 6; steps++) {
+    BatchedPair pair(SessionRow::kRecord, batch.get(), client, server);
+    for (int i = 0; i < steps; i++) {
+      settleAll(*batch);
+      step(pair);
+    }
+  }
+  return depthLeft(*batch);
+}
+
 /// The same with leaves that another authority signed, so that both ends end in an error.
 size_t depthLeftByRefused() {
   const TestCa ca;
@@ -114,9 +130,12 @@ TEST_CASE("crypto: no handshake goes deeper into its stack than is wiped") {
   MESSAGE("left out: frames are larger under the sanitizers than in what is shipped");
   return;
 #endif
-  CHECK(depthLeftBy(KeyKind::kP256) == 0);
-  CHECK(depthLeftBy(KeyKind::kRsa2048) == 0);
+  for (const SessionRow row : {SessionRow::kRecord, SessionRow::kLibrary}) {
+    CHECK(depthLeftBy(KeyKind::kP256, row) == 0);
+    CHECK(depthLeftBy(KeyKind::kRsa2048, row) == 0);
+  }
   CHECK(depthLeftByP256() == 0);
+  CHECK(depthLeftByAbandoned() == 0);
   CHECK(depthLeftByRefused() == 0);
 }
 
