@@ -41,12 +41,18 @@ struct Maps {
             {{BPF_MAP_TYPE_ARRAY, sizeof(uint32_t), sizeof(weft_slots), WEFT_PODS_MAX + 1, 0},
              std::nullopt})) {}
 
-  /// A pod that has this number, and so many direct connections in its table.
-  void add(uint64_t key, uint32_t number, uint16_t connections) const {
+  /// A pod that has this number, and no table yet.
+  void number(uint64_t key, uint32_t number) const {
     weft_pod pod{};
     pod.flags = WEFT_POD_DIRECT;
     pod.slots = number;
     REQUIRE(bpf_map_update_elem(pods.get(), &key, &pod, BPF_ANY) == 0);
+  }
+
+  /// A pod that has this number, and so many direct connections in its table. Waits for the kernel,
+  /// which lets nobody go on while a table may still be used that was there before.
+  void add(uint64_t key, uint32_t number, uint16_t connections) const {
+    this->number(key, number);
     const UniqueFd table = std::move(makeTable(kDirects)).value();
     const weft_direct direct{};
     weft_tuple tuple{};
@@ -116,7 +122,7 @@ TEST_CASE("there is a number for as many pods as there may be, and for no more")
   const Slots slots = slotsOf(folders.to());
   for (uint32_t number = 1; number <= WEFT_PODS_MAX; number++) {
     CHECK(slots.unused() == number);
-    maps.add(number, number, 0);
+    maps.number(number, number);
   }
   CHECK(slots.unused() == 0);
 }
