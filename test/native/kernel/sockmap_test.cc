@@ -166,7 +166,8 @@ struct Duplex {
   uint64_t toClient = 0;
 };
 
-/// Both ends write and read at once.
+/// Both ends write and read at once; `meanwhile` is called again and again until both have read
+/// all.
 Duplex talk(const Ends& ends, uint64_t seed, uint64_t total, uint64_t pauseEvery,
             const std::function<void()>& meanwhile = nullptr) {
   Duplex right;
@@ -174,10 +175,16 @@ Duplex talk(const Ends& ends, uint64_t seed, uint64_t total, uint64_t pauseEvery
   const int server = ends.server.get();
   std::thread writers[] = {std::thread([&] { writePieces(client, seed, total); }),
                            std::thread([&] { writePieces(server, seed + 7, total); })};
-  std::thread readers[] = {
-      std::thread([&] { right.toServer = readPieces(server, seed, pauseEvery); }),
-      std::thread([&] { right.toClient = readPieces(client, seed + 7, pauseEvery); })};
-  if (meanwhile != nullptr) {
+  std::atomic<int> reading = 2;
+  std::thread readers[] = {std::thread([&] {
+                             right.toServer = readPieces(server, seed, pauseEvery);
+                             reading--;
+                           }),
+                           std::thread([&] {
+                             right.toClient = readPieces(client, seed + 7, pauseEvery);
+                             reading--;
+                           })};
+  while (meanwhile != nullptr && reading > 0) {
     meanwhile();
   }
   for (std::thread* group : {writers, readers}) {
@@ -352,25 +359,30 @@ TEST_CASE("sockets that are enrolled follow the program that decides") {
 
 TEST_CASE("the program that decides is replaced, and taken away, while data flows") {
   constexpr uint64_t kTotal = 2 << 20;
+  constexpr int kSwaps = 20;
   const auto rig = rigOf();
   if (rig == nullptr) {
     return;
   }
-  const Ends ends = pairOf(*rig);
   const Swap swap(*rig);
-  // Later it may be TCP's all the time: it is whenever its reader is behind.
-  say(ends.client, "past TCP");
-  CHECK(hear(ends.server, 8) == "past TCP");
-  CHECK(count(*rig, "sockmap_redirected_bytes") == 8);
-  const Duplex right = talk(ends, 3, kTotal, 3, [&] {
-    for (int i = 0; i < 2000; i++) {
+  // Each waits for the kernel, and there is time for few of them before all is read.
+  uint64_t seed = 0;
+  for (int swaps = 0; swaps < kSwaps; seed++) {
+    REQUIRE(seed < 10 * kSwaps);
+    const Ends ends = pairOf(*rig);
+    // Later it may be TCP's all the time: it is whenever its reader is behind.
+    say(ends.client, "past TCP");
+    CHECK(hear(ends.server, 8) == "past TCP");
+    const Duplex right = talk(ends, seed, kTotal, 3, [&] {
       swap.away();
       std::this_thread::yield();
       swap.back();
-    }
-  });
-  CHECK(right.toServer == kTotal);
-  CHECK(right.toClient == kTotal);
+      swaps++;
+    });
+    CHECK(right.toServer == kTotal);
+    CHECK(right.toClient == kTotal);
+  }
+  CHECK(count(*rig, "sockmap_redirected_bytes") >= 8 * seed);
 }
 
 TEST_CASE("after shutdown() the other way goes on, and what was sent is read before the end") {
