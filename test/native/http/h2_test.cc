@@ -1397,10 +1397,13 @@ struct Budget final : weft::http::WindowBudget {
 // A client that sends all it can to a server a round trip away, for `rounds` of those. Returns what
 // arrived in the last one.
 size_t sendForRounds(Pair& p, StreamId id, int rounds, uint64_t rttMicros) {
+  static const Bytes piece = pattern(1 << 20);
   size_t last = 0;
   for (int i = 0; i < rounds; i++) {
     const size_t before = p.server.streams[id].data.size();
-    p.client.send(id, pattern(1 << 20));
+    const Record& sending = p.client.streams[id];
+    const bool isShort = sending.toSend.size() - sending.sent < piece.size();
+    p.client.send(id, isShort ? piece : Bytes());
     p.client.nowMicros += rttMicros;
     p.server.nowMicros += rttMicros;
     Bytes sent = p.client.take();
