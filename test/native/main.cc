@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Runs the unit tests and reports them as TAP, a line per test case.
+// Runs the unit tests and reports them as TAP, a line per test case, each with how long it took.
 #define DOCTEST_CONFIG_IMPLEMENT
 #include <doctest/doctest.h>
 
@@ -32,7 +32,8 @@ class TapReporter : public doctest::IReporter {
   void test_case_reenter(const doctest::TestCaseData&) override {}
   void test_case_end(const doctest::CurrentTestCaseStats& stats) override {
     const bool ok = stats.failure_flags == 0;
-    std::printf("%s %u - %s\n", ok ? "ok" : "not ok", ++count_, case_->m_name);
+    std::printf("%s %u - %s # time=%.0fms\n", ok ? "ok" : "not ok", ++count_, case_->m_name,
+                stats.seconds * 1000);
     printComment(notes_);
     notes_.clear();
     std::fflush(stdout);
