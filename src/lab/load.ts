@@ -15,6 +15,8 @@ const pauseMsDefault = 20;
 const answerMsMax = 5_000;
 /** Answers that are timed. */
 const timesMax = 1_000_000;
+/** Connections that are told of one by one. */
+const connectionsMax = 100_000;
 /** Failures that are told in words. */
 const reasonsMax = 20;
 
@@ -33,6 +35,8 @@ export interface LoadResult {
   readonly p50Ms: number;
   readonly p99Ms: number;
   readonly slowestMs: number;
+  /** Each connection that stood: our port, and when it did, in ms since 1970. */
+  readonly connections: readonly (readonly [port: number, atMs: number])[];
   /** The first failures, with the time since the start in ms. */
   readonly reasons: readonly string[];
 }
@@ -45,6 +49,7 @@ class Load {
   readonly #start: number = performance.now();
   readonly #counts = { fresh: 0, kept: 0, failed: 0, wrong: 0, opened: 0 };
   readonly #tookMs: number[] = [];
+  readonly #connections: (readonly [port: number, atMs: number])[] = [];
   readonly #reasons: string[] = [];
 
   constructor(host: string, port: number, pauseMs: number) {
@@ -59,7 +64,8 @@ class Load {
       return Math.ceil(10 * (sorted[Math.floor(share * (sorted.length - 1))] ?? 0)) / 10;
     };
     const times = { p50Ms: at(0.5), p99Ms: at(0.99), slowestMs: at(1) };
-    return { ...this.#counts, ...times, reasons: this.#reasons };
+    const connections = this.#connections;
+    return { ...this.#counts, ...times, connections, reasons: this.#reasons };
   }
 
   async run(stopped: AbortSignal): Promise<void> {
@@ -109,6 +115,11 @@ class Load {
       });
       asked.on('socket', (socket) => {
         this.#counts.opened += kind === 'kept' && socket.connecting ? 1 : 0;
+        socket.once('connect', () => {
+          if (this.#connections.length < connectionsMax) {
+            this.#connections.push([socket.localPort ?? 0, Date.now()]);
+          }
+        });
       });
       asked.on('timeout', () => asked.destroy(new MeshError('timeout', 'no answer')));
       asked.on('error', reject);
