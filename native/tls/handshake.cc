@@ -34,9 +34,13 @@ Handshake::Handshake(std::shared_ptr<const Identity> own, ExpectedIdentities exp
       output_(output) {}
 
 Handshake::~Handshake() {
-  if (run_ != nullptr) {
+  abandon();
+}
+
+void Handshake::abandon() {
+  if (waits()) {
     muted_ = true;
-    context_.batch->abandon(run_);
+    context_.batch->abandon(std::exchange(run_, nullptr));
   }
 }
 

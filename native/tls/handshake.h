@@ -35,7 +35,7 @@ class Handshake : private crypto::FiberOwner {
   Handshake(std::shared_ptr<const Identity> own, ExpectedIdentities expected,
             SessionContext& context, Role role, Resumption resumption, HandshakeOutput& output);
 
-  /// One that waits is abandoned; its output is told nothing any more.
+  /// As by abandon().
   ~Handshake() override;
 
   /// Lets servers of `server` issue and take tickets, and clients of `client` keep and offer them,
@@ -52,6 +52,9 @@ class Handshake : private crypto::FiberOwner {
   Status advance(std::span<uint8_t>& input, int64_t nowSeconds);
   /// True from an advance() or start() on that stopped half way, until the output is told.
   bool waits() const { return run_ != nullptr; }
+  /// Ends it for good where it waits: the batch has its fiber back, and the output is told nothing
+  /// any more. Else it does nothing.
+  void abandon();
 
   bool done() const { return done_; }
   const PeerIdentity& peer() const { return peer_; }

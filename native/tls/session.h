@@ -79,6 +79,9 @@ class Session {
   /// True while the handshake waits for its batch: until the owner is told, receive() is not
   /// called.
   virtual bool waits() const = 0;
+  /// Ends a handshake that waits, for good: nothing more is computed for it, the owner is not told,
+  /// and the session is spent as an errored one is. One that does not wait goes on.
+  virtual void abandon() = 0;
 
   /// Takes all of `cipher` (it may be overwritten), continues the handshake, and hands the
   /// plaintext to `sink`. kClosed when the peer sent close_notify; kDenied when it was refused by

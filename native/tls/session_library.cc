@@ -27,6 +27,7 @@ class LibrarySession final : public Session, private HandshakeOutput {
 
   Status start(int64_t nowSeconds, SessionOwner* owner) override;
   bool waits() const override { return handshake_.waits(); }
+  void abandon() override;
   Status receive(std::span<uint8_t> cipher, PlainScratch scratch, int64_t nowSeconds,
                  PlainSink& sink) override;
   std::span<uint8_t> reserve(size_t min) override;
@@ -65,6 +66,11 @@ Status LibrarySession::start(int64_t nowSeconds, SessionOwner* owner) {
   Status started = handshake_.start(nowSeconds);
   spent_ = !started.ok();
   return started;
+}
+
+void LibrarySession::abandon() {
+  spent_ = spent_ || waits();
+  handshake_.abandon();
 }
 
 Status LibrarySession::fail(int result) {

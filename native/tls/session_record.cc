@@ -35,6 +35,7 @@ class RecordSession final : public Session,
 
   Status start(int64_t nowSeconds, SessionOwner* owner) override;
   bool waits() const override { return handshake_.waits(); }
+  void abandon() override;
   Status receive(std::span<uint8_t> cipher, PlainScratch scratch, int64_t nowSeconds,
                  PlainSink& sink) override;
   std::span<uint8_t> reserve(size_t min) override;
@@ -81,6 +82,11 @@ Status RecordSession::start(int64_t nowSeconds, SessionOwner* owner) {
   Status started = handshake_.start(nowSeconds);
   spent_ = !started.ok();
   return started;
+}
+
+void RecordSession::abandon() {
+  spent_ = spent_ || waits();
+  handshake_.abandon();
 }
 
 // The handshake is done: the library's keys become ours.

@@ -88,6 +88,37 @@ EACH_ROW("a session that goes while it waits leaves nothing behind") {
   CHECK(b.batch.settle(UINT64_MAX));
 }
 
+EACH_ROW("a session that is abandoned leaves its queue at once, is spent, and harms no other") {
+  Batched b;
+  BatchedPair pair(Row::value, &b.batch, b.clientId, b.serverId);
+  BatchedPair other(Row::value, &b.batch, b.clientId, b.serverId);
+  pair.client.session->abandon();
+  CHECK_FALSE(pair.client.session->waits());
+  settleAll(b.batch);
+  CHECK(gathered(b.batch, Operation::kX25519Keygen) == 2);  // the other's
+  CHECK(pair.client.session->outgoing().empty());
+  pair.client.receive({});
+  CHECK_FALSE(pair.client.status.ok());
+  CHECK_FALSE(pair.client.session->seal().ok());
+  while (step(other)) {
+    settleAll(b.batch);
+  }
+  CHECK(other.client.done);
+  CHECK(other.server.done);
+}
+
+EACH_ROW("a session that does not wait is not abandoned") {
+  Batched b;
+  BatchedPair pair(Row::value, &b.batch, b.clientId, b.serverId);
+  do {
+    settleAll(b.batch);
+    pair.client.session->abandon();
+    pair.server.session->abandon();
+  } while (step(pair));
+  CHECK(pair.client.done);
+  CHECK(pair.server.done);
+}
+
 EACH_ROW("bytes that come in one piece with what is waited for are kept") {
   Batched b;
   BatchedPair pair(Row::value, &b.batch, b.clientId, b.serverId);
