@@ -8,6 +8,7 @@
 #include <cstring>
 #include <utility>
 
+#include "base/check.h"
 #include "base/clock.h"
 #include "proxy/pipe.h"
 
@@ -91,6 +92,9 @@ void Tunnel::onReady(uint32_t events) {
   }
   if ((events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) {
     readSome();
+  }
+  if ((events & EPOLLHUP) != 0 && session_->waits()) {
+    fail({Reason::kTls, "the peer is gone", ""});  // and can be sent nothing any more
   }
   if (shaking && !released()) {
     sendFlight();
@@ -197,9 +201,7 @@ void Tunnel::readSome() {
 
 /// The handshake goes on, and with it what came in the meantime.
 void Tunnel::onSessionReady() {
-  if (released() || state_ != State::kHandshaking) {
-    return;  // it failed while its session waited
-  }
+  CHECK(state_ == State::kHandshaking);  // fail() abandons what waits
   if (!receive({})) {
     return;
   }

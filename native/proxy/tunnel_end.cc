@@ -47,6 +47,7 @@ void Tunnel::fail(const Outcome& outcome) {
   }
   const bool established = state_ != State::kConnecting;
   gone_ = true;
+  session_->abandon();  // else it would be computed for nobody, beside those that are waited for
   pod_.worker().counters.add(counterOf(outcome.reason));
   user_.onTunnelGone(*this, outcome);
   blocked_.clear();

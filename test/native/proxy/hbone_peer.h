@@ -6,6 +6,7 @@
 
 #include <arpa/inet.h>
 #include <fcntl.h>
+#include <linux/sockios.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -15,6 +16,7 @@
 #include <sys/time.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <fstream>
 #include <functional>
@@ -162,6 +164,16 @@ struct Line {
     pollfd one{fd.get(), POLLIN | POLLRDHUP, 0};
     return ::poll(&one, 1, ms) == 0;
   }
+  /// Waits until the other end's kernel has all that was sent; false when it does not.
+  bool delivered() const {
+    const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(kWaitSeconds);
+    int left = 1;
+    while (::ioctl(fd.get(), SIOCOUTQ, &left) == 0 && left > 0 &&
+           std::chrono::steady_clock::now() < until) {
+      std::this_thread::yield();
+    }
+    return left == 0;
+  }
   void end() const { ::shutdown(fd.get(), SHUT_WR); }
   void reset() {
     const linger now{1, 0};
@@ -222,7 +234,11 @@ class HbonePeer final : private tls::PlainSink, private http::H2Events, private 
   HbonePeer(const NetworkNamespace& ns, std::shared_ptr<const tls::Identity> own,
             const std::string& expected, const char* to = "127.0.0.1",
             const http::H2Limits& limits = {})
-      : line_(dial(ns, to, 15008)),
+      : HbonePeer(dial(ns, to, 15008), std::move(own), expected, limits) {}
+  /// Says its first words on a line that is there.
+  HbonePeer(Line line, std::shared_ptr<const tls::Identity> own, const std::string& expected,
+            const http::H2Limits& limits = {})
+      : line_(std::move(line)),
         session_(tls::newClientSession(std::move(own), {tls::parseSpiffeId(expected).value()},
                                        context_)),
         h2_(http::newH2Client(http::H2Row::kNgHttp2, limits, {*this, *this, windows_})) {
@@ -302,6 +318,8 @@ class HbonePeer final : private tls::PlainSink, private http::H2Events, private 
     pollfd one{line_.fd.get(), POLLIN, 0};
     return ::poll(&one, 1, kWaitSeconds * 1000) == 1;
   }
+  /// Waits until all that was flushed has arrived.
+  bool delivered() const { return line_.delivered(); }
   /// Takes what comes until `done`. False when the connection ends, or nothing comes, before.
   bool until(const std::function<bool()>& done) {
     while (!done()) {
