@@ -46,10 +46,14 @@ struct BatchedPair {
   BatchedEnd client;
   BatchedEnd server;
 
+  // With `ticketKeys` the server gives tickets, which `resumption` keeps and offers.
   BatchedPair(SessionRow row, crypto::Batch* batch, const std::shared_ptr<const Identity>& clientId,
-              const std::shared_ptr<const Identity>& serverId, const char* expected = kCart)
+              const std::shared_ptr<const Identity>& serverId, const char* expected = kCart,
+              const std::shared_ptr<tls::TicketKeys>& ticketKeys = nullptr,
+              const tls::Resumption& resumption = {})
       : client(row, batch), server(row, batch) {
-    client.session = newClientSession(clientId, {idOf(expected)}, client.context);
+    server.context.ticketKeys = ticketKeys;
+    client.session = newClientSession(clientId, {idOf(expected)}, client.context, resumption);
     server.session = newServerSession(serverId, server.context);
     server.status = server.session->start(kNow, &server);
     client.status = client.session->start(kNow, &client);
