@@ -60,7 +60,7 @@ double nanosOf(Row<Operands> row, std::span<Operands* const> lanes, Clock clock)
 /// lanes are filled. Both are measured right after each other, so that drift meets both.
 template <typename Operands>
 double costOf(Row<Operands> wide, Row<Operands> scalar, const Operands& example, Clock clock) {
-  std::array<Operands, kLanes> operands;
+  std::array<Operands, kLanes> operands{};
   operands.fill(example);
   std::array<Operands*, kLanes> all{};
   std::transform(operands.begin(), operands.end(), all.begin(), [](auto& one) { return &one; });

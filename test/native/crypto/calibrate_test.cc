@@ -102,7 +102,7 @@ TEST_CASE("crypto: what stands is moved only by what passes it by 5 %") {
 
 TEST_CASE("crypto: noise near a boundary does not go to and fro") {
   int lanes = found(1899);
-  for (const uint64_t noisy : {1950, 2050, 1890, 2090, 1910}) {
+  for (const uint64_t noisy : {1950U, 2050U, 1890U, 2090U, 1910U}) {
     lanes = found(noisy, static_cast<uint8_t>(lanes));
     CHECK(lanes == 2);
   }
