@@ -13,9 +13,6 @@ import type { Lab } from './lab.ts';
 import { endOfLog, type LogRecord, waitForRecord } from './log-watch.ts';
 import type { Row } from './report.ts';
 
-/** Bytes sent each way. */
-export const bulkBytes: number = 1 << 30;
-
 function addressIs(record: LogRecord, ip: string): boolean {
   return record['target'] === 'access' && String(record['src.addr']).startsWith(`${ip}:`);
 }
@@ -161,6 +158,7 @@ export async function lateRow(lab: Lab): Promise<Row> {
 
 /** Many bytes each way are whole, and an end of stream closes one way only. */
 export async function bulkRow(lab: Lab): Promise<Row> {
+  const { bulkBytes } = lab;
   const program = join(import.meta.dirname, 'bulk.ts');
   const to = [demo.vip4, String(demo.bulkPort), String(bulkBytes)];
   const started = performance.now();

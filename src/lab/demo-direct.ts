@@ -12,7 +12,6 @@ import { endOfLog, type LogRecord, readLog, waitForRecord } from './log-watch.ts
 import type { Row } from './report.ts';
 
 const neighbour = 'neighbour';
-const bulkBytes: number = 1 << 30;
 const policyFile = 'neighbour-policy.yaml';
 const connectMsMax = 1_000;
 
@@ -106,6 +105,7 @@ async function directly(lab: Lab, pod: string, refused: boolean): Promise<void> 
 /** A pod and its neighbour go on without the proxy between them. */
 export async function directRow(lab: Lab): Promise<Row> {
   await directly(lab, demo.client, false);
+  const { bulkBytes } = lab;
   const program = join(import.meta.dirname, 'bulk.ts');
   const to = [lab.pod(neighbour).ipv4, String(demo.bulkPort), String(bulkBytes)];
   const command = [process.execPath, program, 'send', ...to];

@@ -24,7 +24,12 @@ export interface LabOptions {
   readonly progress: (text: string) => void;
   /** Further flags of each node's proxy. */
   readonly proxyFlags?: readonly string[];
+  /** What rows about much payload send each way; `bulkBytesDefault` when absent. */
+  readonly bulkBytes?: number;
 }
+
+/** What rows about much payload send each way, unless it is given. */
+export const bulkBytesDefault: number = 1 << 30;
 
 /** A proxy writes its state at most this long after it changed. */
 const savedMs = 1_000;
@@ -32,6 +37,8 @@ const savedMs = 1_000;
 /** One lab. Its methods are for one caller at a time. */
 export class Lab {
   readonly plan: LabPlan;
+  /** What rows about much payload send each way. */
+  readonly bulkBytes: number;
   readonly #options: LabOptions;
   readonly #places: Places;
   readonly #processes: ProcessSet;
@@ -39,7 +46,8 @@ export class Lab {
   #kept = false;
 
   private constructor(options: LabOptions) {
-    const { names, config } = options;
+    const { names, config, bulkBytes = bulkBytesDefault } = options;
+    this.bulkBytes = bulkBytes;
     this.#options = options;
     this.#places = new Places(names);
     this.#processes = new ProcessSet(this.#places);

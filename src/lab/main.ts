@@ -3,10 +3,10 @@
 import { spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { Command, CommanderError, Option } from 'commander';
+import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { MeshError } from '../lib/error.ts';
 import { cgroup2RootOf, describeMissing, missingOf, probeMachine } from '../lib/machine.ts';
-import { removeLab } from './lab.ts';
+import { bulkBytesDefault, removeLab } from './lab.ts';
 import { insideOf } from './processes.ts';
 import { type Report, reportOf, tableOf } from './report.ts';
 import { resolvConfOf, withResolvConf } from './resolver.ts';
@@ -19,6 +19,19 @@ interface LabFlags {
   readonly output: 'table' | 'json';
   readonly config: string;
   readonly name: string;
+  readonly bulk: number;
+}
+
+const mebibyte = 1 << 20;
+/** Ten times what is sent unless it is asked for. */
+const bulkMebibytesMax = (10 * bulkBytesDefault) / mebibyte;
+
+function mebibytesOf(text: string): number {
+  const count = Number(text);
+  if (!Number.isInteger(count) || count < 1 || count > bulkMebibytesMax) {
+    throw new InvalidArgumentError(`It is a whole number from 1 to ${bulkMebibytesMax}.`);
+  }
+  return count;
 }
 
 const defaultMesh: string = join(import.meta.dirname, 'mesh');
@@ -60,8 +73,9 @@ async function runAndPrint(flags: LabFlags): Promise<number> {
   };
   try {
     const { config, keep } = flags;
+    const bulkBytes = flags.bulk * mebibyte;
     const names = namesOf(flags.name);
-    const report = await runLab({ names, config, keep, progress, signal: stop.signal });
+    const report = await runLab({ names, config, keep, bulkBytes, progress, signal: stop.signal });
     print(report, flags.output);
     return report.ok ? 0 : 1;
   } catch (thrown) {
@@ -114,6 +128,12 @@ function commandOf(done: (code: Promise<number>) => Promise<void>): Command {
     .option('--keep', 'leave everything running afterwards', false)
     .addOption(new Option('-o, --output <form>').choices(['table', 'json']).default('table'))
     .option('--config <folder>', "the mesh's YAML", defaultMesh)
+    .option(
+      '--bulk <MiB>',
+      'what rows about much payload send each way',
+      mebibytesOf,
+      bulkBytesDefault / mebibyte,
+    )
     .addOption(nameFlag())
     .enablePositionalOptions()
     .exitOverride()

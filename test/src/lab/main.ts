@@ -56,6 +56,9 @@ function start(): { child: ChildProcess; until(text: string): Promise<void> } {
 
 t.test('bad flags and unknown pods are told from failures', async (t) => {
   t.equal(await main(['--output', 'xml']), 2);
+  for (const bulk of ['0', '10241', '1.5', 'much']) {
+    t.equal(await main(['--bulk', bulk]), 2);
+  }
   await t.rejects(main(['exec', '--name', name, 'nobody', 'true']), { code: 'invalid' });
   await t.rejects(main(['--name', '../x']), { code: 'invalid' });
 });
