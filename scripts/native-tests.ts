@@ -15,6 +15,7 @@ import { vectorFile } from './vectors.ts';
  * find in them, and they took it four times as long as all others together.
  */
 export const oneThread: readonly string[] = [
+  'crypto/mb8_*test.cc',
   'http/*_test.cc',
   'proxy/balance_test.cc',
   'proxy/direct_policy_test.cc',
