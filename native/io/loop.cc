@@ -92,6 +92,12 @@ void Loop::again(Task* task) {
   }
 }
 
+void Loop::queueNew(Task* task) {
+  if (!std::exchange(task->new_, true)) {
+    new_.push_back(task);
+  }
+}
+
 void Loop::atTurnEnd(Task* task) {
   if (!std::exchange(task->dirty_, true)) {
     dirty_.push_back(task);
@@ -123,6 +129,7 @@ void Loop::run() {
       }
     }
     runTimers();
+    runNew();
     runAgain();
     runTurnEnd();
     runTurnOver();
@@ -169,7 +176,7 @@ void Loop::letOthersRun() {
 }
 
 int Loop::waitMs() const {
-  if (!again_.empty() || !dirty_.empty() || !last_.empty()) {
+  if (!new_.empty() || !again_.empty() || !dirty_.empty() || !last_.empty()) {
     return 0;
   }
   if (timers_.empty()) {
@@ -200,6 +207,15 @@ void Loop::runTimers() {
     timer->cancel();
     const std::function<void()> action = std::move(timer->action_);
     action();  // may destroy the timer
+  }
+}
+
+void Loop::runNew() {
+  for (int i = 0; i < kNewPerTurn && !new_.empty(); i++) {
+    Task* const task = new_.front();
+    new_.pop_front();
+    task->new_ = false;
+    task->onNew();
   }
 }
 
@@ -247,7 +263,7 @@ void Loop::emptyGrave() {
   std::vector<std::unique_ptr<Object>> dying;
   dying.swap(grave_);
   for (auto& object : dying) {
-    if (object->again_ || object->dirty_ || object->last_) {
+    if (object->again_ || object->new_ || object->dirty_ || object->last_) {
       grave_.push_back(std::move(object));  // a list still names it; it goes after that list ran
     }
   }

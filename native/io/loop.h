@@ -4,6 +4,7 @@
 #include <sys/epoll.h>
 
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -28,6 +29,7 @@ class Object {
  private:
   friend class Loop;
   bool again_ = false;
+  bool new_ = false;
   bool dirty_ = false;
   bool last_ = false;
 };
@@ -37,6 +39,8 @@ class Task : public Object {
  public:
   /// Continues work whose share of an earlier turn was used up. See Loop::again().
   virtual void onAgain() {}
+  /// Does what one does who is not established yet. See Loop::queueNew().
+  virtual void onNew() {}
   /// Finishes what this turn collected. See Loop::atTurnEnd().
   virtual void onTurnEnd() {}
   /// What comes after all else. See Loop::afterTurn().
@@ -90,6 +94,10 @@ class Loop {
   /// Tasks of again() that one turn continues, the longest waiting first, so that hundreds of busy
   /// connections do not keep a new event waiting for all of them.
   static constexpr int kAgainPerTurn = 16;
+  /// Tasks of queueNew() that one turn takes. What they do is dear, and the events of established
+  /// connections wait for it: beside more new connections than there is time for, their
+  /// requests took over a second, and take some ten milliseconds so (measured).
+  static constexpr int kNewPerTurn = 4;
   /// After a turn that gave so many other threads something to do, the loop lets them run first.
   /// Where they share its processor, their answers then come in parts that the next turns take
   /// while they go on, instead of all at the end (measured: half as many requests again for the
@@ -116,6 +124,9 @@ class Loop {
   /// Calls task->onAgain() in the next turn that has its place in the order, none of which waits
   /// until then. Once, however often it is asked.
   void again(Task* task);
+  /// Calls task->onNew() when this turn has taken its events or in one of the next, none of which
+  /// waits until then, the longest waiting first. Once, however often it is asked.
+  void queueNew(Task* task);
   /// Calls task->onTurnEnd() at the end of this turn, once.
   void atTurnEnd(Task* task);
   /// Calls task->onTurnOver() when all else of this turn is done, once; what it collects for the
@@ -136,6 +147,7 @@ class Loop {
   void runPosted();
   void runTimers();
   void runAgain();
+  void runNew();
   void runTurnEnd();
   void runTurnOver();
   void emptyGrave();
@@ -158,6 +170,7 @@ class Loop {
   int woken_ = 0;           // in this turn
   std::multimap<uint64_t, Timer*> timers_;
   std::vector<Task*> again_;
+  std::deque<Task*> new_;
   std::vector<Task*> dirty_;
   std::vector<Task*> last_;
   std::vector<std::unique_ptr<Object>> grave_;

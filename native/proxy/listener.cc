@@ -19,10 +19,10 @@ void Listener::accept() {
 }
 
 void Listener::onReady(uint32_t) {
-  acceptSome();
+  pod_.worker().loop.queueNew(this);
 }
 
-void Listener::onAgain() {
+void Listener::onNew() {
   acceptSome();
 }
 
@@ -49,7 +49,7 @@ void Listener::acceptSome() {
   if (failed == kAcceptsPerTurn) {
     retryLater();
   } else {
-    pod_.worker().loop.again(this);
+    pod_.worker().loop.queueNew(this);
   }
 }
 

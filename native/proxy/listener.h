@@ -21,7 +21,7 @@ class Listener final : public Connection {
   int fd() const { return fd_.get(); }
 
   void onReady(uint32_t events) override;
-  void onAgain() override;
+  void onNew() override;
   void abort(const Outcome& outcome) override;
   void drain() override;
 

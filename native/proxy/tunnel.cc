@@ -66,7 +66,21 @@ void Tunnel::startHandshake() {
 }
 
 void Tunnel::onReady(uint32_t events) {
-  if (released()) {
+  arrived_ |= events;
+  if (state_ == State::kConnecting || state_ == State::kHandshaking) {
+    pod_.worker().loop.queueNew(this);
+  } else {
+    takeEvents();
+  }
+}
+
+void Tunnel::onNew() {
+  takeEvents();
+}
+
+void Tunnel::takeEvents() {
+  const uint32_t events = std::exchange(arrived_, 0);
+  if (released() || events == 0) {
     return;
   }
   const bool shaking = state_ == State::kConnecting || state_ == State::kHandshaking;

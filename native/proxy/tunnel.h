@@ -53,6 +53,7 @@ class Tunnel final : public Connection,
 
   void onReady(uint32_t events) override;
   void onAgain() override;
+  void onNew() override;
   void onTurnEnd() override;
   void abort(const Outcome& outcome) override;
   void recheckPeer() override;
@@ -124,6 +125,7 @@ class Tunnel final : public Connection,
   void tick();
   void resetStalled();
   void watchExpiry();
+  void takeEvents();
   void readSome();
   bool receive(std::span<uint8_t> cipher);
   void flushTouched();
@@ -153,6 +155,7 @@ class Tunnel final : public Connection,
   Endpoint local_;
   std::shared_ptr<Source> source_;
   std::array<Claim, 2> handshake_;
+  uint32_t arrived_ = 0;  // events that were not taken yet
   bool hangup_ = false;
   bool writeBlocked_ = false;
   bool retiring_ = false;

@@ -35,6 +35,12 @@ struct Recorder : Task {
       std::exchange(then, {})();
     }
   }
+  void onNew() override {
+    log.push_back(name + " new");
+    if (then) {
+      std::exchange(then, {})();
+    }
+  }
   void onTurnEnd() override {
     log.push_back(name + " end");
     if (then) {
@@ -212,34 +218,81 @@ TEST_CASE("again() runs in the next turn, once however often it is asked") {
   CHECK(log == Log{"a again", "a again"});
 }
 
-TEST_CASE("a turn continues so many tasks, and the next ones the rest, in order") {
-  constexpr size_t kTasks = 2 * Loop::kAgainPerTurn + 3;
-  Loop loop;
+/// In which turn each of so many tasks is called, all of which ask `loop` by `ask` in one turn.
+std::vector<uint64_t> turnsOf(Loop& loop, size_t count, void (Loop::*ask)(Task*), const char* how) {
   Log log;
   std::vector<std::unique_ptr<Recorder>> tasks;
   std::vector<uint64_t> at;
   Log expected;
-  for (size_t i = 0; i < kTasks; i++) {
+  for (size_t i = 0; i < count; i++) {
     tasks.push_back(std::make_unique<Recorder>(std::to_string(i), log));
-    expected.push_back(std::to_string(i) + " again");
+    expected.push_back(std::to_string(i) + how);
     tasks.back()->then = [&] {
       at.push_back(loop.turns());
-      if (at.size() == kTasks) {
+      if (at.size() == count) {
         loop.stop();
       }
     };
   }
   loop.post([&] {
     for (const auto& task : tasks) {
-      loop.again(task.get());
+      (loop.*ask)(task.get());
+      (loop.*ask)(task.get());
     }
   });
   loop.run();
   CHECK(log == expected);
-  REQUIRE(at.size() == kTasks);
+  REQUIRE(at.size() == count);
+  return at;
+}
+
+TEST_CASE("a turn continues so many tasks, and the next ones the rest, in order") {
+  Loop loop;
+  const auto at = turnsOf(loop, 2 * Loop::kAgainPerTurn + 3, &Loop::again, " again");
   CHECK(at[Loop::kAgainPerTurn - 1] == at[0]);
   CHECK(at[Loop::kAgainPerTurn] == at[0] + 1);
-  CHECK(at[kTasks - 1] == at[0] + 2);
+  CHECK(at.back() == at[0] + 2);
+}
+
+TEST_CASE("a turn takes few of those who are new, and the next ones the rest, in order") {
+  Loop loop;
+  const auto at = turnsOf(loop, 2 * Loop::kNewPerTurn + 3, &Loop::queueNew, " new");
+  CHECK(at[Loop::kNewPerTurn - 1] == at[0]);
+  CHECK(at[Loop::kNewPerTurn] == at[0] + 1);
+  CHECK(at.back() == at[0] + 2);
+}
+
+TEST_CASE("who is new comes after the events of its turn, and before what is continued") {
+  Loop loop;
+  Log log;
+  Recorder one("one", log);
+  Recorder two("two", log);
+  two.then = [&] { loop.stop(); };
+  loop.post([&] {
+    loop.again(&two);
+    loop.queueNew(&one);
+    loop.post([] {});
+    log.emplace_back("event");
+  });
+  loop.run();
+  CHECK(log == Log{"event", "one new", "two again"});
+}
+
+TEST_CASE("a buried object that is queued as new lives until that turn") {
+  Loop loop;
+  Log log;
+  loop.post([&] {
+    auto object = std::make_unique<Recorder>("a", log);
+    Recorder* const raw = object.get();
+    loop.bury(std::move(object));
+    loop.queueNew(raw);
+    raw->then = [&loop, raw] {
+      loop.queueNew(raw);
+      raw->then = [&loop] { loop.stop(); };
+    };
+  });
+  loop.run();
+  CHECK(log == Log{"a new", "a new", "~a"});
 }
 
 TEST_CASE("a turn ends once for each object that asked, after all else") {

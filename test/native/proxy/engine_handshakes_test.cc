@@ -18,6 +18,7 @@ using weft::UniqueFd;
 using weft::crypto::BatchTotals;
 using weft::crypto::Mode;
 using weft::crypto::Operation;
+using weft::http::StreamId;
 
 namespace {
 
@@ -346,4 +347,37 @@ TEST_CASE("with one fiber, one of the handshakes that come at once waits, and al
   CHECK(node->serves(peers));
   CHECK(node->totals().inlined.get() == kAtOnce - 1);
   CHECK(node->computed(Operation::kEcdsaVerify) == 2);
+}
+
+TEST_CASE("connections that are new do not keep the data of one that is up waiting") {
+  auto ns = newNamespace();
+  if (!ns) {
+    return;
+  }
+  Mesh mesh(*ns, settingsOf(1));
+  mesh.start();
+  App app(*ns);
+  HbonePeer peer = mesh.peer();
+  StreamId id = 0;
+  REQUIRE(peer.ask(app.authority(), &id) == 200);
+  std::vector<Line> strangers;
+  for (size_t i = 0; i < 48; i++) {
+    strangers.push_back(dial(*ns, "127.0.0.1", kTunnelPort));
+  }
+  REQUIRE(mesh.reaches(Counter::kTunnelsAccepted, 49));
+  // Their events come first, and there are more than three turns take; each ends a tunnel.
+  std::promise<uint64_t> refused;
+  {
+    const Held held(*mesh.engine);
+    for (const Line& stranger : strangers) {
+      CHECK(::send(stranger.fd.get(), "hello", 5, MSG_NOSIGNAL) == 5);
+    }
+    CHECK(peer.send(id, pattern(5)));
+    inTurn(
+        *mesh.engine, [&] { return mesh.count(Counter::kBytesToApps) == 5; },
+        [&] { refused.set_value(mesh.count(Counter::kTunnelsFailedTls)); });
+  }
+  // The data is the 49th event, and so of the fourth turn.
+  CHECK(refused.get_future().get() <= 16);
+  CHECK(mesh.reaches(Counter::kTunnelsFailedTls, 48));
 }

@@ -76,18 +76,6 @@ TEST_CASE("the answer to a request that came at once leaves with the server's fi
   CHECK(together >= 10);
 }
 
-/// Calls `work` on the worker's thread, at the start of the first turn for which `now` says so.
-void inTurn(weft::proxy::Engine& engine, const std::function<bool()>& now,
-            const std::function<void()>& work) {
-  engine.snapshot([&engine, now, work](const std::string&) {
-    if (now()) {
-      work();
-    } else {
-      inTurn(engine, now, work);
-    }
-  });
-}
-
 TEST_CASE("what an application says at once leaves with the server's first flight, too") {
   auto ns = newNamespace();
   if (!ns) {

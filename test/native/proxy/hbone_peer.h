@@ -9,6 +9,7 @@
 #include <linux/sockios.h>
 #include <net/if.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <sched.h>
 #include <sys/ioctl.h>
@@ -188,6 +189,8 @@ inline Line dial(const NetworkNamespace& ns, const char* ip, uint16_t port) {
   if (::connect(line.fd.get(), reinterpret_cast<const sockaddr*>(&to), sizeof to) != 0) {
     line.fd.reset();
   }
+  const int now = 1;  // what is said leaves at once
+  ::setsockopt(line.fd.get(), IPPROTO_TCP, TCP_NODELAY, &now, sizeof now);
   return line;
 }
 

@@ -82,6 +82,18 @@ inline Settings settingsOf(size_t workers) {
   return settings;
 }
 
+/// Calls `work` on the worker's thread, in the first turn for which `now` says so.
+inline void inTurn(Engine& engine, const std::function<bool()>& now,
+                   const std::function<void()>& work) {
+  engine.snapshot([&engine, now, work](const std::string&) {
+    if (now()) {
+      work();
+    } else {
+      inTurn(engine, now, work);
+    }
+  });
+}
+
 /// An engine with one pod "cart" in a namespace of its own, and the authority of its mesh.
 class Mesh {
  public:
