@@ -97,7 +97,7 @@ class Loop {
   /// Tasks of queueNew() that one turn takes. What they do is dear, and the events of established
   /// connections wait for it: beside more new connections than there is time for, their
   /// requests took over a second, and take some ten milliseconds so (measured).
-  static constexpr int kNewPerTurn = 4;
+  static constexpr int kNewPerTurn = 2;
   /// After a turn that gave so many other threads something to do, the loop lets them run first.
   /// Where they share its processor, their answers then come in parts that the next turns take
   /// while they go on, instead of all at the end (measured: half as many requests again for the

@@ -256,7 +256,7 @@ TEST_CASE("a turn continues so many tasks, and the next ones the rest, in order"
 
 TEST_CASE("a turn takes few of those who are new, and the next ones the rest, in order") {
   Loop loop;
-  const auto at = turnsOf(loop, 2 * Loop::kNewPerTurn + 3, &Loop::queueNew, " new");
+  const auto at = turnsOf(loop, 2 * Loop::kNewPerTurn + 1, &Loop::queueNew, " new");
   CHECK(at[Loop::kNewPerTurn - 1] == at[0]);
   CHECK(at[Loop::kNewPerTurn] == at[0] + 1);
   CHECK(at.back() == at[0] + 2);

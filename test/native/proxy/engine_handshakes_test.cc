@@ -3,8 +3,8 @@
 // Needs root.
 //
 // Each comes while they wait on any machine: what arrives while the worker is held it takes in its
-// next turn, all of it, and what begins to wait in a turn is computed at the end of the next one at
-// the earliest. So what that one begins with finds it waiting.
+// next turn, if it is no more than a turn takes, and what begins to wait in a turn is computed at
+// the end of the next one at the earliest. So what that one begins with finds it waiting.
 // clang-format off
 #include "proxy/one_pod.h"
 
@@ -22,8 +22,8 @@ using weft::http::StreamId;
 
 namespace {
 
-/// Fewer than fill a queue, which would be computed at once.
-constexpr size_t kNeighbours = 3;
+/// Fewer than fill a queue, which would be computed at once, and all that are new in a turn.
+constexpr size_t kNeighbours = weft::io::Loop::kNewPerTurn - 1;
 constexpr size_t kAtOnce = kNeighbours + 1;
 constexpr uint16_t kTunnelPort = 15008;
 
