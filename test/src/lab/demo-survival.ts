@@ -6,6 +6,7 @@ import { setTimeout as wait } from 'node:timers/promises';
 import t from 'tap';
 import { outageRow, rotationRow } from '../../../src/lab/demo-survival.ts';
 import type { Lab } from '../../../src/lab/lab.ts';
+import { waitForRecord } from '../../../src/lab/log-watch.ts';
 import { skipLab, startLab } from '../../support/trust-lab.ts';
 
 const loadMsMax = 20_000;
@@ -27,11 +28,13 @@ t.test('an outage fails its row when saved state is not used', side, async (t) =
   t.notMatch(row.seen, 'back from saved state');
 });
 
+/** Waits until the load of the row asks. */
 async function loadRuns(lab: Lab): Promise<void> {
   const until = Date.now() + loadMsMax;
   for (;;) {
     try {
-      lab.process('pods/client/load');
+      const { logFile, pid } = lab.process('pods/client/load');
+      await waitForRecord(logFile, 0, (record) => record['ready'] === pid, 'load', loadMsMax);
       return;
     } catch (error) {
       if (Date.now() > until) {
