@@ -22,8 +22,6 @@ export interface Job {
 export interface Lane {
   readonly width: number;
   readonly jobs: readonly Job[];
-  /** Another lane, of whose jobs this one takes when it has none of its own left to start. */
-  readonly helps?: Lane;
 }
 
 /** A part that has ended. */
@@ -43,12 +41,8 @@ async function settle(job: Job, onDone: (done: Done) => void): Promise<Done> {
   return done;
 }
 
-/** `queues` are those that it takes jobs of, the first one being its own. */
-async function runLane(
-  width: number,
-  queues: readonly [own: Job[], ...helped: Job[][]],
-  onDone: (done: Done) => void,
-): Promise<Done[]> {
+async function runLane({ width, jobs }: Lane, onDone: (done: Done) => void): Promise<Done[]> {
+  const waiting = [...jobs];
   const ended: Done[] = [];
   const running = new Set<Promise<void>>();
   const start = (job: Job): void => {
@@ -56,20 +50,17 @@ async function runLane(
       running.delete(work);
       ended.push(done);
       // What was waited for goes first: it is on the longest way to the end.
-      queues[0].unshift(...(done.tally.failed === 0 ? (job.then ?? []) : []));
+      waiting.unshift(...(done.tally.failed === 0 ? (job.then ?? []) : []));
     });
     running.add(work);
   };
-  for (;;) {
-    const waiting = queues.find(({ length }) => length > 0);
-    if (running.size < width && waiting !== undefined) {
+  while (waiting.length > 0 || running.size > 0) {
+    while (running.size < width && waiting.length > 0) {
       start(waiting.shift() as Job);
-    } else if (running.size > 0) {
-      await Promise.race(running);
-    } else {
-      return ended;
     }
+    await Promise.race(running);
   }
+  return ended;
 }
 
 /**
@@ -81,14 +72,8 @@ export async function runJobs(
   alone: readonly Job[],
   onDone: (done: Done) => void,
 ): Promise<Done[]> {
-  const queues = new Map(lanes.map((lane) => [lane, [...lane.jobs]]));
-  const beside = await Promise.all(
-    lanes.map((lane) => {
-      const helped = lane.helps === undefined ? [] : [queues.get(lane.helps) ?? []];
-      return runLane(lane.width, [queues.get(lane) ?? [], ...helped], onDone);
-    }),
-  );
-  return [...beside.flat(), ...(await runLane(1, [[...alone]], onDone))];
+  const beside = await Promise.all(lanes.map((lane) => runLane(lane, onDone)));
+  return [...beside.flat(), ...(await runLane({ width: 1, jobs: alone }, onDone))];
 }
 
 const row = (seconds: number, text: string): string =>

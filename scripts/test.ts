@@ -38,10 +38,9 @@ async function runParts(argv: readonly string[]): Promise<Done[]> {
   const files = fileJobs(all ? testFiles() : filesOf(paths));
   const native = await nativeJobs(all, chosen);
   const cores = availableParallelism();
-  const others = { width: cores, jobs: files.others };
   const lanes = [
-    { width: labsMax, jobs: files.waiting, helps: others },
-    others,
+    { width: labsMax, jobs: files.waiting },
+    { width: cores, jobs: files.others },
     { width: cores, jobs: [...native, ...files.fuzzers] },
   ];
   return await runJobs(lanes, files.alone, say);

@@ -42,10 +42,6 @@ export const long: readonly string[] = [
   'test/src/control/main.ts',
   'test/integration/trust/deny-list.ts',
   'test/integration/trust/outage.ts',
-  'test/integration/chaos/handover.ts',
-  'test/src/cni/guard-probe.ts',
-  'test/src/cni/main.ts',
-  'test/src/cni/capture-choice.ts',
 ];
 
 // A test ends itself, and says what it waited for; this is for one that cannot.

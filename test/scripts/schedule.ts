@@ -69,27 +69,6 @@ t.test('lanes go side by side, and what has to be alone comes after all of them'
   t.equal((await ended).length, 4);
 });
 
-t.test(
-  'a lane that helps another takes of its jobs when it has begun all of its own',
-  async (t) => {
-    const bench = new Bench();
-    const helped = { width: 1, jobs: ['a', 'b', 'c', 'd'].map((name) => bench.job(name)) };
-    const jobs = ['x', 'y'].map((name) => bench.job(name));
-    const ended = runJobs([{ width: 1, jobs, helps: helped }, helped], [], bench.onDone);
-    t.same(bench.begun, ['x', 'a']);
-    await bench.end('x');
-    t.same(bench.begun, ['x', 'a', 'y'], 'its own go first');
-    await bench.end('y');
-    t.same(bench.begun, ['x', 'a', 'y', 'b']);
-    await bench.end('a');
-    t.same(bench.begun, ['x', 'a', 'y', 'b', 'c'], 'each is begun once');
-    await bench.end('b');
-    await bench.end('d');
-    await bench.end('c');
-    t.equal((await ended).length, 6);
-  },
-);
-
 t.test('what needs a job goes next when it passes, and not when it fails', async (t) => {
   const bench = new Bench();
   const jobs = [
