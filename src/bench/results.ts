@@ -7,6 +7,7 @@ import { z } from 'zod';
 import { MeshError } from '../lib/error.ts';
 import { runProgram } from '../lib/program.ts';
 import { version } from '../lib/version.ts';
+import { cpuFlagsIn } from './cpu-flags.ts';
 import type { Verdict } from './goals.ts';
 import type { NotRun } from './rounds.ts';
 import { envoyVersion } from './sidecars/envoy-install.ts';
@@ -171,7 +172,8 @@ export async function saveResults(folder: string, body: object, topic: string): 
   };
   const versions = { ...own, ...(await debianVersions()) };
   const stem = join(folder, `${date.slice(0, 10)}-${slugOf(cpu)}-${topic}`);
-  const all = { format: 1, date, machine: place, versions, ...body };
+  const cpuFlags = cpuFlagsIn(readFileSync('/proc/cpuinfo', 'utf8'));
+  const all = { format: 1, date, machine: place, cpuFlags, versions, ...body };
   return writeFresh(stem, `${JSON.stringify(all, null, 1)}\n`);
 }
 

@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // `npm run bench:crypto`: what public-key operations cost one after the other, as the TLS library
 // does them, and in lanes. bench/native/crypto.cc measures.
-import { readFileSync } from 'node:fs';
 import { Command, Option } from 'commander';
 import { positiveUpTo, runNativeBench } from '../native-bench.ts';
 import { resultsFolder, saveResults } from '../results.ts';
-import { cpuFlagsIn } from './cpu-flags.ts';
 import { cryptoTable, figuresOf, samplesIn } from './samples.ts';
 
 interface BenchOptions {
@@ -17,9 +15,8 @@ interface BenchOptions {
 
 async function bench({ rounds, core, output, results }: BenchOptions): Promise<void> {
   const samples = samplesIn(await runNativeBench('bench_crypto', core, [rounds]));
-  const cpuFlags = cpuFlagsIn(readFileSync('/proc/cpuinfo', 'utf8'));
   const figures = figuresOf(samples);
-  const body = { rounds, cpuFlags, figures };
+  const body = { rounds, figures };
   process.stdout.write(
     output === 'json' ? `${JSON.stringify(body, null, 1)}\n` : cryptoTable(figures),
   );

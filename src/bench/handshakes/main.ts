@@ -2,10 +2,8 @@
 // `npm run bench:handshakes`: what whole handshakes cost, computed by the TLS library, on fibers,
 // and in lanes, and by the system's OpenSSL. bench/native/handshakes.cc and
 // bench/openssl/handshakes.cc measure.
-import { readFileSync } from 'node:fs';
 import { Command, Option } from 'commander';
 import { MeshError } from '../../lib/error.ts';
-import { cpuFlagsIn } from '../crypto/cpu-flags.ts';
 import { buildNativeBench, positiveUpTo, runNativeBench } from '../native-bench.ts';
 import { resultsFolder, saveResults } from '../results.ts';
 import { figuresOf, handshakesIn, opensslIn, type Round } from './samples.ts';
@@ -49,9 +47,8 @@ async function bench({ rounds, handshakes, core, output, results }: BenchOptions
   for (let round = 0; round < rounds; round++) {
     samples.push(await measure(core, handshakes, why === undefined));
   }
-  const cpuFlags = cpuFlagsIn(readFileSync('/proc/cpuinfo', 'utf8'));
   const figures = figuresOf(samples);
-  const body = { rounds, handshakes, cpuFlags, figures };
+  const body = { rounds, handshakes, figures };
   process.stdout.write(
     output === 'json' ? `${JSON.stringify(body, null, 1)}\n` : handshakeTable(figures),
   );

@@ -36,6 +36,7 @@ t.test('keeps what was measured with the machine and the date, and reads it back
   t.match(kept, {
     rounds: 2,
     machine: { kernel: /^\d/ },
+    cpuFlags: Array,
     versions: { node: process.version, weft: /^\d/ },
   });
   t.strictSame(kept.results, [result]);

@@ -48,9 +48,8 @@ t.test('the program is built, run on the core that is asked for, and read', asyn
 t.test('as JSON it prints figures alone, for whoever reads them', async (t) => {
   const { code, stdout } = await bench(t, printed, ['-o', 'json']);
   t.equal(code, 0);
-  const { figures, cpuFlags, ...more } = JSON.parse(stdout);
+  const { figures, ...more } = JSON.parse(stdout);
   t.match(figures, [{ operation: 'ECDSA verify', batches: [{ lanes: 8 }] }]);
-  t.ok(Array.isArray(cpuFlags));
   t.same(more, { rounds: 15 });
 });
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap';
-import { cpuFlagsIn } from '../../../../src/bench/crypto/cpu-flags.ts';
+import { cpuFlagsIn } from '../../../src/bench/cpu-flags.ts';
 
 t.test('flags of the first processor that arithmetic depends on are kept, sorted', async (t) => {
   const x86 = 'model name\t: X\nflags\t\t: fpu bmi2 avx512f sse2 avx512ifma adx\nflags\t\t: vaes\n';
