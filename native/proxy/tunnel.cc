@@ -70,15 +70,12 @@ void Tunnel::onReady(uint32_t events) {
   if (state_ == State::kConnecting || state_ == State::kHandshaking) {
     pod_.worker().loop.queueNew(this);
   } else {
-    takeEvents();
+    onNew();
   }
 }
 
+/// Takes the events that have arrived, if they were not taken meanwhile.
 void Tunnel::onNew() {
-  takeEvents();
-}
-
-void Tunnel::takeEvents() {
   const uint32_t events = std::exchange(arrived_, 0);
   if (released() || events == 0) {
     return;

@@ -125,7 +125,6 @@ class Tunnel final : public Connection,
   void tick();
   void resetStalled();
   void watchExpiry();
-  void takeEvents();
   void readSome();
   bool receive(std::span<uint8_t> cipher);
   void flushTouched();
