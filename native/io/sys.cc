@@ -23,6 +23,10 @@ bool setInt(int fd, int level, int option, int value) {
   return ::setsockopt(fd, level, option, &value, sizeof value) == 0;
 }
 
+int flagsBefore(Next next) {
+  return next == Next::kEnd ? MSG_NOSIGNAL | MSG_MORE : MSG_NOSIGNAL;
+}
+
 void ackWithAnswers(int fd) {
   setInt(fd, IPPROTO_TCP, TCP_QUICKACK, 0);
 }
@@ -260,22 +264,18 @@ ssize_t peek(int fd) {
   return retried([&] { return ::recv(fd, &one, sizeof one, MSG_PEEK); });
 }
 
-ssize_t sendSome(int fd, std::span<const uint8_t> bytes) {
-  return retried([&] { return ::send(fd, bytes.data(), bytes.size(), MSG_NOSIGNAL); });
+ssize_t sendSome(int fd, std::span<const uint8_t> bytes, Next next) {
+  return retried([&] { return ::send(fd, bytes.data(), bytes.size(), flagsBefore(next)); });
 }
 
-ssize_t sendLast(int fd, std::span<const uint8_t> bytes) {
-  return retried([&] { return ::send(fd, bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_MORE); });
-}
-
-ssize_t sendPieces(int fd, std::span<const iovec> pieces) {
+ssize_t sendPieces(int fd, std::span<const iovec> pieces, Next next) {
   if (pieces.size() == 1) {
-    return sendSome(fd, {static_cast<const uint8_t*>(pieces[0].iov_base), pieces[0].iov_len});
+    return sendSome(fd, {static_cast<const uint8_t*>(pieces[0].iov_base), pieces[0].iov_len}, next);
   }
   msghdr message{};
   message.msg_iov = const_cast<iovec*>(pieces.data());
   message.msg_iovlen = pieces.size();
-  return retried([&] { return ::sendmsg(fd, &message, MSG_NOSIGNAL); });
+  return retried([&] { return ::sendmsg(fd, &message, flagsBefore(next)); });
 }
 
 void shutdownWrite(int fd) {

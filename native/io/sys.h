@@ -66,14 +66,18 @@ Status socketError(int fd);
 std::optional<Endpoint> netfilterOriginalDst(int fd);
 std::optional<Endpoint> localEndpoint(int fd);
 
+/// What the caller does when all of the bytes are sent.
+enum class Next : uint8_t {
+  kAny,
+  kEnd,  ///< shutdownWrite() or close(), at once: FIN leaves with the last bytes, in one segment.
+};
+
 /// recv and send as the kernel gives them: bytes, 0 at end of stream, or -errno (-EAGAIN: later).
 ssize_t receiveSome(int fd, std::span<uint8_t> into);
 /// What receiveSome() of one byte would give; the byte stays there.
 ssize_t peek(int fd);
-ssize_t sendSome(int fd, std::span<const uint8_t> bytes);
-/// sendSome() of the last bytes: shutdownWrite() follows at once, and its FIN leaves with them.
-ssize_t sendLast(int fd, std::span<const uint8_t> bytes);
-ssize_t sendPieces(int fd, std::span<const iovec> pieces);
+ssize_t sendSome(int fd, std::span<const uint8_t> bytes, Next next = Next::kAny);
+ssize_t sendPieces(int fd, std::span<const iovec> pieces, Next next = Next::kAny);
 
 /// Sends FIN; the other direction stays open.
 void shutdownWrite(int fd);

@@ -275,7 +275,7 @@ bool Pipe::readOnce(size_t& budget) {
     remember(room.first(count));
   }
   tunnel_->h2().commit(id_, count);
-  tunnel_->markDirty();
+  tunnel_->markSaid();
   sentByApp() += count;
   activeMs_ = pod_.worker().loop.nowMs();
   pod_.worker().counters.add(Counter::kBytesFromApps, count);
@@ -330,7 +330,7 @@ void Pipe::repeatOnce(std::span<uint8_t> room) {
   const size_t n = std::min(room.size(), left.size());
   std::copy_n(left.begin(), n, room.begin());
   tunnel_->h2().commit(id_, n);
-  tunnel_->markDirty();
+  tunnel_->markSaid();
   repeated_ += n;
   activeMs_ = pod_.worker().loop.nowMs();
   forgetSaid();
@@ -352,7 +352,7 @@ void Pipe::onAppEnd() {
   appEnded_ = true;
   activeMs_ = pod_.worker().loop.nowMs();
   tunnel_->h2().end(id_);
-  tunnel_->markDirty();
+  tunnel_->markSaid();
   finishIfDone();
   account();
   watchIdle();
@@ -379,7 +379,7 @@ void Pipe::flushToApp() {
   if (released() || pieces_.empty()) {
     return;
   }
-  ssize_t n = io::sendPieces(fd_.get(), pieces_);
+  ssize_t n = io::sendPieces(fd_.get(), pieces_, nextToApp());
   pod_.worker().loop.woke();
   if (n < 0 && n != -EAGAIN) {
     pieces_.clear();
@@ -400,7 +400,7 @@ void Pipe::flushToApp() {
 }
 
 void Pipe::writePending() {
-  const ssize_t n = io::sendSome(fd_.get(), pending_.bytes());
+  const ssize_t n = io::sendSome(fd_.get(), pending_.bytes(), nextToApp());
   if (n == -EAGAIN) {
     return;
   }

@@ -75,6 +75,7 @@ class Pipe final : public Connection {
   void onAppEnd();
   void writePending();
   void took(size_t n);
+  io::Next nextToApp() const { return peerEnded_ ? io::Next::kEnd : io::Next::kAny; }
   void endToApp();
   void finishIfDone();
   uint64_t idleLimitMs() const;

@@ -105,7 +105,7 @@ Status Pool::openStream(Tunnel& tunnel, Pipe& pipe) {
     return id.status();
   }
   pipe.attach(tunnel, id.value());
-  tunnel.markDirty();
+  tunnel.markSaid();
   return {};
 }
 

@@ -16,11 +16,6 @@ namespace weft::proxy {
 namespace {
 
 constexpr uint64_t kTickMs = 1000;
-/// For so many turns, none of which waits, a server's first flight (SETTINGS and ticket) is held
-/// back for the answer to the request that came with the client's: by then a local application has
-/// accepted. And for so many again from there, since it may have answered, too: one segment takes
-/// all.
-constexpr int kGreetingTurnsMax = 3;
 
 }  // namespace
 
@@ -112,25 +107,6 @@ void Tunnel::onNew() {
   }
 }
 
-/// The flights of a handshake are dear to make and dear to answer. So each leaves as soon as it is
-/// made, not with the rest of the turn: the two ends then work at the same time (measured: full
-/// handshakes with 32 at once).
-void Tunnel::sendFlight() {
-  if (state_ == State::kUp && role_ == tls::Role::kServer) {
-    return;  // what follows is not part of it: see kGreetingTurnsMax
-  }
-  if (state_ == State::kUp) {
-    std::vector<Pipe*> pipes;
-    for (const auto& [id, pipe] : pipes_) {
-      pipes.push_back(pipe);
-    }
-    for (Pipe* pipe : pipes) {
-      pipe->onAgain();  // what its application has said goes along
-    }
-  }
-  flush();
-}
-
 void Tunnel::onAgain() {
   if (released()) {
     return;  // with its pod, perhaps
@@ -140,22 +116,6 @@ void Tunnel::onAgain() {
   }
   if (greetingTurns_ > 0) {
     holdGreeting();
-  }
-}
-
-void Tunnel::onAppAccepted() {
-  if (greetingTurns_ > 0 && !std::exchange(awaited_, true)) {
-    greets_ = true;
-  }
-  markDirty();
-}
-
-/// Any other reason to flush ends the wait.
-void Tunnel::holdGreeting() {
-  if (--greetingTurns_ > 0) {
-    pod_.worker().loop.again(this);
-  } else {
-    markDirty();
   }
 }
 
@@ -305,6 +265,9 @@ void Tunnel::resetStalled() {
 Status Tunnel::onPlain(std::span<uint8_t> plain) {
   Status status = h2_->receive(plain, monotonicMicros());
   http2Failed_ = !status.ok();
+  if (role_ == tls::Role::kClient && !greeted_ && h2_->greeted()) {
+    greeted_ = greets_ = true;
+  }
   return status;
 }
 
@@ -425,9 +388,8 @@ void Tunnel::flush() {
   if (released() || state_ == State::kConnecting) {
     return;
   }
-  if (std::exchange(greets_, false) && load() > 0) {
-    greetingTurns_ = kGreetingTurnsMax;
-    pod_.worker().loop.again(this);
+  const bool said = std::exchange(said_, false);
+  if (std::exchange(greets_, false) && load() > 0 && waitsWithGreeting(said)) {
     return;
   }
   greetingTurns_ = 0;
@@ -469,8 +431,8 @@ void Tunnel::send() {
     if (out.empty()) {
       return;
     }
-    const bool last = state_ == State::kLingering;
-    const ssize_t n = last ? io::sendLast(fd_.get(), out) : io::sendSome(fd_.get(), out);
+    const auto next = state_ == State::kLingering ? io::Next::kEnd : io::Next::kAny;
+    const ssize_t n = io::sendSome(fd_.get(), out, next);
     if (n == -EAGAIN) {
       writeBlocked_ = true;
     } else if (n < 0) {

@@ -94,7 +94,13 @@ class Tunnel final : public Connection,
   void push();
   /// Server role: the answer to a request is framed, since its application has accepted.
   void onAppAccepted();
+  /// There is something to send.
   void markDirty() { pod_.worker().loop.atTurnEnd(this); }
+  /// The same of what an application said.
+  void markSaid() {
+    said_ = true;
+    markDirty();
+  }
   /// Takes no new streams; closes when the last one ended.
   void retire();
 
@@ -128,6 +134,7 @@ class Tunnel final : public Connection,
   void readSome();
   bool receive(std::span<uint8_t> cipher);
   void flushTouched();
+  bool waitsWithGreeting(bool said);
   void holdGreeting();
   void sendFlight();
   void produce();
@@ -166,7 +173,9 @@ class Tunnel final : public Connection,
   bool drained_ = false;   // it left nothing
   bool closing_ = false;   // closes at the end of the turn, if it is unused then
   bool ended_ = false;     // our end of the connection was said
-  bool greets_ = false;    // a server's first flight has not been flushed
+  bool greeted_ = false;   // client role: the peer's SETTINGS came
+  bool greets_ = false;    // what a server says first, or a client then, has not been flushed
+  bool said_ = false;      // what applications said since the last flush waits for the next
   bool awaited_ = false;   // it waits for what an application says, too
   int greetingTurns_ = 0;  // for which it may still wait
   size_t lingered_ = 0;

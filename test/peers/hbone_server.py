@@ -3,7 +3,7 @@
 """Serves HBONE tunnels: mutual TLS 1.3, HTTP/2, one CONNECT per stream.
 
 Each tunnel is echoed, forwarded by TCP to the authority it asks for, or refused. Lines of JSON on standard
-output tell what happens; `event` is listening, request, malformed, end or draining. SIGTERM drains:
+output tell what happens; `event` is listening, request, malformed, answered, settled, end or draining. SIGTERM drains:
 GOAWAY goes out, the tunnels that are open go on, and the process ends with the last connection.
 """
 
@@ -167,6 +167,8 @@ async def serve_stream(stream, headers, arguments):
         return
     granted = [tuple(field.split("=", 1)) for field in arguments.header]
     await answer(stream, 200, end_stream=False, fields=granted)
+    if arguments.tell_settled:
+        log("answered")
     log("end", authority=authority, **await carry(stream, application))
 
 
@@ -196,8 +198,17 @@ async def serve_connection(reader, writer, arguments, connections):
         tasks.add(task)
         task.add_done_callback(tasks.discard)
 
+    def on_settled(alone):
+        log("settled", alone=alone)
+
     connection = tunnel.Connection(
-        reader, writer, client=False, on_request=on_request, stream_window=arguments.window
+        reader,
+        writer,
+        client=False,
+        on_request=on_request,
+        on_settled=on_settled if arguments.tell_settled else None,
+        late=arguments.late,
+        stream_window=arguments.window,
     )
     connections.add(connection)
     await connection.run()
@@ -250,6 +261,10 @@ def main():
     parser.add_argument(
         "--header", action="append", default=[], metavar="NAME=VALUE", help="of each 200"
     )
+    parser.add_argument(
+        "--tell-settled", action="store_true", help="when a client acknowledges SETTINGS"
+    )
+    parser.add_argument("--late", action="store_true", help="SETTINGS go with the first answer")
     mode = parser.add_mutually_exclusive_group(required=True)
     mode.add_argument("--echo", action="store_true", help="send back what comes")
     mode.add_argument("--forward", action="store_true", help="connect to the authority")

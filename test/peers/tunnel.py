@@ -152,9 +152,20 @@ class Stream:
 
 
 class Connection:
-    """HTTP/2 over one TLS connection. `on_request(stream, headers)` starts what a server does."""
+    """HTTP/2 over one TLS connection. `on_request(stream, headers)` starts what a server does.
+    `on_settled(alone)` is told when our SETTINGS are acknowledged: by a read with nothing else?
+    With `late` nothing is said before the first answer, which our SETTINGS then go with."""
 
-    def __init__(self, reader, writer, client, on_request=None, stream_window=STREAM_WINDOW_BYTES):
+    def __init__(
+        self,
+        reader,
+        writer,
+        client,
+        on_request=None,
+        on_settled=None,
+        late=False,
+        stream_window=STREAM_WINDOW_BYTES,
+    ):
         # Tests also send what a good client would not: whoever receives it has to judge it. h2 wants
         # a :path in each request, so that the server has to judge a CONNECT itself.
         config = h2.config.H2Configuration(
@@ -168,6 +179,8 @@ class Connection:
         self.reader = reader
         self.writer = writer
         self.on_request = on_request
+        self.on_settled = on_settled
+        self.late = late
         self.streams = {}
         self.error = None
         self.filter = FrameFilter(0 if client else PREFACE_BYTES)
@@ -184,11 +197,14 @@ class Connection:
         self.flush()
 
     def flush(self):
+        if self.late:
+            return
         data = self.http.data_to_send()
         if data and not self.writer.is_closing():
             self.writer.write(data)
 
     async def drain(self):
+        self.late = False
         self.flush()
         await self.writer.drain()
 
@@ -211,8 +227,10 @@ class Connection:
         reason = "connection closed"
         try:
             while data := await self.reader.read(READ_BYTES):
-                for event in self.http.receive_data(self.filter.feed(data)):
+                events = self.http.receive_data(self.filter.feed(data))
+                for event in events:
                     self.handle(event)
+                self.tell_settled(events)
                 self.handle_goaways()
                 self.flush()
         except h2.exceptions.ProtocolError as error:
@@ -224,6 +242,11 @@ class Connection:
         for stream in list(self.streams.values()):
             stream.fail(self.error)
         self.writer.close()
+
+    def tell_settled(self, events):
+        acknowledged = [isinstance(one, h2.events.SettingsAcknowledged) for one in events]
+        if self.on_settled is not None and any(acknowledged):
+            self.on_settled(all(acknowledged))
 
     def go_away(self, last_stream=None):
         """Announces that new streams are no longer taken, as bytes: h2 would end those that run."""

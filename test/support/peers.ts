@@ -29,7 +29,14 @@ export interface ClientReport {
 
 /** What the server says of one request, or of the end of one. */
 export interface ServerEvent {
-  readonly event: 'listening' | 'request' | 'malformed' | 'end' | 'draining';
+  readonly event:
+    | 'listening'
+    | 'request'
+    | 'malformed'
+    | 'answered'
+    | 'settled'
+    | 'end'
+    | 'draining';
   readonly port?: number;
   readonly method?: string;
   readonly authority?: string;
@@ -39,6 +46,8 @@ export interface ServerEvent {
   readonly sent?: number | null;
   readonly received?: number | null;
   readonly error?: string | null;
+  /** Whether nothing else came with it. */
+  readonly alone?: boolean;
   /** The rule of RFC 9113 a malformed request broke. */
   readonly rule?: string;
 }

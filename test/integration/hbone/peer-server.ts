@@ -251,6 +251,39 @@ t.test('a server that is not there, or silent', async (t) => {
   t.equal(client.engine.counters()['tunnels_timed_out'], 2n);
 });
 
+t.test("a server's SETTINGS are acknowledged", async (t) => {
+  const setting = await startClient(t, { tunnelIdleMs: 0 });
+  const { pair, pod } = setting;
+  const leaf = pair.ca.issue(spiffeId('server'));
+  const server = await serve(t, setting, leaf, ['--forward', '--late', '--tell-settled']);
+  await pod.app.listen(8080);
+
+  t.test('though the application says nothing', async (t) => {
+    const [near, far] = await pair.connect(8080);
+    t.equal((await server.next()).event, 'request');
+    t.equal((await server.next()).event, 'answered');
+    t.match(await server.next(), { event: 'settled', alone: true });
+    await Promise.all([near.end(), far.end()]);
+    t.equal((await near.readAll()).text, '');
+    t.match(await server.next(), { event: 'end', error: null });
+  });
+
+  t.test('with what it says soon, if that is its end', async (t) => {
+    let together = 0;
+    for (let i = 0; i < 20; i++) {
+      const [near, far] = await pair.connect(8080);
+      t.equal((await server.next()).event, 'request');
+      t.equal((await server.next()).event, 'answered');
+      await Promise.all([near.end(), far.end()]);
+      const next = [await server.next(), await server.next()];
+      t.strictSame(next.map(({ event }) => event).sort(), ['end', 'settled']);
+      together += next.some(({ alone }) => alone === false) ? 1 : 0;
+    }
+    // A machine in trouble may take longer than the proxy waits; one that never waits has none.
+    t.ok(together >= 5, `${together} of 20`);
+  });
+});
+
 t.test('what a server says of itself changes nothing', async (t) => {
   const setting = await startClient(t);
   const { pair, client, pod } = setting;

@@ -16,7 +16,7 @@ Segments segmentsOf(int fd) {
   if (::getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length) != 0) {
     std::abort();
   }
-  return {info.tcpi_segs_out, info.tcpi_data_segs_in};
+  return {info.tcpi_segs_out, info.tcpi_segs_in, info.tcpi_data_segs_in};
 }
 
 }  // namespace weft::test

@@ -127,8 +127,14 @@ TEST_CASE("acknowledgements wait for answers at both ends, if that is asked for"
 TEST_CASE("the last bytes and the end of the stream are one segment") {
   const Connection c;
   const uint32_t before = weft::test::segmentsOf(c.client.get()).sent;
-  const uint8_t said[] = {1, 2, 3};
-  REQUIRE(sendLast(c.client.get(), said) == 3);
+  auto said = bytes("abc");
+  SUBCASE("of one piece") {
+    REQUIRE(sendSome(c.client.get(), said, Next::kEnd) == 3);
+  }
+  SUBCASE("of several") {
+    const iovec pieces[] = {{said.data(), 1}, {said.data() + 1, 2}};
+    REQUIRE(sendPieces(c.client.get(), pieces, Next::kEnd) == 3);
+  }
   shutdownWrite(c.client.get());
   CHECK(weft::test::segmentsOf(c.client.get()).sent == before + 1);
   uint8_t got[8];

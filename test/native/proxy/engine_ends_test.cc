@@ -52,6 +52,28 @@ TEST_CASE("either side of a stream may end first, and the other still speaks") {
   CHECK(closed->is(Reason::kNone));
 }
 
+TEST_CASE("the last bytes of a stream and its end reach the application in one segment") {
+  auto ns = newNamespace();
+  if (!ns) {
+    return;
+  }
+  Mesh mesh(*ns);
+  mesh.start();
+  const App app(*ns);
+  HbonePeer peer = mesh.peer();
+  StreamId id = 0;
+  REQUIRE(peer.ask(app.authority(), &id) == 200);
+  const Line line = app.accept();
+  const uint32_t before = segmentsOf(line.fd.get()).received;
+  const Bytes words = bytesOf("last words");
+  REQUIRE(peer.queue(id, words) == words.size());
+  peer.queueEnd(id);
+  peer.flush();
+  CHECK(line.read(words.size()) == words);
+  CHECK(line.atEnd());
+  CHECK(segmentsOf(line.fd.get()).received == before + 1);
+}
+
 TEST_CASE("a reset on one side is a reset on the other, and the tunnel outlives it") {
   auto ns = newNamespace();
   if (!ns) {
