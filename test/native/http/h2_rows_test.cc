@@ -105,7 +105,6 @@ class End final : public H2Events, public ByteWriter {
     return std::exchange(out_, {});
   }
 
-  std::unique_ptr<H2> h2;
   std::map<StreamId, Seen> streams;
   int goaways = 0;
 
@@ -114,6 +113,9 @@ class End final : public H2Events, public ByteWriter {
   UnboundedWindows windows_;
   Bytes out_;
   size_t written_ = 0;
+
+ public:
+  std::unique_ptr<H2> h2;  // after all it talks to, which has to outlive it
 };
 
 constexpr uint32_t kStreams = 16;
