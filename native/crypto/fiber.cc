@@ -5,13 +5,11 @@
 #include <openssl/mem.h>
 #include <sys/mman.h>
 
-#include <algorithm>
-#include <array>
 #include <cerrno>
-#include <cstdint>
 #include <utility>
 
 #include "base/check.h"
+#include "crypto/fiber_switch.h"
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define WEFT_SANITIZED 1
@@ -38,11 +36,6 @@
 #ifdef WEFT_TSAN
 #include <sanitizer/tsan_interface.h>
 #endif
-
-extern "C" {
-void weft_fiber_switch(void** from, void* to);
-void weft_fiber_begin();
-}
 
 namespace weft::crypto {
 namespace {
@@ -100,7 +93,7 @@ void FiberStack::wipe() {
 
 Fiber::Fiber(std::unique_ptr<FiberStack> stack, std::function<void()> body)
     : owner_(&running), stack_(std::move(stack)), body_(std::move(body)) {
-  prepare();
+  at_ = newFiberFrame(stack_->bottom() + stack_->size(), &Fiber::enter, this);
 #ifdef WEFT_TSAN
   thread_ = __tsan_create_fiber(0);
 #endif
@@ -111,30 +104,6 @@ Fiber::~Fiber() {
 #ifdef WEFT_TSAN
   __tsan_destroy_fiber(thread_);
 #endif
-}
-
-// A frame as weft_fiber_switch() leaves it. It returns to weft_fiber_begin(), with the stack
-// pointer a multiple of 16 there, as the call that follows wants it.
-void Fiber::prepare() {
-  auto* const top = reinterpret_cast<uintptr_t*>(stack_->bottom() + stack_->size());
-  const auto self = reinterpret_cast<uintptr_t>(this);
-  const auto function = reinterpret_cast<uintptr_t>(&Fiber::enter);
-  const auto begin = reinterpret_cast<uintptr_t>(&weft_fiber_begin);
-#if defined(__x86_64__)
-  // mxcsr and the x87 control word as at a program's start; r15, r14, r13, r12, rbx, rbp; rip.
-  constexpr uintptr_t kControl = 0x1f80 | uintptr_t{0x037f} << 32;
-  const std::array<uintptr_t, 8> frame = {kControl, 0, 0, function, self, 0, 0, begin};
-  uintptr_t* const at = top - 2 - frame.size();
-#else
-  // x19 to x30, d8 to d15, fpcr.
-  std::array<uintptr_t, 22> frame{};
-  frame[0] = self;
-  frame[1] = function;
-  frame[11] = begin;
-  uintptr_t* const at = top - frame.size();
-#endif
-  std::copy(frame.begin(), frame.end(), at);
-  at_ = at;
 }
 
 void Fiber::resume() {

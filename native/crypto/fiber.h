@@ -71,7 +71,6 @@ class Fiber {
 
  private:
   static void enter(void* self);
-  void prepare();
   void switchIn();
   void switchOut();
 

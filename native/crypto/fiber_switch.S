@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// void weft_fiber_switch(void** from, void* to): saves what a callee must keep (System V psABI for
-// x86-64, AAPCS64 for arm64) on the stack that runs, notes in *from where, and goes on from `to`,
-// which an earlier call noted or Fiber prepared in the same layout.
+// weft_fiber_switch() of fiber_switch.h. It saves what a callee must keep by the System V psABI for
+// x86-64 and by AAPCS64 for arm64. No note of this file claims shadow stacks or branch targets, so
+// a program that has it in runs without them.
 
 #if defined(__x86_64__)
     .text
@@ -35,7 +35,8 @@ weft_fiber_switch:
     .cfi_endproc
     .size weft_fiber_switch, .-weft_fiber_switch
 
-// Where a new fiber begins: Fiber left its argument in r12 and its function in r13.
+// Where a new fiber begins: newFiberFrame() left the argument in r12 and the
+// function in r13.
     .globl weft_fiber_begin
     .hidden weft_fiber_begin
     .type weft_fiber_begin, @function
@@ -91,7 +92,8 @@ weft_fiber_switch:
     .cfi_endproc
     .size weft_fiber_switch, .-weft_fiber_switch
 
-// Where a new fiber begins: Fiber left its argument in x19 and its function in x20.
+// Where a new fiber begins: newFiberFrame() left the argument in x19 and the
+// function in x20.
     .globl weft_fiber_begin
     .hidden weft_fiber_begin
     .type weft_fiber_begin, %function
