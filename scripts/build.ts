@@ -5,6 +5,7 @@ import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { launcherArgs } from './deps.ts';
 import { root, run } from './steps.ts';
+import { type Target, toolchainArgs } from './target.ts';
 
 // What was compiled in one clone serves in every other.
 const sharedCache = { CCACHE_BASEDIR: root, CCACHE_NOHASHDIR: '1' };
@@ -68,6 +69,10 @@ export interface Lane {
   readonly sanitize: string;
   /** Suffix-free compiler pair, such as clang-14 and clang++-14; the system's when absent. */
   readonly compilers?: readonly [string, string];
+  /** The processor to build for; this machine's when absent. */
+  readonly target?: Target;
+  /** More of CMake's arguments, which go before those that every lane has. */
+  readonly options?: readonly string[];
 }
 
 /** Configures (when needed) and builds `targets` of the lane; returns the lane's folder. */
@@ -86,7 +91,7 @@ export async function buildLane(
       // Sanitized code at -O2 takes twice as long to build and finds no more.
       ...['-DCMAKE_BUILD_TYPE=Debug', '-DCMAKE_CXX_FLAGS_DEBUG=-O1 -g1'],
       ...(cc === undefined ? [] : [`-DCMAKE_C_COMPILER=${cc}`, `-DCMAKE_CXX_COMPILER=${cxx}`]),
-      ...launcherArgs(),
+      ...[...launcherArgs(), ...toolchainArgs(lane.target), ...(lane.options ?? [])],
     ]);
   }
   await run('ninja', ['-C', folder, ...targets], { env: sharedCache });

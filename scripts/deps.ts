@@ -6,6 +6,7 @@ import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { fetchSources } from './sources.ts';
 import { root, run, step } from './steps.ts';
+import { type Target, toolchainArgs } from './target.ts';
 
 const recipe = join(root, 'native/deps/CMakeLists.txt');
 const lock = join(root, 'native/deps/sources.lock');
@@ -26,17 +27,19 @@ export function launcherArgs(): string[] {
     : [];
 }
 
-async function buildInto(prefix: string, work: string): Promise<void> {
+async function buildInto(prefix: string, work: string, target: Target | undefined): Promise<void> {
   const vendor = await step('third-party sources', () =>
     fetchSources(readFileSync(lock, 'utf8'), work),
   );
-  await step('third-party libraries', async () => {
+  const name = `third-party libraries${target === undefined ? '' : `, ${target.arch}`}`;
+  await step(name, async () => {
     const build = join(work, 'build');
     const staged = join(work, 'prefix');
     await run('cmake', [
       ...['-S', join(root, 'native/deps'), '-B', build, '-G', 'Ninja'],
       ...['-DCMAKE_BUILD_TYPE=Release', `-DVENDOR=${vendor}`, `-DCMAKE_INSTALL_PREFIX=${staged}`],
       ...launcherArgs(),
+      ...toolchainArgs(target),
     ]);
     await run('ninja', ['-C', build, 'crypto', 'ssl', 'nghttp2', 'z', 'elf', 'bpf'], {
       // The folder's name changes from run to run; ccache must not see it.
@@ -48,19 +51,23 @@ async function buildInto(prefix: string, work: string): Promise<void> {
 }
 
 /**
- * The folder that holds lib/ and include/ of the third-party libraries, in the user's cache; it
- * is built first where it is missing. Complete or absent: it appears by one rename.
+ * The folder that holds lib/ and include/ of the third-party libraries for `target`, else for this
+ * machine, in the user's cache; it is built first where it is missing. Complete or absent: it
+ * appears by one rename.
  */
-export async function dependencyPrefix(): Promise<string> {
-  const compiler = await run('c++', ['--version']);
-  const key = prefixKey([readFileSync(recipe), readFileSync(lock), compiler, process.arch]);
+export async function dependencyPrefix(target?: Target): Promise<string> {
+  const compiler = await run(target?.compiler ?? 'c++', ['--version']);
+  const key = prefixKey([
+    ...[readFileSync(recipe), readFileSync(lock), compiler, target?.arch ?? process.arch],
+    ...(target === undefined ? [] : [readFileSync(target.toolchain)]),
+  ]);
   const cache = join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'weft');
   const prefix = join(cache, key);
   if (!existsSync(prefix)) {
     mkdirSync(cache, { recursive: true });
     const work = mkdtempSync(join(cache, 'tmp-'));
     try {
-      await buildInto(prefix, work);
+      await buildInto(prefix, work, target);
     } finally {
       rmSync(work, { recursive: true, force: true });
     }

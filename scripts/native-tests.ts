@@ -2,12 +2,13 @@
 // The parts of a test run that are C++: unit tests under the sanitizers, and fuzzers.
 import { globSync, mkdirSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import { MeshError } from '../src/lib/error.ts';
-import { type Lane as BuildLane, buildAddon, buildLane } from './build.ts';
-import { yielding as niceness, outcomeOf, runToEnd } from './child.ts';
+import { type Lane as BuildLane, buildAddon } from './build.ts';
+import { yielding as niceness, runToEnd } from './child.ts';
+import { arm64Jobs, olderX86Jobs } from './emulated-tests.ts';
+import { buildJob, laneJob, tapJob } from './native-jobs.ts';
 import type { Job } from './schedule.ts';
 import { root } from './steps.ts';
-import { sumOf, tallyOne } from './tally.ts';
+import { tallyOne } from './tally.ts';
 import { vectorFile } from './vectors.ts';
 
 /**
@@ -46,60 +47,9 @@ const fuzzLane: BuildLane = {
   compilers: ['clang-14', 'clang++-14'],
 };
 
-// Under ThreadSanitizer, giving way to all other lanes, they took over five minutes.
-const unitTimeoutMs = 1_200_000;
 const fuzzSeconds = Number(
   process.env['WEFT_FUZZ_SECONDS'] ?? (process.env['CI'] === 'true' ? 30 : 5),
 );
-
-function buildJob(what: string, build: () => Promise<unknown>, then: readonly Job[]): Job {
-  const name = `build of ${what}`;
-  return {
-    name,
-    // A build is no test point; one that fails is.
-    run: () =>
-      build().then(
-        () => ({ tally: sumOf([]), output: '' }),
-        (error: unknown) => ({
-          tally: tallyOne(name, 'failed'),
-          output: MeshError.from(error).message,
-        }),
-      ),
-    then,
-  };
-}
-
-function laneJob(
-  lane: BuildLane,
-  prefix: string,
-  targets: readonly string[],
-  then: readonly Job[],
-): Job {
-  return buildJob(lane.name, () => buildLane(lane, prefix, targets), then);
-}
-
-/** `path` is relative to build/. */
-function tapJob(
-  name: string,
-  path: string,
-  args: readonly string[] = [],
-  prepare: () => Promise<unknown> = () => Promise.resolve(),
-): Job {
-  const file = join(root, 'build', path);
-  const program = { file, args, timeoutMs: unitTimeoutMs, niceness };
-  return {
-    name,
-    run: async () => {
-      // What is missing fails a test of the program, which tells that it is; here is why.
-      const why = await prepare().then(
-        () => '',
-        (error: unknown) => `${MeshError.from(error).message}\n`,
-      );
-      const outcome = outcomeOf(await runToEnd(program), name);
-      return { ...outcome, output: `${why}${outcome.output}` };
-    },
-  };
-}
 
 function fuzzJob(target: string): Job {
   const name = `fuzz ${target}`;
@@ -127,7 +77,8 @@ function fuzzJob(target: string): Job {
 
 /**
  * The C++ unit tests, once under each sanitizer; those of public-key operations also as they are
- * shipped; and the kernels that must take constant time.
+ * shipped, and on processors of which this machine is none; and the kernels that must take constant
+ * time.
  */
 export function unitJobs(prefix: string): Job[] {
   let vectors: Promise<string> | undefined;
@@ -138,16 +89,17 @@ export function unitJobs(prefix: string): Job[] {
   const units = unitLanes.map((lane) => {
     // The program hears the last such flag alone.
     const without = lane.without.map((source) => `*/${source}`).join(',');
-    const unit = tapJob(
-      `unit (${lane.name})`,
-      `${lane.name}/unit`,
-      without === '' ? [] : [`--source-file-exclude=${without}`],
+    const unit = tapJob({
+      name: `unit (${lane.name})`,
+      path: `${lane.name}/unit`,
+      args: without === '' ? [] : [`--source-file-exclude=${without}`],
       prepare,
-    );
+    });
     return laneJob(lane, prefix, ['unit'], [unit]);
   });
   const shipped = buildJob('crypto_unit', () => buildAddon(prefix, 'crypto_unit'), [
-    tapJob('unit of crypto (as shipped)', 'native/crypto_unit', [], prepare),
+    tapJob({ name: 'unit of crypto (as shipped)', path: 'native/crypto_unit', prepare }),
+    ...olderX86Jobs(prepare),
   ]);
   // The kernels are of x86-64 alone.
   const secret = process.arch === 'x64' ? ['constant_time'] : [];
@@ -155,9 +107,11 @@ export function unitJobs(prefix: string): Job[] {
   return [
     ...units,
     shipped,
-    ...secret.map((target) =>
-      laneJob(lane, prefix, [target], [tapJob('constant time (msan)', `${lane.name}/${target}`)]),
-    ),
+    ...secret.map((target) => {
+      const run = tapJob({ name: 'constant time (msan)', path: `${lane.name}/${target}` });
+      return laneJob(lane, prefix, [target], [run]);
+    }),
+    ...arm64Jobs(prepare),
   ];
 }
 
