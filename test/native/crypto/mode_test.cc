@@ -53,7 +53,15 @@ TEST_CASE("a name that is none is refused, and so are lanes that the processor d
         "WEFT_CRYPTO is off, scalar or avx512, not \"avx9000\"");
   CHECK(chooseMode(std::nullopt).status().code() == Code::kInvalid);
   const Environment wide("avx512");
-  CHECK(chooseMode(std::nullopt).ok() == (avx512Kernels() != nullptr));
+  for (const std::optional<Mode> wanted : {std::optional<Mode>{}, std::optional(Mode::kScalar)}) {
+    const Result<Mode> chosen = chooseMode(wanted);
+    CHECK(chosen.ok() == (avx512Kernels() != nullptr));
+    if (!chosen.ok()) {
+      CHECK(chosen.status().code() == Code::kUnavailable);
+      CHECK(chosen.status().message() ==
+            "this processor has no AVX-512 IFMA, or the system hides it");
+    }
+  }
 }
 
 }  // namespace
