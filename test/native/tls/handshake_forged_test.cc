@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // A peer whose signature over the handshake is none, beside seven whose are: each end of ours
 // shares a batch with all others, and only the one that it was sent to fails.
+#include <openssl/ecdsa.h>
+
 #include <functional>
 #include <span>
 
@@ -10,6 +12,9 @@ namespace weft::test {
 namespace {
 
 using Forge = std::function<Bytes(Bytes)>;
+
+// Of a signature that leaves room for a byte more.
+constexpr size_t kSignatureBytes = 70;
 
 // What a peer may say where its signature stands, made of the right one, which has DER's two
 // integers: a byte for the sequence, its length, a byte for an integer, its length, r.
@@ -26,6 +31,29 @@ Bytes derOfNumbers(const Bytes& r, const Bytes& s) {
     der.insert(der.end(), number.begin(), number.end());
   }
   return der;
+}
+
+// The order of P-256's base point, behind the zero that keeps it positive.
+Bytes orderOfBase() {
+  const EC_GROUP* const group = EC_group_p256();
+  Bytes bytes(33);
+  need(BN_bn2bin_padded(bytes.data(), bytes.size(), EC_GROUP_get0_order(group)) == 1);
+  return bytes;
+}
+
+// With n - s in the place of s: whoever has one has the other.
+Bytes withOtherS(const Bytes& right) {
+  const bssl::UniquePtr<ECDSA_SIG> parsed(ECDSA_SIG_from_bytes(right.data(), right.size()));
+  bssl::UniquePtr<BIGNUM> r(BN_dup(ECDSA_SIG_get0_r(parsed.get())));
+  bssl::UniquePtr<BIGNUM> s(BN_new());
+  const BIGNUM* const order = EC_GROUP_get0_order(EC_group_p256());
+  need(BN_sub(s.get(), order, ECDSA_SIG_get0_s(parsed.get())) == 1 &&
+       ECDSA_SIG_set0(parsed.get(), r.release(), s.release()) == 1);
+  uint8_t* der = nullptr;
+  size_t size = 0;
+  need(ECDSA_SIG_to_bytes(&der, &size, parsed.get()) == 1);
+  const bssl::UniquePtr<uint8_t> owned(der);
+  return {der, der + size};
 }
 
 const std::vector<Forgery>& forgeries() {
@@ -70,6 +98,19 @@ const std::vector<Forgery>& forgeries() {
          ber.insert(ber.begin() + 1, 0x81);
          return ber;
        }},
+      {"a length of four bytes, of all there could be",
+       [](Bytes right) {
+         right.insert(right.begin() + 1, {0x84, 0xff, 0xff, 0xff});
+         right[5] = 0xff;
+         right.resize(kSignatureBytes);
+         return right;
+       }},
+      {"r of n", [](const Bytes&) { return derOfNumbers(orderOfBase(), {0x12}); }},
+      {"s of n", [](const Bytes&) { return derOfNumbers({0x11}, orderOfBase()); }},
+      {"the right r, and s of 0",
+       [](const Bytes& right) {
+         return derOfNumbers(Bytes(right.begin() + 4, right.begin() + 4 + right[3]), {0});
+       }},
       {"r with a zero before it",
        [](const Bytes&) {
          return derOfNumbers({0, 0x11}, {0x12});
@@ -97,9 +138,6 @@ const std::vector<Forgery>& forgeries() {
   };
   return kAll;
 }
-
-// Of a signature that leaves room for a byte more.
-constexpr size_t kSignatureBytes = 70;
 
 // A peer made of the library alone, that signs as `forge` says.
 struct ForgingPeer : RawPeer {
@@ -258,6 +296,21 @@ EACH_ROW("a server takes no forged signature, and its neighbours notice nothing"
 
 EACH_ROW("a client takes no forged signature, and its neighbours notice nothing") {
   checkForgeries(Row::value, false);
+}
+
+// The library takes either (FIPS 186-5 does not choose), and no peer may be refused by a mode
+// alone.
+EACH_ROW("a signature with n - s for s is as good, in each mode") {
+  const Field field;
+  for (const crypto::Mode mode : allModes()) {
+    CAPTURE(nameOf(mode));
+    for (const bool ownIsServer : {false, true}) {
+      for (const Outcome& outcome : outcomesOf(field, Row::value, ownIsServer, mode, withOtherS)) {
+        CHECK(outcome.done);
+        CHECK(outcome.status == "");
+      }
+    }
+  }
 }
 
 }  // namespace
