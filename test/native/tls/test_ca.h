@@ -44,22 +44,47 @@ struct CertificateRecipe {
   int64_t notAfter = kNow + 24 * kHour;
 };
 
-enum class KeyKind { kP256, kRsa2048 };
+enum class KeyKind { kP256, kP384, kP521, kEd25519, kRsa2048 };
 
-inline bssl::UniquePtr<EVP_PKEY> newKey(KeyKind kind = KeyKind::kP256) {
+inline bssl::UniquePtr<EVP_PKEY> newKeyOn(int curve) {
   bssl::UniquePtr<EVP_PKEY> key(EVP_PKEY_new());
-  if (kind == KeyKind::kRsa2048) {
-    const bssl::UniquePtr<BIGNUM> exponent(BN_new());
-    const bssl::UniquePtr<RSA> rsa(RSA_new());
-    need(BN_set_word(exponent.get(), RSA_F4) == 1 &&
-         RSA_generate_key_ex(rsa.get(), 2048, exponent.get(), nullptr) == 1 &&
-         EVP_PKEY_set1_RSA(key.get(), rsa.get()) == 1);
-    return key;
-  }
-  const bssl::UniquePtr<EC_KEY> ec(EC_KEY_new_by_curve_name(NID_X9_62_prime256v1));
+  const bssl::UniquePtr<EC_KEY> ec(EC_KEY_new_by_curve_name(curve));
   need(EC_KEY_generate_key(ec.get()) == 1);
   need(EVP_PKEY_set1_EC_KEY(key.get(), ec.get()) == 1);
   return key;
+}
+
+inline bssl::UniquePtr<EVP_PKEY> newEd25519Key() {
+  const bssl::UniquePtr<EVP_PKEY_CTX> context(EVP_PKEY_CTX_new_id(EVP_PKEY_ED25519, nullptr));
+  EVP_PKEY* made = nullptr;
+  need(EVP_PKEY_keygen_init(context.get()) == 1 && EVP_PKEY_keygen(context.get(), &made) == 1);
+  return bssl::UniquePtr<EVP_PKEY>(made);
+}
+
+inline bssl::UniquePtr<EVP_PKEY> newRsaKey() {
+  bssl::UniquePtr<EVP_PKEY> key(EVP_PKEY_new());
+  const bssl::UniquePtr<BIGNUM> exponent(BN_new());
+  const bssl::UniquePtr<RSA> rsa(RSA_new());
+  need(BN_set_word(exponent.get(), RSA_F4) == 1 &&
+       RSA_generate_key_ex(rsa.get(), 2048, exponent.get(), nullptr) == 1 &&
+       EVP_PKEY_set1_RSA(key.get(), rsa.get()) == 1);
+  return key;
+}
+
+inline bssl::UniquePtr<EVP_PKEY> newKey(KeyKind kind = KeyKind::kP256) {
+  switch (kind) {
+    case KeyKind::kP384:
+      return newKeyOn(NID_secp384r1);
+    case KeyKind::kP521:
+      return newKeyOn(NID_secp521r1);
+    case KeyKind::kEd25519:
+      return newEd25519Key();
+    case KeyKind::kRsa2048:
+      return newRsaKey();
+    case KeyKind::kP256:
+      break;
+  }
+  return newKeyOn(NID_X9_62_prime256v1);
 }
 
 inline Bytes pkcs8Of(const EVP_PKEY* key) {
@@ -157,7 +182,9 @@ class TestCa {
     extend(made.get(), NID_key_usage, recipe.usage);
     extend(made.get(), NID_ext_key_usage, recipe.extendedUsage);
     extend(made.get(), NID_subject_alt_name, recipe.names);
-    need(X509_sign(made.get(), issuerKey, EVP_sha256()) > 0);
+    // Ed25519 hashes by itself.
+    const bool hashes = EVP_PKEY_id(issuerKey) == EVP_PKEY_ED25519;
+    need(X509_sign(made.get(), issuerKey, hashes ? nullptr : EVP_sha256()) > 0);
     return made;
   }
 
