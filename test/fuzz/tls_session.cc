@@ -4,13 +4,19 @@
 #include <cstring>
 
 #include "../native/tls/test_ca.h"
+#include "base/clock.h"
+#include "crypto/batch.h"
 #include "tls/session.h"
 
 // Two ends and what stands between them: the input cuts, changes, drops and inserts bytes. Whatever
-// it does, an end takes no peer but the right one, and no byte that the other did not send.
+// it does, an end takes no peer but the right one, and no byte that the other did not send. They
+// compute by themselves, or wait for a batch, in which they may be abandoned.
 namespace {
 
 using weft::Status;
+using weft::crypto::Batch;
+using weft::crypto::BreakEvens;
+using weft::crypto::Mode;
 using weft::test::kNow;
 using weft::test::need;
 using weft::test::TestCa;
@@ -20,14 +26,31 @@ using weft::tls::Session;
 constexpr const char* kClientId = "spiffe://td/ns/a/sa/client";
 constexpr const char* kServerId = "spiffe://td/ns/a/sa/server";
 
+constexpr size_t kFibers = 2;
+
+std::unique_ptr<Batch> batchOf(Mode mode) {
+  BreakEvens always{};
+  always.lanes.fill(1);
+  return std::make_unique<Batch>(mode, always, kFibers, weft::monotonicNanos, [] {});
+}
+
 struct Ends {
   TestCa ca;
   std::shared_ptr<const Identity> client = ca.identity(kClientId);
   std::shared_ptr<const Identity> server = ca.identity(kServerId);
   weft::tls::SessionContext context;
+  std::unique_ptr<Batch> scalar = batchOf(Mode::kScalar);
+  std::unique_ptr<Batch> lanes =
+      batchOf(weft::crypto::avx512Kernels() == nullptr ? Mode::kScalar : Mode::kAvx512);
+
+  // Sets how both compute.
+  void choose(uint8_t how) {
+    context.row = how % 2 == 0 ? weft::tls::SessionRow::kRecord : weft::tls::SessionRow::kLibrary;
+    context.batch = (how & 2) == 0 ? nullptr : (how & 4) == 0 ? scalar.get() : lanes.get();
+  }
 };
 
-struct End final : weft::tls::PlainSink {
+struct End final : weft::tls::PlainSink, weft::tls::SessionOwner {
   std::unique_ptr<Session> session;
   const char* expected = nullptr;
   std::string sent;
@@ -45,6 +68,12 @@ struct End final : weft::tls::PlainSink {
     need(done && !plain.empty());
     received.append(reinterpret_cast<const char*>(plain.data()), plain.size());
     return {};
+  }
+  void onSessionReady() override { receive({}); }
+  void abandon() {
+    failed = failed || session->waits();
+    session->abandon();
+    need(!session->waits());
   }
   void receive(std::vector<uint8_t> cipher) {
     if (failed) {
@@ -71,7 +100,7 @@ struct End final : weft::tls::PlainSink {
 
 class Wire {
  public:
-  explicit Wire(std::span<const uint8_t> script) : script_(script) {}
+  Wire(std::span<const uint8_t> script, Batch*& batch) : batch_(batch), script_(script) {}
 
   bool empty() const { return script_.empty(); }
   uint8_t next() {
@@ -83,18 +112,30 @@ class Wire {
     return byte;
   }
   void carry(End& from, End& to) {
+    if (batch_ != nullptr && next() % 4 == 3) {
+      from.abandon();
+    }
+    settle();
     std::vector<uint8_t> bytes = from.take();
     meddle(bytes);
     const size_t grain = std::max<size_t>(next() * size_t{16}, 1);
     for (size_t at = 0; at < bytes.size();) {
       const size_t n = grain == 1 ? bytes.size() - at : std::min(grain, bytes.size() - at);
       const auto begin = bytes.begin() + static_cast<long>(at);
+      if (to.session->waits()) {
+        settle();  // else it takes nothing
+      }
       to.receive({begin, begin + static_cast<long>(n)});
       at += n;
     }
   }
 
  private:
+  void settle() {
+    if (batch_ != nullptr) {
+      need(batch_->settle(UINT64_MAX));
+    }
+  }
   void meddle(std::vector<uint8_t>& bytes) {
     const uint8_t how = next() % 16;
     const size_t at = bytes.empty() ? 0 : (next() << 8 | next()) % bytes.size();
@@ -115,6 +156,7 @@ class Wire {
     }
   }
 
+  Batch*& batch_;
   std::span<const uint8_t> script_;
 };
 
@@ -122,9 +164,8 @@ class Wire {
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   static Ends* const ends = new Ends();
-  Wire wire({data, size});
-  ends->context.row =
-      wire.next() % 2 == 0 ? weft::tls::SessionRow::kRecord : weft::tls::SessionRow::kLibrary;
+  Wire wire({data, size}, ends->context.batch);
+  ends->choose(wire.next());
   End client;
   End server;
   client.expected = kServerId;
@@ -132,7 +173,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   client.session =
       newClientSession(ends->client, {weft::tls::parseSpiffeId(kServerId).value()}, ends->context);
   server.session = newServerSession(ends->server, ends->context);
-  need(server.session->start(kNow).ok() && client.session->start(kNow).ok());
+  need(server.session->start(kNow, &server).ok() && client.session->start(kNow, &client).ok());
   for (int turn = 0; turn < 16 && (turn < 4 || !wire.empty()); turn++) {
     const uint8_t what = wire.next();
     End& speaker = what % 2 == 0 ? client : server;
