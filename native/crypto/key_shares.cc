@@ -90,6 +90,7 @@ bool KeyShares::make(const Kernels& kernels, uint64_t nowMicros) {
   for (size_t i = 0; i < kLanes; i++) {
     lanes[i] = &memory_->shares[memory_->count + i];
     if (!randomPrivateKey(*lanes[i])) {
+      OPENSSL_cleanse(lanes[0], (i + 1) * sizeof(X25519Keygen));
       return false;
     }
     memory_->madeMicros[memory_->count + i] = nowMicros;
