@@ -81,6 +81,10 @@ function startUnable(lab: Lab, name: string): Promise<LabProcess> {
   return lab.restart(name, (command) => [...command, ...unable]);
 }
 
+/** The one before notices by what it reads, or by what it says to it meanwhile. */
+const tellsOfItsEnd = ({ msg }: LogRecord): boolean =>
+  msg === 'a successor disconnected' || msg === 'a hand-over failed';
+
 type Death = 'SIGKILL' | 'SIGTERM';
 
 /** Starts one and ends it when it, or its predecessor, has said `msg`. Answers how it ended. */
@@ -90,7 +94,8 @@ async function endAt(lab: Lab, node: string, msg: string, signal: Death): Promis
   const successor = await startUnable(lab, name);
   await said(lab, name, from, msg);
   process.kill(successor.pid, signal);
-  await said(lab, name, from, 'a successor disconnected');
+  const { logFile } = lab.process(name);
+  await waitForRecord(logFile, from, tellsOfItsEnd, 'the end of a successor', stepMs);
   return await successor.ended;
 }
 

@@ -134,7 +134,7 @@ t.test('who comes second, and goes before he is refused, does no harm', async (t
   serve(t, path);
   const first = await found(path);
   t.teardown(() => first.close());
-  for (let i = 0; i < 20; i += 1) {
+  for (let i = 0; i < 12; i += 1) {
     connectPackets(path, { onMessage: () => undefined, onClose: () => undefined }).close();
   }
   t.equal((await first.sockets('pod-1')).size, 2);
