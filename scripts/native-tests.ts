@@ -48,7 +48,7 @@ const fuzzLane: BuildLane = {
 };
 
 const fuzzSeconds = Number(
-  process.env['WEFT_FUZZ_SECONDS'] ?? (process.env['CI'] === 'true' ? 30 : 5),
+  process.env['WEFT_FUZZ_SECONDS'] ?? (process.env['CI'] === 'true' ? 15 : 5),
 );
 
 function fuzzJob(target: string): Job {
