@@ -428,7 +428,7 @@ void Pipe::took(size_t n) {
   pod_.worker().counters.add(Counter::kBytesToApps, n);
   if (!peerEnded_) {
     tunnel_->h2().consumed(id_, n);
-    tunnel_->markDirty();
+    tunnel_->markSaid();
   }
 }
 

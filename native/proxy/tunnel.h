@@ -96,7 +96,8 @@ class Tunnel final : public Connection,
   void onAppAccepted();
   /// There is something to send.
   void markDirty() { pod_.worker().loop.atTurnEnd(this); }
-  /// The same of what an application said.
+  /// The same of what an application said, or of window that it gives back: the peer may wait for
+  /// it.
   void markSaid() {
     said_ = true;
     markDirty();
@@ -175,7 +176,7 @@ class Tunnel final : public Connection,
   bool ended_ = false;     // our end of the connection was said
   bool greeted_ = false;   // client role: the peer's SETTINGS came
   bool greets_ = false;    // what a server says first, or a client then, has not been flushed
-  bool said_ = false;      // what applications said since the last flush waits for the next
+  bool said_ = false;      // markSaid() was called since the last flush
   bool awaited_ = false;   // it waits for what an application says, too
   int greetingTurns_ = 0;  // for which it may still wait
   size_t lingered_ = 0;
