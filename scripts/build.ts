@@ -75,6 +75,9 @@ export interface Lane {
   readonly options?: readonly string[];
 }
 
+/** With AddressSanitizer and UndefinedBehaviorSanitizer. */
+export const addressLane: Lane = { name: 'asan', sanitize: 'address,undefined' };
+
 /** Configures (when needed) and builds `targets` of the lane; returns the lane's folder. */
 export async function buildLane(
   lane: Lane,

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { buildLane, type Lane } from './build.ts';
 import { dependencyPrefix } from './deps.ts';
 import { buildJob, type LeftOut, tapJob } from './native-jobs.ts';
-import type { Job } from './schedule.ts';
+import type { Build, Job } from './schedule.ts';
 import { root } from './steps.ts';
 import { arm64 } from './target.ts';
 
@@ -49,7 +49,7 @@ const arm64Lane: Lane = {
 };
 
 /** Compiles the addon and the tests for arm64, and runs these. */
-export function arm64Jobs(prepare: () => Promise<unknown>): Job[] {
+export function arm64Builds(prepare: () => Promise<unknown>): Build[] {
   if (process.arch !== 'x64') {
     return [];
   }

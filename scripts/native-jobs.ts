@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { MeshError } from '../src/lib/error.ts';
 import { buildLane, type Lane } from './build.ts';
 import { yielding as niceness, outcomeOf, runToEnd } from './child.ts';
-import type { Job } from './schedule.ts';
+import type { Build, Job } from './schedule.ts';
 import { root } from './steps.ts';
 import { sumOf, tallyOne } from './tally.ts';
 
@@ -12,7 +12,7 @@ import { sumOf, tallyOne } from './tally.ts';
 const unitTimeoutMs = 1_200_000;
 
 /** A part that builds `what`, and the parts that need it. */
-export function buildJob(what: string, build: () => Promise<unknown>, then: readonly Job[]): Job {
+export function buildJob(what: string, build: () => Promise<unknown>, then: readonly Job[]): Build {
   const name = `build of ${what}`;
   return {
     name,
@@ -35,7 +35,7 @@ export function laneJob(
   prefix: string,
   targets: readonly string[],
   then: readonly Job[],
-): Job {
+): Build {
   return buildJob(lane.name, () => buildLane(lane, prefix, targets), then);
 }
 

@@ -2,11 +2,12 @@
 // The parts of a test run that are C++: unit tests under the sanitizers, and fuzzers.
 import { globSync, mkdirSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import { type Lane as BuildLane, buildAddon } from './build.ts';
+import { addressLane, type Lane as BuildLane, buildAddon, buildLane } from './build.ts';
 import { yielding as niceness, runToEnd } from './child.ts';
-import { arm64Jobs, olderX86Jobs } from './emulated-tests.ts';
+import { arm64Builds, olderX86Jobs } from './emulated-tests.ts';
 import { buildJob, laneJob, tapJob } from './native-jobs.ts';
-import type { Job } from './schedule.ts';
+import { buildNextLayout } from './next-layout.ts';
+import type { Build, Job } from './schedule.ts';
 import { root } from './steps.ts';
 import { tallyOne } from './tally.ts';
 import { vectorFile } from './vectors.ts';
@@ -34,7 +35,7 @@ interface UnitLane extends BuildLane {
 
 const unitLanes: readonly UnitLane[] = [
   { name: 'tsan', sanitize: 'thread', without: oneThread },
-  { name: 'asan', sanitize: 'address,undefined', without: [] },
+  { ...addressLane, without: [] },
 ];
 const constantTimeLane: BuildLane = {
   name: 'msan',
@@ -80,7 +81,7 @@ function fuzzJob(target: string): Job {
  * shipped, and on processors of which this machine is none; and the kernels that must take constant
  * time.
  */
-export function unitJobs(prefix: string): Job[] {
+export function unitBuilds(prefix: string): Build[] {
   let vectors: Promise<string> | undefined;
   const prepare = (): Promise<string> => {
     vectors ??= vectorFile();
@@ -111,12 +112,22 @@ export function unitJobs(prefix: string): Job[] {
       const run = tapJob({ name: 'constant time (msan)', path: `${lane.name}/${target}` });
       return laneJob(lane, prefix, [target], [run]);
     }),
-    ...arm64Jobs(prepare),
+    ...arm64Builds(prepare),
   ];
 }
 
-/** Every fuzzer, each for `WEFT_FUZZ_SECONDS` (5 s, in CI 30 s). */
-export function fuzzJobs(prefix: string): Job[] {
+/** What TypeScript tests would else compile by themselves, beside others that wait. */
+export function programBuilds(prefix: string): Build[] {
+  const build = async (): Promise<void> => {
+    await buildLane(addressLane, prefix, ['h2_server']);
+    await buildAddon(prefix, 'weft_wrong');
+    await buildNextLayout(prefix);
+  };
+  return [buildJob('programs of tests', build, [])];
+}
+
+/** Every fuzzer, each for `WEFT_FUZZ_SECONDS` (5 s, in CI 15 s). */
+export function fuzzBuilds(prefix: string): Build[] {
   const targets = globSync('test/fuzz/*.cc', { cwd: root })
     .map((file) => basename(file, '.cc'))
     .sort();

@@ -14,14 +14,20 @@ export interface Outcome {
 export interface Job {
   readonly name: string;
   run(): Promise<Outcome>;
-  /** Parts that need this one; they go on in its lane when it has not failed. */
-  readonly then?: readonly Job[];
+}
+
+/** A part that the others wait for, since a compiler takes the whole machine. */
+export interface Build extends Job {
+  /** Parts that need this one, and are left out when it fails. */
+  readonly then: readonly Job[];
 }
 
 /** Parts that go one after the other, `width` at once. */
 export interface Lane {
   readonly width: number;
   readonly jobs: readonly Job[];
+  /** What goes before all lanes. Those that need it stand before the lane's other jobs. */
+  readonly builds?: readonly Build[];
 }
 
 /** A part that has ended. */
@@ -49,8 +55,6 @@ async function runLane({ width, jobs }: Lane, onDone: (done: Done) => void): Pro
     const work = settle(job, onDone).then((done) => {
       running.delete(work);
       ended.push(done);
-      // What was waited for goes first: it is on the longest way to the end.
-      waiting.unshift(...(done.tally.failed === 0 ? (job.then ?? []) : []));
     });
     running.add(work);
   };
@@ -63,17 +67,40 @@ async function runLane({ width, jobs }: Lane, onDone: (done: Done) => void): Pro
   return ended;
 }
 
+/** The lane's builds have ended: what came of them, and the lane as it goes on. */
+async function runBuilds(
+  { builds = [], ...lane }: Lane,
+  onDone: (done: Done) => void,
+): Promise<{ readonly ended: readonly Done[]; readonly lane: Lane }> {
+  const ended: Done[] = [];
+  const ready: Job[] = [];
+  for (const build of builds) {
+    const done = await settle(build, onDone);
+    ended.push(done);
+    ready.push(...(done.tally.failed === 0 ? build.then : []));
+  }
+  return { ended, lane: { ...lane, jobs: [...ready, ...lane.jobs] } };
+}
+
 /**
- * Runs all lanes side by side, and then the jobs of `alone`, one at a time with nothing beside
- * them. A job that rejects has failed; it ends nothing but itself. `onDone` is told each as it ends.
+ * Runs what is to be built, one after the other, then all lanes side by side, and then the jobs of
+ * `alone`, one at a time with nothing beside them. A job that rejects has failed; it ends nothing but
+ * itself, and what needs it. `onDone` is told each as it ends.
  */
 export async function runJobs(
   lanes: readonly Lane[],
   alone: readonly Job[],
   onDone: (done: Done) => void,
 ): Promise<Done[]> {
-  const beside = await Promise.all(lanes.map((lane) => runLane(lane, onDone)));
-  return [...beside.flat(), ...(await runLane({ width: 1, jobs: alone }, onDone))];
+  const all: Done[] = [];
+  const built: Lane[] = [];
+  for (const each of lanes) {
+    const { ended, lane } = await runBuilds(each, onDone);
+    all.push(...ended);
+    built.push(lane);
+  }
+  const beside = await Promise.all(built.map((lane) => runLane(lane, onDone)));
+  return [...all, ...beside.flat(), ...(await runLane({ width: 1, jobs: alone }, onDone))];
 }
 
 const row = (seconds: number, text: string): string =>

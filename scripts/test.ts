@@ -7,8 +7,8 @@ import { availableParallelism } from 'node:os';
 import { MeshError } from '../src/lib/error.ts';
 import { coverageJob } from './coverage.ts';
 import { dependencyPrefix } from './deps.ts';
-import { fuzzJobs, unitJobs } from './native-tests.ts';
-import { type Done, type Job, lineOf, runJobs, slowestOf } from './schedule.ts';
+import { fuzzBuilds, programBuilds, unitBuilds } from './native-tests.ts';
+import { type Build, type Done, lineOf, runJobs, slowestOf } from './schedule.ts';
 import { reportOf, sumOf, tallyOne } from './tally.ts';
 import { fileJobs, filesOf, testFiles } from './typescript-tests.ts';
 
@@ -17,14 +17,18 @@ const slowestCount = 15;
 /** Labs at once: each has a control plane, two proxies and a dozen processes of pods. */
 const labsMax = 2;
 
-async function nativeJobs(all: boolean, chosen: readonly string[]): Promise<Job[]> {
+async function buildsOf(all: boolean, chosen: readonly string[]): Promise<Build[]> {
   const unit = all || chosen.includes('unit');
   const fuzz = all || chosen.includes('fuzz');
   if (!unit && !fuzz) {
     return [];
   }
   const prefix = await dependencyPrefix();
-  return [...(unit ? unitJobs(prefix) : []), ...(fuzz ? fuzzJobs(prefix) : [])];
+  return [
+    ...(unit ? unitBuilds(prefix) : []),
+    ...(all ? programBuilds(prefix) : []),
+    ...(fuzz ? fuzzBuilds(prefix) : []),
+  ];
 }
 
 async function runParts(argv: readonly string[]): Promise<Done[]> {
@@ -36,12 +40,12 @@ async function runParts(argv: readonly string[]): Promise<Done[]> {
   const all = chosen.length === 0;
   const paths = chosen.filter((each) => each !== 'unit' && each !== 'fuzz');
   const files = fileJobs(all ? testFiles() : filesOf(paths));
-  const native = await nativeJobs(all, chosen);
+  const builds = await buildsOf(all, chosen);
   const cores = availableParallelism();
   const lanes = [
     { width: labsMax, jobs: files.waiting },
     { width: cores, jobs: files.others },
-    { width: cores, jobs: [...native, ...files.fuzzers] },
+    { width: cores, builds, jobs: files.fuzzers },
   ];
   return await runJobs(lanes, files.alone, say);
 }

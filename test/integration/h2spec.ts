@@ -6,7 +6,7 @@ import { once } from 'node:events';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import t from 'tap';
-import { buildLane } from '../../scripts/build.ts';
+import { addressLane, buildLane } from '../../scripts/build.ts';
 import { dependencyPrefix } from '../../scripts/deps.ts';
 import { root } from '../../scripts/steps.ts';
 
@@ -66,11 +66,7 @@ const tool = await findTool();
 const [h2spec, skip] = 'path' in tool ? [tool.path, false as const] : ['', tool.skip];
 
 t.test('own framing keeps to RFC 9113 by the book of h2spec', { skip }, async (t) => {
-  const folder = await buildLane(
-    { name: 'asan', sanitize: 'address,undefined' },
-    await dependencyPrefix(),
-    ['h2_server'],
-  );
+  const folder = await buildLane(addressLane, await dependencyPrefix(), ['h2_server']);
   const server = spawn(join(folder, 'h2_server'), ['own'], { stdio: ['pipe', 'pipe', 'inherit'] });
   const ended = once(server, 'exit');
   const [line] = await once(server.stdout, 'data');

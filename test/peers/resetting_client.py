@@ -6,13 +6,15 @@ resetting_client.py HOST PORT CA CERT KEY AUTHORITY [ROUNDS]
     Each request is taken back at once, without end. With ROUNDS it opens as many streams as it may
     have, waits for all answers, and takes them back then, so many times.
 
-Prints one line of JSON: how many requests went out, how many were answered, whether the server ended
-it, and the error code of the GOAWAY that came, -1 without one. Leaves at the end of its input."""
+Prints one line of JSON: how many requests went out and in how many seconds, how many were answered,
+whether the server ended it, and the error code of the GOAWAY that came, -1 without one. Leaves at the
+end of its input."""
 import json
 import socket
 import ssl
 import struct
 import sys
+import time
 
 REQUESTS_MAX = 200_000
 BATCH = 200
@@ -82,6 +84,7 @@ def main() -> None:
     block = bytes([0x02, 7]) + b"CONNECT" + bytes([0x01, len(name)]) + name
     batches = int(rounds[0]) if rounds else REQUESTS_MAX // BATCH
     sent = 0
+    start = time.monotonic()
     while sent < batches and not client.ended:
         streams = range(2 * sent * BATCH + 1, 2 * (sent + 1) * BATCH, 2)
         asks = [frame(HEADERS, END_HEADERS, stream, block) for stream in streams]
@@ -96,7 +99,7 @@ def main() -> None:
             client.send(pairs + frame(PING, 0, 0, bytes(8)))
         # No further than one batch ahead: what the server leaves unread may cost us its GOAWAY.
         client.until(lambda: client.pongs == sent)
-    report = {"requests": sent * BATCH, "answered": client.answered}
+    report = {"requests": sent * BATCH, "seconds": time.monotonic() - start, "answered": client.answered}
     print(json.dumps({**report, "ended": client.ended, "goaway": client.goaway}), flush=True)
     sys.stdin.read()
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap';
 import {
+  type Build,
   type Done,
   type Job,
   lineOf,
@@ -19,12 +20,16 @@ class Bench {
   readonly done: string[] = [];
   readonly #ends = new Map<string, (outcome: Outcome) => void>();
 
-  job(name: string, then: readonly Job[] = []): Job {
+  job(name: string): Job {
     const run = (): Promise<Outcome> => {
       this.begun.push(name);
       return new Promise((resolve) => this.#ends.set(name, resolve));
     };
-    return { name, run, then };
+    return { name, run };
+  }
+
+  build(name: string, then: readonly Job[]): Build {
+    return { ...this.job(name), then };
   }
 
   async end(name: string, outcome: Outcome = passed(name)): Promise<void> {
@@ -33,6 +38,12 @@ class Bench {
       await new Promise(setImmediate);
     }
     await new Promise(setImmediate);
+  }
+
+  /** What has begun, once all that can begin has. */
+  async started(): Promise<readonly string[]> {
+    await new Promise(setImmediate);
+    return this.begun;
   }
 
   readonly onDone = ({ name }: Done): void => {
@@ -44,7 +55,7 @@ t.test('a lane has so many jobs at work as it is wide, in their order', async (t
   const bench = new Bench();
   const jobs = ['a', 'b', 'c'].map((name) => bench.job(name));
   const ended = runJobs([{ width: 2, jobs }], [], bench.onDone);
-  t.same(bench.begun, ['a', 'b']);
+  t.same(await bench.started(), ['a', 'b']);
   await bench.end('b');
   t.same(bench.begun, ['a', 'b', 'c']);
   await bench.end('a');
@@ -59,7 +70,7 @@ t.test('lanes go side by side, and what has to be alone comes after all of them'
   const bench = new Bench();
   const lanes = ['a', 'b'].map((name) => ({ width: 1, jobs: [bench.job(name)] }));
   const ended = runJobs(lanes, [bench.job('x'), bench.job('y')], bench.onDone);
-  t.same(bench.begun, ['a', 'b']);
+  t.same(await bench.started(), ['a', 'b']);
   await bench.end('a');
   t.same(bench.begun, ['a', 'b'], 'nothing is alone while something runs');
   await bench.end('b');
@@ -69,20 +80,36 @@ t.test('lanes go side by side, and what has to be alone comes after all of them'
   t.equal((await ended).length, 4);
 });
 
-t.test('what needs a job goes next when it passes, and not when it fails', async (t) => {
+t.test('what is built goes before all else, one at a time', async (t) => {
   const bench = new Bench();
-  const jobs = [
-    bench.job('build', [bench.job('run')]),
-    bench.job('broken', [bench.job('never')]),
-    bench.job('last'),
+  const builds = ['one', 'two'].map((name) => bench.build(name, [bench.job(`run ${name}`)]));
+  const lanes = [
+    { width: 1, jobs: [bench.job('other')] },
+    { width: 3, jobs: [bench.job('last')], builds },
   ];
-  const ended = runJobs([{ width: 1, jobs }], [], bench.onDone);
-  await bench.end('build');
-  t.same(bench.begun, ['build', 'run']);
-  await bench.end('run');
+  const ended = runJobs(lanes, [], bench.onDone);
+  t.same(await bench.started(), ['one'], 'no other build, and no lane');
+  await bench.end('one');
+  t.same(bench.begun, ['one', 'two']);
+  await bench.end('two');
+  t.same(bench.begun, ['one', 'two', 'other', 'run one', 'run two', 'last']);
+  for (const name of ['other', 'run one', 'run two', 'last']) {
+    await bench.end(name);
+  }
+  t.equal((await ended).length, 6);
+});
+
+t.test('what needs a build that fails is left out, and the others go on', async (t) => {
+  const bench = new Bench();
+  const builds = [
+    bench.build('broken', [bench.job('never')]),
+    bench.build('good', [bench.job('run')]),
+  ];
+  const ended = runJobs([{ width: 1, jobs: [], builds }], [], bench.onDone);
   await bench.end('broken', failed('broken'));
-  t.same(bench.begun, ['build', 'run', 'broken', 'last']);
-  await bench.end('last');
+  await bench.end('good');
+  await bench.end('run');
+  t.same(bench.begun, ['broken', 'good', 'run']);
   const failures = (await ended).flatMap(({ tally }) => tally.failures);
   t.same(failures, ['broken: broken']);
 });

@@ -10,8 +10,9 @@ import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
+import { dependencyPrefix } from '../../../scripts/deps.ts';
+import { buildNextLayout } from '../../../scripts/next-layout.ts';
 import { mustRun } from '../../../src/lib/program.ts';
-import { buildNextLayout } from '../../support/next-layout.ts';
 import type { AppStream, PodApp } from '../../support/pod-app.ts';
 
 const { KernelCapture } = await import('../../support/kernel-capture.ts');
@@ -190,7 +191,7 @@ class Traffic {
 }
 
 await t.test('a change of layout', async (t) => {
-  const addon = await buildNextLayout();
+  const addon = await buildNextLayout(await dependencyPrefix());
   const folder = mkdtempSync(join(tmpdir(), 'weft-kill-'));
   t.teardown(() => rmSync(folder, { recursive: true }));
   const preload = join(folder, 'kill_at_bpf.so');

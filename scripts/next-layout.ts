@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Capture in the kernel as a later build would have it: compiled with another layout of the maps.
 import { join } from 'node:path';
-import { compileAll } from '../../scripts/bpf.ts';
-import { buildAddon } from '../../scripts/build.ts';
-import { dependencyPrefix } from '../../scripts/deps.ts';
-import { root } from '../../scripts/steps.ts';
+import { compileAll } from './bpf.ts';
+import { buildAddon } from './build.ts';
+import { root } from './steps.ts';
 
 /** Builds it; resolves to the addon's file. Needs clang. */
-export async function buildNextLayout(): Promise<string> {
-  const prefix = await dependencyPrefix();
+export async function buildNextLayout(prefix: string): Promise<string> {
   const target = { folder: join(root, 'build/next-layout'), defines: ['-DWEFT_NEXT_LAYOUT'] };
   await compileAll(prefix, target);
   await buildAddon(prefix, 'next_layout');
