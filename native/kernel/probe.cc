@@ -21,10 +21,10 @@ constexpr std::pair<const char*, InFamily> kOfFamilies[] = {
 };
 
 constexpr std::pair<const char*, InScratch> kOthers[] = {
-    {"sockops", trySockops},        {"sock_release", tryRelease}, {"netns_cookie", tryNetnsCookie},
-    {"ringbuf", tryRing},           {"set_retval", tryRetval},    {"sk_lookup", tryLookup},
-    {"sock_destroy", tryDestroy},   {"iter_tcp", tryIterator},    {"sk_msg", tryMessages},
-    {"link_cgroup", tryCgroupLink}, {"link_netns", tryNetnsLink},
+    {"sockops", trySockops},      {"sock_release", tryRelease},   {"netns_cookie", tryNetnsCookie},
+    {"ringbuf", tryRing},         {"set_retval", tryRetval},      {"sk_lookup", tryLookup},
+    {"sock_destroy", tryDestroy}, {"iter_tcp", tryIterator},      {"iter_sockmap", tryMapIterator},
+    {"sk_msg", tryMessages},      {"link_cgroup", tryCgroupLink}, {"link_netns", tryNetnsLink},
 };
 
 void tryAll(const std::string& cgroup, std::vector<Feature>& out) {

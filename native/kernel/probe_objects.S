@@ -24,4 +24,5 @@ OBJECT(ringbuf)
 OBJECT(sk_lookup)
 OBJECT(sk_msg)
 OBJECT(iter_tcp)
+OBJECT(iter_sockmap)
 .section .note.GNU-stack, "", %progbits

@@ -18,7 +18,8 @@
   X(ringbuf)                  \
   X(sk_lookup)                \
   X(sk_msg)                   \
-  X(iter_tcp)
+  X(iter_tcp)                 \
+  X(iter_sockmap)
 
 extern "C" {
 #define WEFT_PROBE_BYTES(name)                \

@@ -4,9 +4,7 @@
 #include <bpf/bpf.h>
 #include <bpf/btf.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
-#include <array>
 #include <cerrno>
 #include <memory>
 #include <optional>
@@ -45,6 +43,22 @@ Result<TriedProgram> loadInNetns(const ProbeScratch& scratch, const BpfObject& o
   return scratch.netnsStatus.ok() ? TriedProgram::load(object, name, plan) : scratch.netnsStatus;
 }
 
+/// Puts a socket into a map of the program.
+Status keepIn(const TriedProgram& program, const char* map, const BoundSocket& listener) {
+  const uint32_t key = 0;
+  const auto value = static_cast<uint64_t>(listener.fd.get());
+  const int error = bpf_map_update_elem(program.map(map), &key, &value, BPF_ANY);
+  return error == 0 ? Status{} : bpfError("put a listener into a map", errno);
+}
+
+/// What came of an iterator that was run.
+Status shownSome(const TriedProgram& program, Status ran) {
+  if (ran.ok() && program.seen().runs == 0) {
+    return {Code::kInternal, "the program runs, and is shown no socket"};
+  }
+  return ran;
+}
+
 struct FreeTypes {
   void operator()(btf* types) const { btf__free(types); }
 };
@@ -80,10 +94,8 @@ Status tryLookup(const ProbeScratch& scratch) {
   if (!program.ok()) {
     return program.status();
   }
-  const uint32_t key = 0;
-  const auto value = static_cast<uint64_t>(listener.value().fd.get());
-  if (bpf_map_update_elem(program.value().map("listeners"), &key, &value, BPF_ANY) != 0) {
-    return bpfError("put a listener into a map", errno);
+  if (Status status = keepIn(program.value(), "listeners", listener.value()); !status.ok()) {
+    return status;
   }
   if (Status status = program.value().attachToNetns(scratch.netns.get()); !status.ok()) {
     return status;
@@ -113,19 +125,23 @@ Status tryIterator(const ProbeScratch& scratch) {
   if (!pair.ok()) {
     return pair.status();
   }
-  if (Status status = program.value().attachIterator(); !status.ok()) {
+  return shownSome(program.value(), program.value().iterate());
+}
+
+Status tryMapIterator(const ProbeScratch& scratch) {
+  Result<TriedProgram> program =
+      loadInNetns(scratch, probe_objects::iter_sockmap(), "try_iter_sockmap");
+  if (!program.ok()) {
+    return program.status();
+  }
+  const Result<BoundSocket> listener = bindAt(loopback(true), SOCK_STREAM);
+  if (!listener.ok()) {
+    return listener.status();
+  }
+  if (Status status = keepIn(program.value(), "listeners", listener.value()); !status.ok()) {
     return status;
   }
-  const UniqueFd run(bpf_iter_create(program.value().link()));
-  if (!run) {
-    return bpfError("run an iterator", errno);
-  }
-  std::array<char, 256> nothing{};
-  while (::read(run.get(), nothing.data(), nothing.size()) > 0) {
-  }
-  return program.value().seen().runs > 0
-             ? Status{}
-             : Status{Code::kInternal, "the program runs, and is shown no socket"};
+  return shownSome(program.value(), program.value().iterate("listeners"));
 }
 
 Status tryDestroy(const ProbeScratch& scratch) {

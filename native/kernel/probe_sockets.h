@@ -15,6 +15,8 @@ Status tryLookup(const ProbeScratch& scratch);
 Status tryMessages(const ProbeScratch& scratch);
 /// A program is shown the TCP sockets there are.
 Status tryIterator(const ProbeScratch& scratch);
+/// A program is shown the sockets in a map.
+Status tryMapIterator(const ProbeScratch& scratch);
 /// A connection can be ended from outside (sock_diag).
 Status tryDestroy(const ProbeScratch& scratch);
 /// The kernel describes its types.

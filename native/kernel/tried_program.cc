@@ -2,10 +2,14 @@
 #include "kernel/tried_program.h"
 
 #include <bpf/bpf.h>
+#include <unistd.h>
 
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <string>
+
+#include "base/unique_fd.h"
 
 namespace weft::kernel {
 namespace {
@@ -77,8 +81,26 @@ Status TriedProgram::attachToNetns(int netns) {
   return keep(bpf_program__attach_netns(program_, netns));
 }
 
-Status TriedProgram::attachIterator() {
-  return keep(bpf_program__attach_iter(program_, nullptr));
+Status TriedProgram::iterate(const char* map) {
+  bpf_iter_link_info over{};
+  bpf_iter_attach_opts options{};
+  options.sz = sizeof options;
+  if (map != nullptr) {
+    over.map.map_fd = static_cast<uint32_t>(this->map(map));
+    options.link_info = &over;
+    options.link_info_len = sizeof over;
+  }
+  if (Status status = keep(bpf_program__attach_iter(program_, &options)); !status.ok()) {
+    return status;
+  }
+  const UniqueFd run(bpf_iter_create(link()));
+  if (!run) {
+    return bpfError("run an iterator", errno);
+  }
+  std::array<char, 256> nothing{};
+  while (::read(run.get(), nothing.data(), nothing.size()) > 0) {
+  }
+  return {};
 }
 
 weft_probe_seen TriedProgram::seen() const {

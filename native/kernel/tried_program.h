@@ -18,8 +18,9 @@ class TriedProgram {
 
   Status attachToCgroup(int cgroup);
   Status attachToNetns(int netns);
-  /// Attaches an iterator, which attachIterator's link makes anew with each look.
-  Status attachIterator();
+  /// Runs an iterator once: over the sockets of the thread's namespace, or over those in its map of
+  /// that name.
+  Status iterate(const char* map = nullptr);
 
   /// What it saw until now.
   weft_probe_seen seen() const;

@@ -127,6 +127,11 @@ const wants: Readonly<Record<string, Want>> = {
     loses: 'connections that are open cannot be taken over by the sockmap tier',
     how: 'boot Linux 5.9 or later with CONFIG_DEBUG_INFO_BTF, and give CAP_PERFMON',
   },
+  iter_sockmap: {
+    loses:
+      'when the agent is replaced by one with other tables, connections to captured pods are refused until their proxy is replaced, too',
+    how: 'boot Linux 5.10 or later with CONFIG_DEBUG_INFO_BTF, and give CAP_PERFMON',
+  },
   sk_msg: {
     loses: 'there is no sockmap tier',
     how: 'boot Linux 5.9 or later with CONFIG_BPF_STREAM_PARSER',

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // An agent whose maps have another layout takes over from one that is running: what is open goes on,
 // what is captured and denied stays so at each moment, and an agent that is killed on the way leaves
-// what the next one finishes. Needs root, clang and a C compiler.
+// what the next one finishes. A kernel that shows no program the sockets of a map cannot hand over
+// listeners: there what arrives is refused, and nothing passes. Needs root, clang and a C compiler.
 process.env['WEFT_TEST_CAPTURE'] = 'ebpf';
 
 import { type ChildProcess, spawn } from 'node:child_process';
@@ -14,6 +15,7 @@ import { dependencyPrefix } from '../../../scripts/deps.ts';
 import { buildNextLayout } from '../../../scripts/next-layout.ts';
 import { mustRun } from '../../../src/lib/program.ts';
 import type { AppStream, PodApp } from '../../support/pod-app.ts';
+import { lackingHere } from '../../support/this-kernel.ts';
 
 const { KernelCapture } = await import('../../support/kernel-capture.ts');
 const { denyPort, published, run, startNode } = await import('../../support/same-node.ts');
@@ -29,6 +31,12 @@ const stride = 4;
 /** Lets only the proxy, by its mark, out of a pod to that port. */
 const onlyProxy = `table inet only { chain out { type filter hook output priority 0;
   tcp dport ${outsidePort} meta mark & 0xfff != 0x539 reject with tcp reset; }; }`;
+
+const lacking = (await lackingHere()).get('iter_sockmap');
+const areCarried = lacking === undefined;
+if (!areCarried) {
+  t.comment(`listeners are not carried over by this kernel: ${lacking}`);
+}
 
 t.setTimeout(200_000);
 
@@ -153,7 +161,8 @@ class Traffic {
     test.equal(await this.#client.failure(server, deniedPort), 'ECONNREFUSED');
     test.equal(await echoes(this.#client, server, port), 'ok');
     test.equal(await echoes(this.#server, outside, outsidePort), 'ok');
-    test.equal(await echoes(this.#stranger, server, port), 'ok');
+    const arrived = await echoes(this.#stranger, server, port);
+    test.equal(arrived, areCarried ? 'ok' : 'ECONNREFUSED');
   }
 
   /** What is open goes on. */
@@ -217,7 +226,7 @@ await t.test('a change of layout', async (t) => {
         for (const way of ['direct_passed', 'direct_denied', 'outbound_captured']) {
           t.ok(step(way) > 0, way);
         }
-        t.ok(step('inbound_captured') > 0, 'listeners were carried over, too');
+        t.equal(step('inbound_captured') > 0, areCarried, 'listeners were carried over, too');
       });
       steps.push(await taken);
       t.strictSame(layouts(), [folder], 'nothing of the other layout is left');
@@ -244,7 +253,17 @@ await t.test('a change of layout', async (t) => {
   traffic.stop();
   const { denied, direct, captured, arriving } = await watched;
   t.strictSame(Object.keys(denied), ['ECONNREFUSED'], JSON.stringify(denied));
-  t.strictSame(Object.keys(direct), ['ok'], JSON.stringify(direct));
   t.strictSame(Object.keys(captured), ['ok'], JSON.stringify(captured));
-  t.strictSame(Object.keys(arriving), ['ok'], JSON.stringify(arriving));
+  if (areCarried) {
+    t.strictSame(Object.keys(direct), ['ok'], JSON.stringify(direct));
+    t.strictSame(Object.keys(arriving), ['ok'], JSON.stringify(arriving));
+  } else {
+    // What is on its way while tables change is taken for a stranger's.
+    const known = ['ok', 'ECONNREFUSED'];
+    t.strictSame(Object.keys(arriving), known, JSON.stringify(arriving));
+    t.ok(
+      Object.keys(direct).every((how) => known.includes(how)),
+      JSON.stringify(direct),
+    );
+  }
 });

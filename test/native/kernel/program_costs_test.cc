@@ -7,7 +7,9 @@
 
 #include <cstdio>
 #include <string>
+#include <string_view>
 
+#include "kernel/probe_objects.h"
 #include "kernel/scratch_node.h"
 
 using weft::kernel::BpfObject;
@@ -30,11 +32,19 @@ TEST_CASE("this kernel takes every program") {
     return;
   }
   const weft::test::ScratchPins pins;
+  const BpfObject carry = weft::kernel::objects::carry();
+  // Does nothing: a kernel that refuses it refuses whatever runs over a map of sockets.
+  const auto overMaps = weft::test::costsOf(weft::kernel::probe_objects::iter_sockmap(), "");
   for (const BpfObject& object : {
 #define WEFT_OBJECT_OF(name) weft::kernel::objects::name(),
            WEFT_OBJECTS(WEFT_OBJECT_OF)
 #undef WEFT_OBJECT_OF
        }) {
+    if (std::string_view(object.name) == carry.name && !overMaps.ok()) {
+      std::printf("# %s is not asked of this kernel, which takes no program like it: %s\n",
+                  carry.name, overMaps.status().message().c_str());
+      continue;
+    }
     const auto costs = weft::test::costsOf(object, pins->maps());
     INFO(costs.status().message());
     REQUIRE(costs.ok());

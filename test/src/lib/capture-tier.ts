@@ -18,7 +18,7 @@ const hooks = {
 } as const;
 const forDirect = ['sock_destroy', 'sock_release', 'guard', 'direct'];
 const optional = [
-  ...['set_retval', 'iter_tcp', 'sk_msg', 'btf', 'lockdown', 'foreign_programs'],
+  ...['set_retval', 'iter_tcp', 'iter_sockmap', 'sk_msg', 'btf', 'lockdown', 'foreign_programs'],
   ...['services', ...Object.keys(hooks), ...Object.values(hooks).flat()],
 ];
 const names = [...needed, ...forDirect, ...optional];
