@@ -21,7 +21,7 @@ const files = [
   'snapshot.ts',
   '../ztunnel/dns/proxy.ts',
 ];
-t.setTimeout(600_000);
+t.setTimeout(900_000);
 
 // The argument is part of the name of a test's folder, which others may run in meanwhile.
 for (const file of files) {
