@@ -40,7 +40,7 @@ t.test('as JSON it is one object with the same verdict as the exit code', async 
   const { ok, rows, capture } = JSON.parse(printed) as Checked;
   t.equal(code, ok ? 0 : 3);
   t.equal(rows.length, 13);
-  t.equal(new Set(capture.features.map(({ name }) => name)).size, 31);
+  t.equal(new Set(capture.features.map(({ name }) => name)).size, 32);
   if (skip === false) {
     t.strictSame([capture.tier, capture.reasons], ['kernel-direct', []]);
   }
