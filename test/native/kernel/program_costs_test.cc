@@ -35,14 +35,16 @@ TEST_CASE("this kernel takes every program") {
   const BpfObject carry = weft::kernel::objects::carry();
   // Does nothing: a kernel that refuses it refuses whatever runs over a map of sockets.
   const auto overMaps = weft::test::costsOf(weft::kernel::probe_objects::iter_sockmap(), "");
+  const std::string& why = overMaps.status().message();
+  const bool isRefused = why.find("Operation not permitted") != std::string::npos;
   for (const BpfObject& object : {
 #define WEFT_OBJECT_OF(name) weft::kernel::objects::name(),
            WEFT_OBJECTS(WEFT_OBJECT_OF)
 #undef WEFT_OBJECT_OF
        }) {
-    if (std::string_view(object.name) == carry.name && !overMaps.ok()) {
+    if (std::string_view(object.name) == carry.name && isRefused) {
       std::printf("# %s is not asked of this kernel, which takes no program like it: %s\n",
-                  carry.name, overMaps.status().message().c_str());
+                  carry.name, why.c_str());
       continue;
     }
     const auto costs = weft::test::costsOf(object, pins->maps());
