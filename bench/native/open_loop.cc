@@ -30,7 +30,7 @@ using weft::UniqueFd;
 constexpr uint64_t kSecond = 1'000'000'000;
 /// Under way at a time, where each has a connection of its own. What is due beyond that waits.
 constexpr size_t kOwnMax = 900;
-/// For the last answers, when the time is over. What has none then counts with the time it had.
+/// For what is late, when the time is over. What has no answer then counts with the time it had.
 constexpr uint64_t kDrainNanos = 2 * kSecond;
 constexpr std::string_view kRequest = "GET / HTTP/1.1\r\nHost: bench\r\n\r\n";
 constexpr std::string_view kStatus = "HTTP/1.1 200 ";
@@ -233,9 +233,8 @@ void OpenLoop::run() {
   start_ = monotonicNanos();
   const uint64_t stop = start_ + total_ * interval_;
   for (uint64_t now = start_; now < stop + kDrainNanos; now = monotonicNanos()) {
-    if (now < stop) {
-      beginDue(now);
-    } else if (free_.size() == places_.size()) {
+    beginDue(now);
+    if (now >= stop && begun_ == total_ && free_.size() == places_.size()) {
       break;
     }
     const bool waitsForFree = free_.empty() || begun_ == total_;

@@ -2,6 +2,7 @@
 import { once } from 'node:events';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 import {
   type OpenLoop,
@@ -40,13 +41,20 @@ interface Counted {
   requests: number;
 }
 
-/** A server that counts. Past `answersMax` it says nothing more. */
-async function counting(t: Test, answersMax = Number.POSITIVE_INFINITY): Promise<Counted> {
-  const server = createServer((_request, response) => {
+/** A server that counts. Past `answersMax` it says nothing more, or nothing for `pauseMs`. */
+async function counting(
+  t: Test,
+  answersMax = Number.POSITIVE_INFINITY,
+  pauseMs?: number,
+): Promise<Counted> {
+  let pause: Promise<void> | undefined;
+  const server = createServer(async (_request, response) => {
     counted.requests += 1;
-    if (counted.requests <= answersMax) {
-      response.end('x'.repeat(1024));
+    if (counted.requests > answersMax) {
+      pause ??= pauseMs === undefined ? new Promise(() => undefined) : delay(pauseMs);
+      await pause;
     }
+    response.end('x'.repeat(1024));
   });
   const counted: Counted = { server, connections: 0, requests: 0 };
   server.on('connection', (socket) => {
@@ -82,6 +90,15 @@ t.test('the program', async (t) => {
     t.equal(counted.connections, 4);
     t.equal(counted.requests, 204);
     t.ok(told.micros.p50 > 0 && told.micros.p50 <= told.micros.p99);
+  });
+
+  t.test('what was due while nothing was answered is asked after the time is over', async (t) => {
+    const counted = await counting(t, 104, 1500);
+    const told = await run(counted, { rate: 200, seconds: 1, kept: 4 });
+    t.match(told, { asked: 200, answered: 200, failed: 0 });
+    t.equal(counted.requests, 204);
+    // Half of them were due in the pause, or after it behind those.
+    t.ok(told.micros.p90 > 1_000_000, String(told.micros.p90));
   });
 
   t.test('gives each request a connection of its own', async (t) => {
