@@ -128,8 +128,11 @@ export interface EngineOptions {
   };
 }
 
-/** How handshakes compute. */
+/** How handshakes may be asked to compute. */
 export type CryptoMode = 'off' | 'scalar' | 'avx512';
+
+/** How they compute: portable, gathered without lanes, is for tests, and for `WEFT_CRYPTO` alone. */
+export type CryptoModeInUse = CryptoMode | 'portable';
 
 /** A public-key operation that is gathered. */
 export type CryptoOperation =
@@ -142,7 +145,7 @@ export type CryptoOperation =
 
 /** What was computed for handshakes, in all workers. */
 export interface CryptoStats {
-  readonly mode: CryptoMode;
+  readonly mode: CryptoModeInUse;
   readonly operations: Readonly<
     Record<
       CryptoOperation,
@@ -168,7 +171,7 @@ export interface CryptoStats {
 export interface CryptoProbe {
   readonly avx512: boolean;
   /** What would be chosen without a setting; empty where `WEFT_CRYPTO` asks for what is not there. */
-  readonly mode: CryptoMode | '';
+  readonly mode: CryptoModeInUse | '';
   /** Why not. */
   readonly error: string;
   /** From how many operations on eight lanes are quicker; 0: never. */

@@ -64,9 +64,24 @@ const char* nameOf(Mode mode) {
     case Mode::kScalar:
       return "scalar";
     case Mode::kAvx512:
+      return "avx512";
+    case Mode::kPortable:
       break;
   }
-  return "avx512";
+  return "portable";
+}
+
+const Kernels* kernelsOf(Mode mode) {
+  switch (mode) {
+    case Mode::kAvx512:
+      return avx512Kernels();
+    case Mode::kPortable:
+      return &portableKernels();
+    case Mode::kOff:
+    case Mode::kScalar:
+      break;
+  }
+  return nullptr;
 }
 
 BreakEvens BreakEvens::never() {
@@ -89,11 +104,12 @@ class Batch::Run {
 Batch::Batch(Mode mode, BreakEvens breakEvens, size_t fibersMax, Clock clock,
              std::function<void()> wanted)
     : mode_(mode),
+      kernels_(kernelsOf(mode)),
       breakEvens_(breakEvens),
       clock_(clock),
       wanted_(std::move(wanted)),
       stacks_(fibersMax) {
-  CHECK(mode_ != Mode::kAvx512 || avx512Kernels() != nullptr);
+  CHECK(mode_ != Mode::kAvx512 || kernels_ != nullptr);
 }
 
 Batch::~Batch() {
@@ -190,7 +206,7 @@ void Batch::computeDue() {
 void Batch::computeQueue(Queue& queue) {
   const auto operation = static_cast<size_t>(&queue - queues_.data());
   const size_t taken = std::min(queue.waiting.size(), kLanes);
-  const bool wide = mode_ == Mode::kAvx512 && taken >= breakEvens_.lanes[operation];
+  const bool wide = kernels_ != nullptr && taken >= breakEvens_.lanes[operation];
   std::array<void*, kLanes> operands{};
   size_t filled = 0;
   const uint64_t start = clock_();
@@ -207,8 +223,7 @@ void Batch::computeQueue(Queue& queue) {
     each.passedOver = &each == &queue ? 0 : each.passedOver + 1;
   }
   if (filled > 0) {
-    computeBy(*avx512Kernels(), static_cast<Operation>(operation),
-              std::span(operands).first(filled));
+    computeBy(*kernels_, static_cast<Operation>(operation), std::span(operands).first(filled));
     totals_.operations[operation].calls[filled - 1].add(1);
     totals_.operations[operation].laneNanoseconds.add(clock_() - start);
   }
@@ -224,14 +239,14 @@ Batch::Stopwatch::~Stopwatch() {
 }
 
 bool Batch::takeShare(X25519Keygen& share) {
-  return mode_ == Mode::kAvx512 && shares_.take(clock_() / 1000, share);
+  return kernels_ != nullptr && shares_.take(clock_() / 1000, share);
 }
 
 bool Batch::makeShares() {
   constexpr auto kKeygen = static_cast<size_t>(Operation::kX25519Keygen);
   const uint64_t now = clock_() / 1000;
-  if (mode_ != Mode::kAvx512 || breakEvens_.lanes[kKeygen] > kLanes || !shares_.wantsMore(now) ||
-      !shares_.make(*avx512Kernels(), now)) {
+  if (kernels_ == nullptr || breakEvens_.lanes[kKeygen] > kLanes || !shares_.wantsMore(now) ||
+      !shares_.make(*kernels_, now)) {
     return false;
   }
   totals_.keyShares.add(kLanes);

@@ -35,8 +35,14 @@ enum class Mode : uint8_t {
   kOff,     ///< In the library, where they stand.
   kScalar,  ///< On fibers, one operation after the other.
   kAvx512,  ///< On fibers, eight at once where enough are there.
+  /// On fibers, gathered as in kAvx512, and computed by the portable row: for tests of all that is
+  /// around the kernels, on any processor. That row is no quicker, and not proved against timing.
+  kPortable,
 };
 const char* nameOf(Mode mode);
+/// The row that computes what is gathered in that mode. Null in those that do not, and where the
+/// processor does not have it.
+const Kernels* kernelsOf(Mode mode);
 
 /// From how many operations on eight lanes are quicker than one after the other; kNever where they
 /// never are.
@@ -143,7 +149,7 @@ class Batch {
   /// How many bodies have had to wait, since ever: a look at it later tells whether more do.
   uint64_t begun() const { return begun_; }
 
-  /// A key share that was made before; false when there is none, as always but in kAvx512.
+  /// A key share that was made before; false when there is none, as always without kernels.
   bool takeShare(X25519Keygen& share);
   /// For when there is nothing else to do: makes some key shares, if as many were asked for lately.
   /// True when it did.
@@ -188,6 +194,7 @@ class Batch {
   std::unique_ptr<Run> release(Run* run);
 
   const Mode mode_;
+  const Kernels* const kernels_;
   const BreakEvens breakEvens_;
   const Clock clock_;
   const std::function<void()> wanted_;

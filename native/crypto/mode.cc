@@ -19,7 +19,7 @@ std::optional<Mode> modeOf(std::string_view name) {
 
 Result<Mode> chooseMode(std::optional<Mode> wanted) {
   if (const char* const name = std::getenv("WEFT_CRYPTO"); name != nullptr && *name != '\0') {
-    wanted = modeOf(name);
+    wanted = name == std::string_view(nameOf(Mode::kPortable)) ? Mode::kPortable : modeOf(name);
     if (!wanted) {
       return Status(Code::kInvalid,
                     std::string("WEFT_CRYPTO is off, scalar or avx512, not \"") + name + "\"");
@@ -46,6 +46,23 @@ const BreakEvens& breakEvens(Clock clock) {
   };
   static const BreakEvens kMeasured = measure();
   return kMeasured;
+}
+
+BreakEvens breakEvensOf(Mode mode, Clock clock) {
+  constexpr uint8_t kPortableFrom = 2;
+  switch (mode) {
+    case Mode::kAvx512:
+      return breakEvens(clock);
+    case Mode::kPortable: {
+      BreakEvens fixed{};
+      fixed.lanes.fill(kPortableFrom);
+      return fixed;
+    }
+    case Mode::kOff:
+    case Mode::kScalar:
+      break;
+  }
+  return BreakEvens::never();
 }
 
 }  // namespace weft::crypto

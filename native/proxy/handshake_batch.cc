@@ -12,10 +12,8 @@ HandshakeBatch::HandshakeBatch(io::Loop& loop, crypto::Mode mode, size_t fibersM
                                uint64_t nanosecondsPerTurn)
     : loop_(loop),
       nanosecondsPerTurn_(nanosecondsPerTurn),
-      batch_(mode,
-             mode == crypto::Mode::kAvx512 ? crypto::breakEvens(threadNanos)
-                                           : crypto::BreakEvens::never(),
-             fibersMax, monotonicNanos, [this] { loop_.afterTurn(this); }) {}
+      batch_(mode, crypto::breakEvensOf(mode, threadNanos), fibersMax, monotonicNanos,
+             [this] { loop_.afterTurn(this); }) {}
 
 // A turn takes few events: as long as it brings handshakes the next may bring more of them. Who is
 // behind has enough.

@@ -41,7 +41,7 @@ export interface CaptureStatus {
 
 /** What was computed for handshakes, and how. */
 export interface CryptoStatus {
-  readonly mode: 'off' | 'scalar' | 'avx512';
+  readonly mode: 'off' | 'scalar' | 'avx512' | 'portable';
   /** By operation; none is counted where the mode is off. */
   readonly operations: Readonly<Record<string, OperationStatus>>;
   /** Steps of handshakes that computed by themselves, since too many waited. */

@@ -3,6 +3,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "../native/crypto/gathering.h"
 #include "../native/tls/test_ca.h"
 #include "base/clock.h"
 #include "crypto/batch.h"
@@ -40,8 +41,7 @@ struct Ends {
   std::shared_ptr<const Identity> server = ca.identity(kServerId);
   weft::tls::SessionContext context;
   std::unique_ptr<Batch> scalar = batchOf(Mode::kScalar);
-  std::unique_ptr<Batch> lanes =
-      batchOf(weft::crypto::avx512Kernels() == nullptr ? Mode::kScalar : Mode::kAvx512);
+  std::unique_ptr<Batch> lanes = batchOf(weft::crypto::gatheringMode());
 
   // Sets how both compute.
   void choose(uint8_t how) {

@@ -6,6 +6,7 @@
 #include <openssl/err.h>
 
 #include "base/clock.h"
+#include "crypto/gathering.h"
 
 namespace weft::crypto {
 namespace {
@@ -98,13 +99,9 @@ TEST_CASE("a body that asks for nothing ends at once, and nobody is told") {
 }
 
 TEST_CASE("a queue that is full is computed before anybody settles") {
-  if (avx512Kernels() == nullptr) {
-    MESSAGE("left out: no AVX-512 IFMA here, so nothing is computed in lanes");
-    return;
-  }
   BreakEvens always{};
   always.lanes.fill(1);
-  Batch batch(Mode::kAvx512, always, 100, monotonicNanos, [] {});
+  Batch batch(gatheringMode(), always, 100, monotonicNanos, [] {});
   const auto& totals = batch.totals().operations[static_cast<size_t>(Operation::kX25519Keygen)];
   std::vector<std::unique_ptr<Maker>> makers;
   for (size_t i = 0; i < kLanes; i++) {
@@ -124,13 +121,9 @@ TEST_CASE("a queue that is full is computed before anybody settles") {
 }
 
 TEST_CASE("lanes are filled as far as it goes, and fewer than are worth it are done alone") {
-  if (avx512Kernels() == nullptr) {
-    MESSAGE("left out: no AVX-512 IFMA here, so nothing is computed in lanes");
-    return;
-  }
   BreakEvens fromThree = BreakEvens::never();
   fromThree.lanes[static_cast<size_t>(Operation::kX25519Keygen)] = 3;
-  Batch batch(Mode::kAvx512, fromThree, 100, monotonicNanos, [] {});
+  Batch batch(gatheringMode(), fromThree, 100, monotonicNanos, [] {});
   const auto& totals = batch.totals().operations[static_cast<size_t>(Operation::kX25519Keygen)];
   std::vector<std::unique_ptr<Maker>> makers;
   // The first two want one more than the third.

@@ -3,10 +3,12 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <optional>
 #include <string>
 
+#include "base/clock.h"
 #include "crypto/mb8.h"
 
 namespace weft::crypto {
@@ -45,6 +47,25 @@ TEST_CASE("the environment's word comes before the setting") {
   const Environment off("off");
   CHECK(chooseMode(Mode::kScalar).value() == Mode::kOff);
   CHECK(chooseMode(std::nullopt).value() == Mode::kOff);
+}
+
+TEST_CASE("the portable row is for the environment to choose, and for no setting") {
+  const Environment portable("portable");
+  CHECK(chooseMode(std::nullopt).value() == Mode::kPortable);
+  CHECK(chooseMode(Mode::kOff).value() == Mode::kPortable);
+  CHECK_FALSE(modeOf("portable"));
+}
+
+TEST_CASE("kernels that are always the same are worth it from two on, and none never") {
+  const auto never = [](Mode mode) {
+    return breakEvensOf(mode, monotonicNanos).lanes == BreakEvens::never().lanes;
+  };
+  CHECK(never(Mode::kOff));
+  CHECK(never(Mode::kScalar));
+  const BreakEvens portable = breakEvensOf(Mode::kPortable, monotonicNanos);
+  CHECK(std::all_of(portable.lanes.begin(), portable.lanes.end(), [](auto n) { return n == 2; }));
+  const BreakEvens wide = breakEvensOf(Mode::kAvx512, monotonicNanos);
+  CHECK(wide.lanes == breakEvens(monotonicNanos).lanes);
 }
 
 TEST_CASE("a name that is none is refused, and so are lanes that the processor does not have") {

@@ -8,6 +8,7 @@
 // clang-format off
 #include "proxy/one_pod.h"
 
+#include "crypto/gathering.h"
 #include <doctest/doctest.h>
 // clang-format on
 
@@ -93,7 +94,7 @@ size_t openTunnels(const NetworkNamespace& ns) {
 
 Settings waitingSettings() {
   Settings settings = settingsOf(1);
-  settings.crypto = weft::crypto::avx512Kernels() == nullptr ? Mode::kScalar : Mode::kAvx512;
+  settings.crypto = weft::crypto::gatheringMode();
   settings.limits.handshakeFibers = kAtOnce;
   return settings;
 }

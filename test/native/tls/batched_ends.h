@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "crypto/gathering.h"
 #include "tls/session_ends.h"
 
 namespace weft::test {
@@ -60,15 +61,9 @@ struct BatchedPair {
   }
 };
 
-// Each way to compute that this machine has; lanes from the first operation on.
+// Each way to compute; kernels from the first operation on.
 inline std::vector<crypto::Mode> allModes() {
-  std::vector<crypto::Mode> modes = {crypto::Mode::kOff, crypto::Mode::kScalar};
-  if (crypto::avx512Kernels() == nullptr) {
-    MESSAGE("left out: no AVX-512 IFMA here, so nothing is computed in lanes");
-  } else {
-    modes.push_back(crypto::Mode::kAvx512);
-  }
-  return modes;
+  return {crypto::Mode::kOff, crypto::Mode::kScalar, crypto::gatheringMode()};
 }
 
 // Null in Mode::kOff.

@@ -206,7 +206,7 @@ void checkTotals(const crypto::BatchTotals& totals, const Way& way) {
                                     Operation::kEcdsaVerify, Operation::kEcdsaSign}) {
     CAPTURE(nameOf(operation));
     const auto& one = totals.operations[static_cast<size_t>(operation)];
-    CHECK((one.calls[crypto::kLanes - 1].get() > 0) == (way.mode == crypto::Mode::kAvx512));
+    CHECK((one.calls[crypto::kLanes - 1].get() > 0) == (kernelsOf(way.mode) != nullptr));
   }
 }
 
@@ -277,8 +277,7 @@ TEST_CASE("a storm of handshakes ends as each does by itself") {
   const uint32_t first = numberOf("WEFT_STORM_FIRST", 0);
   const uint32_t rounds = numberOf("WEFT_STORM_ROUNDS", 1);
   const size_t atOnce = std::getenv("WEFT_STORM_ROUNDS") == nullptr ? kAtOnce / 2 : kAtOnce;
-  const Mode best = crypto::avx512Kernels() == nullptr ? Mode::kScalar : Mode::kAvx512;
-  const Mode mode = crypto::chooseMode(best).value();
+  const Mode mode = crypto::chooseMode(crypto::gatheringMode()).value();
   for (uint32_t round = first; round < first + rounds; round++) {
     CAPTURE(round);
     const std::vector<Outcome> gathered = play(identities, {mode, atOnce}, round);

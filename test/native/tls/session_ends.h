@@ -5,6 +5,7 @@
 // clang-format off
 #include "tls/session.h"
 #include "base/clock.h"
+#include "crypto/gathering.h"
 #include "crypto/mode.h"
 #include "tls/test_ca.h"
 
@@ -46,12 +47,10 @@ inline SpiffeId idOf(const char* text) {
 
 // As the environment says, so that all tests run in each mode; null without fibers.
 inline std::unique_ptr<crypto::Batch> batchOfEnvironment() {
-  const crypto::Mode best =
-      crypto::avx512Kernels() == nullptr ? crypto::Mode::kScalar : crypto::Mode::kAvx512;
-  const crypto::Mode mode = crypto::chooseMode(best).value();
+  const crypto::Mode mode = crypto::chooseMode(crypto::gatheringMode()).value();
   return mode == crypto::Mode::kOff
              ? nullptr
-             : std::make_unique<crypto::Batch>(mode, crypto::breakEvens(threadNanos), 16,
+             : std::make_unique<crypto::Batch>(mode, crypto::breakEvensOf(mode, threadNanos), 16,
                                                monotonicNanos, [] {});
 }
 
