@@ -106,7 +106,8 @@ async function setUp(t: Test, respond: Respond = (bytes, send) => send(answerOf(
     heard.push(bytes);
     respond(bytes, (answer) => resolver.send(answer, port, address));
   });
-  resolver.bind(0, '127.0.0.1');
+  // A port of UDP that the kernel gives out may be somebody's of TCP, where tests listen, too.
+  resolver.bind(ports.next++, '127.0.0.1');
   await once(resolver, 'listening');
   t.teardown(() => resolver.close());
   const names = new NameTable('cluster.local');
