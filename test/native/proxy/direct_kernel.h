@@ -73,6 +73,15 @@ class DirectKernel {
     return !changed_.wait_for(lock, std::chrono::milliseconds(60),
                               [&] { return state_.calls != before; });
   }
+  /// Waits until all that is under way is done: until it is quiet. False when it never is.
+  bool settles() {
+    const uint64_t last = monotonicMillis() + kWaitSeconds * 1000;
+    bool quiet = isQuiet();
+    while (!quiet && monotonicMillis() < last) {
+      quiet = isQuiet();
+    }
+    return quiet;
+  }
   State now() {
     const std::lock_guard lock(mutex_);
     return state_;

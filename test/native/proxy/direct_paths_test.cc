@@ -247,11 +247,11 @@ TEST_CASE("only what changed is published anew") {
   node->startAll();
   DirectKernel& kernel = node->kernel;
   node->apply(DeltaWriter().add(workload("other", "10.1.1.9")));
-  CHECK(kernel.isQuiet());
+  CHECK(kernel.settles());
   Policy denial = policy("web", PolicyAction::kDeny, kWeb);
   node->apply(DeltaWriter().add(denial));
   CHECK(kernel.until([&](const State& now) { return says(now, node->cart, node->web, false); }));
-  CHECK(kernel.isQuiet());
+  CHECK(kernel.settles());
   const State now = kernel.now();
   CHECK(says(now, node->web, node->cart, true));
   CHECK(now.published.at(node->cart) == 2);
@@ -355,7 +355,7 @@ TEST_CASE("connections that are denied now are ended, then those that were half 
   });
   node->apply(DeltaWriter().add(denyPort(80)));
   CHECK(kernel.until([&](const State& now) { return now.ended.size() == 3; }));
-  CHECK(kernel.isQuiet());
+  CHECK(kernel.settles());
   const State now = kernel.now();
   REQUIRE(now.ended.size() == 3);
   CHECK(clientPort(now.ended[0]) == 40001);
@@ -711,7 +711,7 @@ TEST_CASE("connections end that were to a service which has a waypoint now, and 
   service.waypoint = true;
   node->apply(DeltaWriter().add(service));
   CHECK(kernel.until([](const State& now) { return now.ended.size() == 1; }));
-  CHECK(kernel.isQuiet());
+  CHECK(kernel.settles());
   CHECK(clientPort(kernel.now().ended.at(0)) == 40001);
   CHECK(kernel.now().ended.size() == 1);
 }

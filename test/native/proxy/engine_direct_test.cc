@@ -166,7 +166,7 @@ TEST_CASE("a pod that is removed while it is added has no direct connections") {
   CHECK(node->mesh.addPod("cart").ok());
   // Alone, it has nobody to be decided for.
   CHECK(node->kernel.until([&](const State& now) { return now.withdrawn.contains(node->cart); }));
-  CHECK(node->kernel.isQuiet());
+  CHECK(node->kernel.settles());
   CHECK_FALSE(node->kernel.now().tables.contains(node->web));
   CHECK(node->kernel.now().published.empty());
 }
