@@ -131,7 +131,10 @@ export interface EngineOptions {
 /** How handshakes may be asked to compute. */
 export type CryptoMode = 'off' | 'scalar' | 'avx512';
 
-/** How they compute: portable, gathered without lanes, is for tests, and for `WEFT_CRYPTO` alone. */
+/**
+ * How they compute: portable, gathered as for lanes and computed by the library, is for tests, and
+ * for `WEFT_CRYPTO` alone.
+ */
 export type CryptoModeInUse = CryptoMode | 'portable';
 
 /** A public-key operation that is gathered. */

@@ -26,6 +26,7 @@ import { TablesDeltaSchema } from './gen/tables_pb.js';
 export type {
   CaptureStats,
   CryptoMode,
+  CryptoModeInUse,
   CryptoOperation,
   CryptoProbe,
   CryptoStats,

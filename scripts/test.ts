@@ -3,8 +3,10 @@
 // Arguments choose parts: unit, fuzz, or paths of TypeScript tests. With --coverage the tests that
 // mirror a TypeScript source are run, and how much of it they reach is looked at, nothing else.
 // Started by the launcher.
+import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { MeshError } from '../src/lib/error.ts';
+import { cpuFlagsOf } from '../src/lib/machine.ts';
 import { coverageJob } from './coverage.ts';
 import { dependencyPrefix } from './deps.ts';
 import { fuzzBuilds, programBuilds, unitBuilds } from './native-tests.ts';
@@ -16,6 +18,16 @@ import { fileJobs, filesOf, testFiles } from './typescript-tests.ts';
 const slowestCount = 15;
 /** Labs at once: each has a control plane, two proxies and a dozen processes of pods. */
 const labsMax = 2;
+
+/** Throws MeshError `unavailable` where tests shall compute by what the processor does not have. */
+function needLanes(mode: string | undefined): void {
+  const wanted = ['avx512ifma', 'avx512_vbmi2'];
+  const found = cpuFlagsOf(readFileSync('/proc/cpuinfo', 'utf8'), wanted);
+  if (mode === 'avx512' && found.length < wanted.length) {
+    const instead = 'WEFT_CRYPTO=portable tests all but the kernels';
+    throw new MeshError('unavailable', `this processor has no AVX-512 IFMA: ${instead}`);
+  }
+}
 
 async function buildsOf(all: boolean, chosen: readonly string[]): Promise<Build[]> {
   const unit = all || chosen.includes('unit');
@@ -32,6 +44,7 @@ async function buildsOf(all: boolean, chosen: readonly string[]): Promise<Build[
 }
 
 async function runParts(argv: readonly string[]): Promise<Done[]> {
+  needLanes(process.env['WEFT_CRYPTO']);
   const chosen = argv.filter((arg) => arg !== '--coverage');
   const say = (done: Done): boolean => process.stdout.write(lineOf(done));
   if (chosen.length < argv.length) {

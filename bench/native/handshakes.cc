@@ -78,8 +78,8 @@ struct World {
   World(const Identities& identitiesIn, const Way& wayIn, Mode mode)
       : identities(identitiesIn), way(wayIn) {
     if (mode != Mode::kOff) {
-      batch = std::make_unique<Batch>(mode, weft::crypto::breakEvens(weft::threadNanos), 4096,
-                                      weft::monotonicNanos, [] {});
+      batch = std::make_unique<Batch>(mode, weft::crypto::breakEvensOf(mode, weft::threadNanos),
+                                      4096, weft::monotonicNanos, [] {});
     }
     for (SessionContext* context : {&clients, &servers}) {
       context->batch = batch.get();

@@ -36,7 +36,8 @@ enum class Mode : uint8_t {
   kScalar,  ///< On fibers, one operation after the other.
   kAvx512,  ///< On fibers, eight at once where enough are there.
   /// On fibers, gathered as in kAvx512, and computed by the portable row: for tests of all that is
-  /// around the kernels, on any processor. That row is no quicker, and not proved against timing.
+  /// around the kernels, on any processor. That row is no quicker; neither its timing nor what it
+  /// leaves on the stack is proved.
   kPortable,
 };
 const char* nameOf(Mode mode);

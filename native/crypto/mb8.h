@@ -75,7 +75,8 @@ struct P256Derive {
 /// One way to compute each operation. A function takes 1 to kLanes operations, all different, and
 /// sets what is marked as out in each; lanes without one compute something valid that is thrown
 /// away. No branch and no address depends on what is marked as secret, and copies of it that a
-/// function made are wiped. Any thread may call; nothing is kept between calls.
+/// function made are wiped. Any thread may call; nothing is kept between calls, nor left in the TLS
+/// library's error queue.
 struct Kernels {
   const char* name;
   void (*x25519Derive)(std::span<X25519Derive* const> operations);

@@ -4,6 +4,7 @@
 #include <openssl/ec.h>
 #include <openssl/ec_key.h>
 #include <openssl/ecdsa.h>
+#include <openssl/err.h>
 #include <openssl/nid.h>
 
 #include <algorithm>
@@ -72,6 +73,7 @@ void ecdsaSign(std::span<EcdsaSign* const> operations) {
       each->s.fill(0);
     }
   }
+  ERR_clear_error();
 }
 
 void p256Keygen(std::span<P256Keygen* const> operations) {
@@ -81,6 +83,7 @@ void p256Keygen(std::span<P256Keygen* const> operations) {
       each->publicKey = {};
     }
   }
+  ERR_clear_error();
 }
 
 }  // namespace weft::crypto::portable

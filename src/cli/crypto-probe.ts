@@ -15,12 +15,13 @@ export async function probeHandshakeCrypto(): Promise<Capability> {
     const { probeCrypto } = await import('../../native/index.ts');
     const { avx512, mode, error, breakEvens } = probeCrypto();
     if (error !== '' || !avx512) {
-      return { ...wanted, ok: false, seen: error || 'the processor has no AVX-512 IFMA' };
+      const why = error || `the processor has no AVX-512 IFMA; mode ${mode}`;
+      return { ...wanted, ok: false, seen: why };
     }
     const worth = Object.entries(breakEvens).map(([name, lanes]) => {
       return `${name} ${lanes === 0 ? 'never' : lanes}`;
     });
-    return { ...wanted, ok: true, seen: `mode ${mode}; worth it from ${worth.join(', ')} on` };
+    return { ...wanted, ok: true, seen: `mode ${mode}; lanes pay from ${worth.join(', ')} on` };
   } catch (error) {
     const [seen = ''] = MeshError.from(error).message.split('\n');
     return { ...wanted, ok: false, seen };

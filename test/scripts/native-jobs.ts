@@ -21,6 +21,22 @@ t.test('a program is run by its emulator, without what is left out, and told why
   t.same(tally.skipped, ['unit > one*: too slow', 'unit > two: not there']);
 });
 
+t.test('what is emulated is not asked for AVX-512, but for any other mode', async (t) => {
+  const before = process.env['WEFT_CRYPTO'] ?? '';
+  t.teardown(() => {
+    process.env['WEFT_CRYPTO'] = before;
+  });
+  const says = ['sh', '-c', 'echo "TAP version 14"; echo "not ok 1 - [$WEFT_CRYPTO]"; echo 1..1'];
+  for (const [mode, seen] of [
+    ['avx512', ''],
+    ['scalar', 'scalar'],
+  ] as const) {
+    process.env['WEFT_CRYPTO'] = mode;
+    const { tally } = await tapJob({ name: 'unit', path: 'unit', emulator: says }).run();
+    t.same(tally.failures, [`unit > [${seen}]`]);
+  }
+});
+
 t.test('why a program cannot be prepared is told, and it is run all the same', async (t) => {
   const prepare = (): Promise<never> => Promise.reject(new Error('no vectors'));
   const job = tapJob({ name: 'unit', path: 'unit', emulator: emulator('ok'), prepare });

@@ -98,10 +98,10 @@ TEST_CASE("a body that asks for nothing ends at once, and nobody is told") {
   CHECK(c.wanted == 0);
 }
 
-TEST_CASE("a queue that is full is computed before anybody settles") {
+void computesWhatIsFull(Mode mode) {
   BreakEvens always{};
   always.lanes.fill(1);
-  Batch batch(gatheringMode(), always, 100, monotonicNanos, [] {});
+  Batch batch(mode, always, 100, monotonicNanos, [] {});
   const auto& totals = batch.totals().operations[static_cast<size_t>(Operation::kX25519Keygen)];
   std::vector<std::unique_ptr<Maker>> makers;
   for (size_t i = 0; i < kLanes; i++) {
@@ -120,10 +120,17 @@ TEST_CASE("a queue that is full is computed before anybody settles") {
   CHECK(totals.scalar.get() == 0);
 }
 
-TEST_CASE("lanes are filled as far as it goes, and fewer than are worth it are done alone") {
+TEST_CASE("a queue that is full is computed before anybody settles") {
+  for (const Mode mode : gatheringModes()) {
+    CAPTURE(nameOf(mode));
+    computesWhatIsFull(mode);
+  }
+}
+
+void fillsLanes(Mode mode) {
   BreakEvens fromThree = BreakEvens::never();
   fromThree.lanes[static_cast<size_t>(Operation::kX25519Keygen)] = 3;
-  Batch batch(gatheringMode(), fromThree, 100, monotonicNanos, [] {});
+  Batch batch(mode, fromThree, 100, monotonicNanos, [] {});
   const auto& totals = batch.totals().operations[static_cast<size_t>(Operation::kX25519Keygen)];
   std::vector<std::unique_ptr<Maker>> makers;
   // The first two want one more than the third.
@@ -135,6 +142,43 @@ TEST_CASE("lanes are filled as far as it goes, and fewer than are worth it are d
   CHECK(totals.calls[2].get() == 1);
   CHECK(totals.scalar.get() == 2);
   CHECK(makers[0]->made + makers[1]->made + makers[2]->made == 5);
+}
+
+TEST_CASE("lanes are filled as far as it goes, and fewer than are worth it are done alone") {
+  for (const Mode mode : gatheringModes()) {
+    CAPTURE(nameOf(mode));
+    fillsLanes(mode);
+  }
+}
+
+// Whether one is made after as many were asked for as are made at once.
+bool makesShares(Mode mode, const BreakEvens& breakEvens) {
+  Batch batch(mode, breakEvens, 100, monotonicNanos, [] {});
+  X25519Keygen share{};
+  CHECK_FALSE(batch.makeShares());
+  for (size_t i = 0; i < kLanes; i++) {
+    CHECK_FALSE(batch.takeShare(share));
+  }
+  const bool made = batch.makeShares();
+  CHECK(batch.takeShare(share) == made);
+  CHECK(batch.totals().keyShares.get() == (made ? kLanes : 0));
+  if (made) {
+    Bytes32 right{};
+    X25519_public_from_private(right.data(), share.privateKey.data());
+    CHECK(share.publicKey == right);
+  }
+  return made;
+}
+
+TEST_CASE("key shares are made when they were asked for, where kernels are worth it") {
+  BreakEvens always{};
+  always.lanes.fill(1);
+  for (const Mode mode : gatheringModes()) {
+    CAPTURE(nameOf(mode));
+    CHECK(makesShares(mode, always));
+    CHECK_FALSE(makesShares(mode, BreakEvens::never()));
+  }
+  CHECK_FALSE(makesShares(Mode::kScalar, always));
 }
 
 TEST_CASE("settle() stops when its time is used up, and goes on where it was") {

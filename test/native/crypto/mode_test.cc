@@ -56,16 +56,23 @@ TEST_CASE("the portable row is for the environment to choose, and for no setting
   CHECK_FALSE(modeOf("portable"));
 }
 
-TEST_CASE("kernels that are always the same are worth it from two on, and none never") {
+TEST_CASE("each mode has its row, or none") {
+  CHECK(kernelsOf(Mode::kOff) == nullptr);
+  CHECK(kernelsOf(Mode::kScalar) == nullptr);
+  CHECK(kernelsOf(Mode::kAvx512) == avx512Kernels());
+  CHECK(kernelsOf(Mode::kPortable) == &portableKernels());
+}
+
+TEST_CASE("the portable row is worth it from two on, and nothing is without kernels") {
   const auto never = [](Mode mode) {
-    return breakEvensOf(mode, monotonicNanos).lanes == BreakEvens::never().lanes;
+    return breakEvensOf(mode, threadNanos).lanes == BreakEvens::never().lanes;
   };
   CHECK(never(Mode::kOff));
   CHECK(never(Mode::kScalar));
-  const BreakEvens portable = breakEvensOf(Mode::kPortable, monotonicNanos);
+  const BreakEvens portable = breakEvensOf(Mode::kPortable, threadNanos);
   CHECK(std::all_of(portable.lanes.begin(), portable.lanes.end(), [](auto n) { return n == 2; }));
-  const BreakEvens wide = breakEvensOf(Mode::kAvx512, monotonicNanos);
-  CHECK(wide.lanes == breakEvens(monotonicNanos).lanes);
+  const BreakEvens wide = breakEvensOf(Mode::kAvx512, threadNanos);
+  CHECK(wide.lanes == breakEvens(threadNanos).lanes);
 }
 
 TEST_CASE("a name that is none is refused, and so are lanes that the processor does not have") {

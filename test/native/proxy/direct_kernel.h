@@ -73,7 +73,7 @@ class DirectKernel {
     return !changed_.wait_for(lock, std::chrono::milliseconds(60),
                               [&] { return state_.calls != before; });
   }
-  /// Waits until all that is under way is done: until it is quiet. False when it never is.
+  /// Waits until nothing was changed for that while. False when that never comes.
   bool settles() {
     const uint64_t last = monotonicMillis() + kWaitSeconds * 1000;
     bool quiet = isQuiet();

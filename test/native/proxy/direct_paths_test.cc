@@ -248,6 +248,8 @@ TEST_CASE("only what changed is published anew") {
   DirectKernel& kernel = node->kernel;
   node->apply(DeltaWriter().add(workload("other", "10.1.1.9")));
   CHECK(kernel.settles());
+  CHECK(kernel.now().published.at(node->cart) == 1);
+  CHECK(kernel.now().published.at(node->web) == 1);
   Policy denial = policy("web", PolicyAction::kDeny, kWeb);
   node->apply(DeltaWriter().add(denial));
   CHECK(kernel.until([&](const State& now) { return says(now, node->cart, node->web, false); }));

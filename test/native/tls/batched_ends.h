@@ -63,7 +63,9 @@ struct BatchedPair {
 
 // Each way to compute; kernels from the first operation on.
 inline std::vector<crypto::Mode> allModes() {
-  return {crypto::Mode::kOff, crypto::Mode::kScalar, crypto::gatheringMode()};
+  std::vector<crypto::Mode> modes = crypto::gatheringModes();
+  modes.insert(modes.begin(), {crypto::Mode::kOff, crypto::Mode::kScalar});
+  return modes;
 }
 
 // Null in Mode::kOff.
