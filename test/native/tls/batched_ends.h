@@ -68,15 +68,6 @@ inline std::vector<crypto::Mode> allModes() {
   return modes;
 }
 
-// Null in Mode::kOff.
-inline std::unique_ptr<crypto::Batch> batchOf(crypto::Mode mode) {
-  crypto::BreakEvens always{};
-  always.lanes.fill(1);
-  return mode == crypto::Mode::kOff
-             ? nullptr
-             : std::make_unique<crypto::Batch>(mode, always, 64, monotonicNanos, [] {});
-}
-
 // Operations that passed the queue of `operation`.
 inline uint64_t gathered(const crypto::Batch& batch, crypto::Operation operation) {
   const auto& one = batch.totals().operations[static_cast<size_t>(operation)];

@@ -45,15 +45,18 @@ inline SpiffeId idOf(const char* text) {
   return tls::parseSpiffeId(text).value();
 }
 
-// As the environment says, so that all tests run in each mode, in which one operation is worth a
-// kernel; null without fibers.
-inline std::unique_ptr<crypto::Batch> batchOfEnvironment() {
-  const crypto::Mode mode = crypto::chooseMode(crypto::gatheringMode()).value();
+// One in which a single operation is worth a kernel; null in Mode::kOff.
+inline std::unique_ptr<crypto::Batch> batchOf(crypto::Mode mode) {
   crypto::BreakEvens always{};
   always.lanes.fill(1);
   return mode == crypto::Mode::kOff
              ? nullptr
-             : std::make_unique<crypto::Batch>(mode, always, 16, monotonicNanos, [] {});
+             : std::make_unique<crypto::Batch>(mode, always, 64, monotonicNanos, [] {});
+}
+
+// As the environment says, so that all tests run in each mode.
+inline std::unique_ptr<crypto::Batch> batchOfEnvironment() {
+  return batchOf(crypto::chooseMode(crypto::gatheringMode()).value());
 }
 
 // One end with what it received; checks what the sink is promised.
