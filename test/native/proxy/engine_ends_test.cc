@@ -308,7 +308,7 @@ TEST_CASE("an end counts as movement: a stream that was idle for long ends clean
     return;
   }
   Settings settings = settingsOf(1);
-  settings.halfClosedIdleMs = 400;
+  settings.halfClosedIdleMs = 1500;
   Mesh mesh(*ns, settings);
   mesh.start();
   const App app(*ns);
@@ -316,7 +316,7 @@ TEST_CASE("an end counts as movement: a stream that was idle for long ends clean
   StreamId id = 0;
   REQUIRE(peer.ask(app.authority(), &id) == 200);
   const Line line = app.accept();
-  CHECK(line.quietFor(500));
+  CHECK(line.quietFor(1600));
   SUBCASE("the client's") {
     peer.end(id);
     CHECK(line.atEnd());

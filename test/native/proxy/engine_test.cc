@@ -314,7 +314,7 @@ TEST_CASE("a client that finishes TLS and then says nothing in HTTP/2 is cut") {
     return;
   }
   Settings settings = settingsOf(1);
-  settings.handshakeTimeoutMs = 500;
+  settings.handshakeTimeoutMs = 2000;
   Mesh mesh(*ns, settings);
   mesh.start();
   HbonePeer peer = mesh.peer();
